@@ -1,0 +1,33 @@
+# make train: set up and train on the embedded data set; make test: set up, lint and test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HEADERS := libopencv-dev libturbojpeg0-dev pkg-config g++
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: setup train test lint clean
+
+setup: $(VENV)/installed
+
+# FFCV is compiled on installation and needs the headers; a machine that has them is left as it is.
+$(VENV)/installed: setup.py
+	@if ! pkg-config --exists opencv4 libturbojpeg 2>/dev/null || ! command -v g++ >/dev/null; then \
+	  $(SUDO) apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $(HEADERS); fi
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install -q --disable-pip-version-check --upgrade pip setuptools wheel
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[test]"
+	touch $@
+
+train: setup
+	$(BIN)/python -m engine.train --recipe quickstart
+
+lint: setup
+	$(BIN)/ruff check .
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,0 +1,119 @@
+"""Strict checkers for recipe values: what a value must be, said in words, with no silent conversion.
+
+fastargs' own take `bool("False")` for True and `int(3.7)` for 3; these accept a value of the right type, or the text
+of one from the command line, and nothing else. Each raises ValueError with what is allowed.
+"""
+
+import math
+
+from fastargs.validation import Checker
+
+TRUTHS = {"true": True, "false": False}
+
+
+class Whole(Checker):
+    """A whole number in low..high; text like "128" counts, 3.7 and true do not."""
+
+    def __init__(self, low: int, high: int = 2**63 - 1):
+        self.low, self.high = low, high
+
+    def check(self, value):
+        if isinstance(value, str):
+            try:
+                value = int(value)
+            except ValueError:
+                raise ValueError(self.help()) from None
+        if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
+            raise ValueError(self.help())
+        return value
+
+    def help(self):
+        return f"a whole number >= {self.low}" if self.high == 2**63 - 1 else f"a whole number {self.low}..{self.high}"
+
+
+class Number(Checker):
+    """A finite number in low..high, the ends included unless `above` asks for more than low."""
+
+    def __init__(self, low: float = -math.inf, high: float = math.inf, above: bool = False):
+        self.low, self.high, self.above = low, high, above
+
+    def check(self, value):
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                raise ValueError(self.help()) from None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(self.help())
+        if not self.low <= value <= self.high or (self.above and value == self.low):
+            raise ValueError(self.help())
+        return float(value)
+
+    def help(self):
+        if math.isinf(self.high):
+            return f"a number {'>' if self.above else '>='} {self.low:g}"
+        return f"a number {'above ' if self.above else ''}{self.low:g}..{self.high:g}"
+
+
+class Truth(Checker):
+    """true or false."""
+
+    def check(self, value):
+        if isinstance(value, str):
+            value = TRUTHS.get(value.lower())
+        if not isinstance(value, bool):
+            raise ValueError(self.help())
+        return value
+
+    def help(self):
+        return "true or false"
+
+
+class Choice(Checker):
+    """One of a few names or whole numbers."""
+
+    def __init__(self, *names: str | int):
+        self.names = {str(name): name for name in names}
+
+    def check(self, value):
+        if isinstance(value, bool) or not isinstance(value, str | int) or str(value) not in self.names:
+            raise ValueError(self.help())
+        return self.names[str(value)]
+
+    def help(self):
+        return "one of " + ", ".join(self.names)
+
+
+class Text(Checker):
+    """One line of text, at most `longest` characters."""
+
+    def __init__(self, longest: int = 4096):
+        self.longest = longest
+
+    def check(self, value):
+        if not isinstance(value, str) or len(value) > self.longest or any(ord(letter) < 32 for letter in value):
+            raise ValueError(self.help())
+        return value
+
+    def help(self):
+        return f"one line of text, at most {self.longest} characters"
+
+
+class Several(Checker):
+    """A list of values, or their text with commas between; `count` fixes how many (None: any number, also none)."""
+
+    def __init__(self, each: Checker, count: int | None = None):
+        self.each, self.count = each, count
+
+    def check(self, value):
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")] if value.strip() else []
+        if not isinstance(value, list | tuple) or self.count not in (None, len(value)):
+            raise ValueError(self.help())
+        try:
+            return tuple(self.each.check(part) for part in value)
+        except ValueError:
+            raise ValueError(self.help()) from None
+
+    def help(self):
+        return f"{self.count or 'any number of'} values with commas between, each {self.each.help()}"

@@ -1,0 +1,177 @@
+"""Every setting of a recipe: its type and range, default, unit and meaning, declared as fastargs sections.
+
+A section may have a condition ("only when schedule.name is onecycle"): outside it its settings are refused, so that
+a setting always has an effect.
+"""
+
+from collections.abc import Callable
+
+from fastargs import Param, Section
+from fastargs.config import Config
+
+from recipes.checkers import Choice, Number, Several, Text, Truth, Whole
+
+DATASETS = ("cifar10", "cifar100", "folder", "shapes")
+MODELS = ("baseline", "cnn", "cnn4", "resnet34")
+SHARE = Number(0, 1)
+
+
+class Setting(Param):
+    """A fastargs parameter that also knows its unit ("" where it is a plain number or a name)."""
+
+    def __init__(self, checker, default, desc: str, unit: str = ""):
+        super().__init__(checker, desc=desc, default=default)
+        self.unit = unit
+
+
+class When:
+    """A section's condition: `path` holds one of `names` (or, with no names, a value other than 0)."""
+
+    def __init__(self, path: str, *names: str):
+        self.path, self.names = path, names
+
+    def __call__(self, config: Config) -> bool:
+        value = config[self.path]
+        return value in self.names if self.names else bool(value)
+
+    def __str__(self):
+        return f"{self.path}={'|'.join(self.names)}" if self.names else f"{self.path} above 0"
+
+
+def declare() -> Config:
+    """Return a fresh fastargs Config that holds every setting of a recipe, none of them filled in."""
+    config = Config()
+
+    def section(name: str, title: str, when: Callable | None = None) -> Section:
+        made = Section(name, title, config_descriptor=config)
+        return made.enable_if(when) if when else made
+
+    section("run", "the run folder").params(
+        folder=Setting(Text(), "", "where the run's files go; empty: runs/<recipe>/<time>", "path"),
+        report=Setting(Truth(), True, "draw the plots when the run ends"),
+    )
+    section("data", "the data set and how it is fed").params(
+        name=Setting(Choice(*DATASETS), "shapes", "the data set"),
+        root=Setting(Text(), "data", "folder that holds the data set's files (not used by shapes)", "path"),
+        cache=Setting(Text(), "~/.cache/cadence", "folder for beton files", "path"),
+        download=Setting(Truth(), False, "fetch CIFAR by torchvision when it is absent"),
+        validation=Setting(Number(0, 0.9), 0.0, "share of the training set held out, stratified", "fraction"),
+        split_seed=Setting(Whole(0), 0, "which samples are held out"),
+        feed=Setting(Choice("auto", "stream"), "auto", "stream: beton to FFCV to device"),
+        workers=Setting(Whole(0), 0, "loader threads; 0: one on a CPU run, all cores beside a GPU", "threads"),
+        batches_ahead=Setting(Whole(1, 64), 3, "batches prepared before they are asked for", "batches"),
+        mean=Setting(Several(Number(0, 1), 3), (0.5, 0.5, 0.5), "subtracted, a channel", "of 0..1"),
+        std=Setting(Several(Number(0, 1, above=True), 3), (0.25, 0.25, 0.25), "divided by, a channel", "of 0..1"),
+    )
+    section("data", "CIFAR-100", When("data.name", "cifar100")).params(
+        labels=Setting(Choice("fine", "coarse"), "fine", "100 classes or 20 superclasses"),
+    )
+    section("data", "sets of any size", When("data.name", "folder", "shapes")).params(
+        resolution=Setting(Whole(8, 512), 32, "images are made this high and wide", "px"),
+    )
+    section("data", "procedural shapes", When("data.name", "shapes")).params(
+        classes=Setting(Whole(10, 100), 10, "classes"),
+        train_count=Setting(Whole(100, 1_000_000), 10_000, "training images", "images"),
+        test_count=Setting(Whole(100, 1_000_000), 2_000, "test images", "images"),
+        shapes_seed=Setting(Whole(0), 0, "which images are drawn"),
+    )
+    section("augment", "what happens to each training image").params(
+        policy=Setting(Text(), "none", "a policy's name, or operations: crop(pad_px=4), flip()"),
+    )
+    section("mix", "mixing images of a batch").params(
+        p=Setting(SHARE, 0.0, "probability that a batch is mixed; 0: never", "probability"),
+    )
+    section("mix", "mixing images of a batch", When("mix.p")).params(
+        kind=Setting(Choice("cutmix", "mixup", "both"), "cutmix", "how"),
+        smooth=Setting(Truth(), True, "label smoothing on mixed batches too"),
+    )
+    section("mix", "CutMix", When("mix.kind", "cutmix", "both")).params(
+        cutmix_alpha=Setting(Number(0, above=True), 1.0, "Beta distribution of CutMix's share"),
+    )
+    section("mix", "MixUp", When("mix.kind", "mixup", "both")).params(
+        mixup_alpha=Setting(Number(0, above=True), 1.0, "Beta distribution of MixUp's share"),
+    )
+    section("mix", "one of the two", When("mix.kind", "both")).params(
+        switch_p=Setting(SHARE, 0.5, "probability of CutMix rather than MixUp", "probability"),
+    )
+    section("model", "the network").params(
+        name=Setting(Choice(*MODELS), "cnn", "architecture"),
+    )
+    section("model", "dropout", When("model.name", "baseline", "cnn", "cnn4", "resnet34")).params(
+        dropout=Setting(Number(0, 0.95), None, "before the last layers; unset: the network's own", "probability"),
+    )
+    section("model", "the cnn family", When("model.name", "cnn")).params(
+        width=Setting(Whole(4, 1024), 32, "channels of the first layer; doubles at each stage", "channels"),
+        depth=Setting(Whole(2, 12), 6, "convolutions", "layers"),
+        kernel_px=Setting(Choice(1, 3, 5, 7), 3, "kernel size", "px"),
+        norm=Setting(Choice("batch", "group", "none"), "batch", "normalisation after each convolution"),
+        head=Setting(Choice("average", "flatten"), "average", "what comes between convolutions and classes"),
+    )
+    section("train", "the loop").params(
+        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set", "epochs"),
+        batch=Setting(Whole(1, 65_536), 128, "images a step", "images"),
+        accumulate=Setting(Whole(1, 1024), 1, "batches whose gradients are added before an update", "batches"),
+        seed=Setting(Whole(0), 0, "of weights, order, augmentation, mixing and dropout"),
+        label_smoothing=Setting(Number(0, 0.9), 0.0, "share of the target spread over all classes", "fraction"),
+        clip_norm=Setting(Number(0), 0.0, "largest gradient norm, after unscaling; 0: no clipping"),
+        precision=Setting(Choice("auto", "fp32", "bf16", "fp16"), "auto", "of the arithmetic"),
+        device=Setting(Choice("auto", "cpu", "cuda"), "auto", "where the network is"),
+        threads=Setting(Whole(0, 1024), 0, "torch's CPU threads; 0: every core", "threads"),
+        channels_last=Setting(Truth(), True, "memory layout of images and weights"),
+        stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
+        patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"),
+    )
+    section("train", "early stopping", When("train.patience")).params(
+        min_delta=Setting(Number(0), 0.0, "by how much the validation loss must fall to count as better"),
+    )
+    section("optim", "the optimiser").params(
+        name=Setting(Choice("sgd", "adam", "adamw"), "sgd", "which"),
+        weight_decay=Setting(Number(0), 0.0, "L2 in sgd and adam, decoupled in adamw"),
+        decay_all=Setting(Truth(), True, "weight decay on norms and biases too"),
+    )
+    section("optim", "SGD", When("optim.name", "sgd")).params(
+        momentum=Setting(Number(0, 0.9999), 0.9, "momentum"),
+        nesterov=Setting(Truth(), True, "Nesterov's form"),
+    )
+    section("optim", "Adam and AdamW", When("optim.name", "adam", "adamw")).params(
+        beta1=Setting(Number(0, 0.9999), 0.9, "of the first moment"),
+        beta2=Setting(Number(0, 0.99999), 0.999, "of the second moment"),
+        eps=Setting(Number(0, above=True), 1e-8, "added to the denominator"),
+    )
+    section("schedule", "the learning rate, step by step").params(
+        name=Setting(Choice("onecycle", "constant", "cosine", "step"), "onecycle", "which"),
+        lr=Setting(Number(0, above=True), 0.1, "learning rate at its highest"),
+    )
+    section("schedule", "one cycle", When("schedule.name", "onecycle")).params(
+        pct_start=Setting(Number(0, 1, above=True), 0.3, "share of the steps in which it rises", "fraction"),
+        div=Setting(Number(1), 25.0, "first rate = lr / div"),
+        final_div=Setting(Number(1), 1e4, "last rate = first rate / final_div"),
+        cycle_momentum=Setting(Truth(), True, "momentum (or beta1) falls while the rate rises"),
+    )
+    section("schedule", "one cycle's momentum", When("schedule.cycle_momentum")).params(
+        momentum_low=Setting(Number(0, 0.9999), 0.85, "momentum at the highest rate"),
+        momentum_high=Setting(Number(0, 0.9999), 0.95, "momentum at both ends"),
+    )
+    section("schedule", "cosine", When("schedule.name", "cosine")).params(
+        warmup_epochs=Setting(Number(0), 0.0, "linear rise from 0", "epochs"),
+        final_fraction=Setting(SHARE, 0.0, "last rate = lr x this", "fraction"),
+    )
+    section("schedule", "steps", When("schedule.name", "step")).params(
+        milestones=Setting(Several(Whole(1)), (), "after which epochs the rate falls", "epochs"),
+        gamma=Setting(Number(0, 1, above=True), 0.1, "by which factor", "factor"),
+    )
+    section("eval", "validation and test").params(
+        batch=Setting(Whole(1, 65_536), 500, "images a step", "images"),
+        watch=Setting(Choice("auto", "none"), "auto",
+                      "evaluated after each epoch; auto: validation, or test where nothing is held out"),
+        select=Setting(Choice("auto", "test", "none"), "auto",
+                       "the best epoch is chosen on validation; test only to reproduce a published choice"),
+    )
+    section("checkpoint", "what is kept").params(
+        every=Setting(Whole(0), 0, "keep epoch_NNN.pt every so many epochs; 0: only last and best", "epochs"),
+        every_minutes=Setting(Number(0, above=True), 10.0, "last.pt at least this often", "minutes"),
+    )
+    section("log", "trackers").params(
+        to=Setting(Choice("files", "tensorboard"), "files", "the run folder, or TensorBoard events beside it (extra)"),
+    )
+    return config
