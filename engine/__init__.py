@@ -1,0 +1,1 @@
+"""The engine: the commands, and the networks, optimisers, training and views beneath them."""

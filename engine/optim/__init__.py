@@ -1,0 +1,1 @@
+"""Optimisation: which parameter learns at which rate, at which step."""

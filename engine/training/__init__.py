@@ -1,0 +1,1 @@
+"""Training: mixing, loss, step, loop, metrics, checkpoints and the run's log."""
