@@ -1,0 +1,64 @@
+"""A checkpoint on a data set's test split: rebuild the network, feed it, measure it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.build import build_model, choose_device, place_threads
+from engine.datasets import open_betons, open_data
+from engine.errors import EngineError
+from engine.training import checkpoint, precision
+from engine.training.evaluation import evaluate
+from engine.training.metrics import Result
+from engine.training.step import ToInput
+from loaders.feed import plain_feed
+from recipes.load import Recipe, restore
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The result on the test split, with what was measured."""
+
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    result: Result
+
+
+def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
+    """Measure the checkpoint at `path` on its own data set's test split, or the one that `settings` name.
+
+    Raises EngineError where the data set's classes are not the checkpoint's or it has no test split.
+    """
+    saved = checkpoint.load(path)
+    values = dict(saved["values"])
+    if settings.get("data.name", values["data.name"]) != values["data.name"]:
+        # Settings of the data set trained on mean nothing for another one.
+        values = {key: value for key, value in values.items() if not key.startswith("data.")
+                  or key in ("data.mean", "data.std", "data.cache")}
+    recipe = restore(saved["recipe"], {**values, **settings})
+    device = choose_device(recipe.section("train").device)
+    arithmetic = precision.Precision(precision.resolve(recipe.section("train").precision, device), device)
+    threads = place_threads(recipe, device)
+    source = open_data(recipe)
+    if list(source.class_names) != saved["class_names"]:
+        raise EngineError(f"{path} knows {len(saved['class_names'])} classes ({saved['class_names'][0]}, ...), "
+                          f"{source.name} has {len(source.class_names)} ({source.class_names[0]}, ...): "
+                          "evaluate it on the data set it was trained on")
+    if "test" not in source.splits:
+        raise EngineError(f"{source.name} has no test split: add a test/ folder beside train/")
+    with torch.device("meta"):
+        model = build_model(recipe, len(source.class_names))
+    model = model.to_empty(device=device)
+    checkpoint.load_weights(model, saved["model"], path)
+    if recipe.section("train").channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    data = recipe.section("data")
+    to_input = ToInput(data.mean, data.std, device, recipe.section("train").channels_last)
+    feed = plain_feed(open_betons(recipe, source)["test"], recipe.section("eval").batch, threads, device)
+    try:
+        result = evaluate(model, feed, len(source.class_names), to_input, arithmetic)
+    finally:
+        feed.close()
+    return Measured(recipe, source.class_names, result)

@@ -1,0 +1,89 @@
+"""What a recipe will do, without training and without data: parameters, FLOPs, steps, rates, operations in order."""
+
+from pathlib import Path
+
+from engine.checks import facts_of, policy_of, resolution_of, training_count
+from engine.errors import EngineError
+from engine.files import write_json
+from recipes.load import Recipe
+
+
+def make_plan(recipe: Recipe) -> dict:
+    """The plan as plain values.
+
+    Keys: recipe, parameters, trainable, flops_per_image (forward, two a multiply-add), steps_per_epoch,
+    lr_after_epoch (a list, one value an epoch; a list of lists where there are several parameter groups), stages,
+    augmentation and mixing (lines, in order), precision, feed.
+    """
+    import torch
+
+    from engine.build import build_model, build_schedule, choose_device
+    from engine.models.count import flops_per_image, parameters
+    from engine.optim.schedule import lr_after_epochs
+    from engine.training.precision import resolve
+
+    known = facts_of(recipe)
+    if known is None:
+        raise EngineError("--plan needs a data set of known size: cifar10, cifar100 or shapes, not class folders")
+    train = recipe.section("train")
+    with torch.device("meta"):
+        model = build_model(recipe, known.classes)
+    total, trainable = parameters(model)
+    steps = -(-training_count(recipe, known.train) // train.batch)
+    updates = -(-steps // train.accumulate)
+    schedule = build_schedule(recipe, updates)
+    device = choose_device(train.device)
+    rates = lr_after_epochs(schedule, updates, train.epochs)
+    policy = policy_of(recipe)
+    return {
+        "recipe": recipe.name,
+        "data": {"name": recipe.section("data").name, "train": training_count(recipe, known.train),
+                 "validation": known.train - training_count(recipe, known.train), "test": known.test,
+                 "classes": known.classes, "resolution_px": resolution_of(recipe)},
+        "parameters": total,
+        "trainable": trainable,
+        "flops_per_image": flops_per_image(model, policy.output_height),
+        "epochs": train.epochs,
+        "steps_per_epoch": steps,
+        "lr_after_epoch": rates,
+        "stages": [{"name": "all", "epochs": train.epochs, "trainable": trainable, "steps": steps * train.epochs}],
+        "augmentation": policy.describe(),
+        "mixing": describe_mixing(recipe),
+        "precision": resolve(train.precision, device),
+        "device": str(device),
+        "feed": "stream",
+    }
+
+
+def describe_mixing(recipe: Recipe) -> list[str]:
+    """Mixing in words, a line each; empty where batches are not mixed."""
+    mix = recipe.section("mix")
+    if not mix.p:
+        return []
+    kinds = (("CutMix", "cutmix_alpha"), ("MixUp", "mixup_alpha"))
+    alphas = [f"{name} alpha {getattr(mix, key):g}" for name, key in kinds if hasattr(mix, key)]
+    chosen = f"CutMix with probability {mix.switch_p:g}, else MixUp" if mix.kind == "both" else mix.kind
+    smooth = "with" if mix.smooth else "without"
+    return [f"{mix.p:g} of the batches: {chosen} ({', '.join(alphas)}), {smooth} label smoothing"]
+
+
+def show_plan(plan: dict, json_file: str | None) -> None:
+    """Print the plan as a table and, where asked, write it as JSON."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"plan of {plan['recipe']}", show_header=False, title_justify="left")
+    data, rates = plan["data"], plan["lr_after_epoch"]
+    table.add_row("data", f"{data['name']}: {data['train']:,} train, {data['validation']:,} validation, "
+                          f"{data['test']:,} test, {data['classes']} classes, {data['resolution_px']} px")
+    table.add_row("parameters", f"{plan['parameters']:,} ({plan['trainable']:,} trainable)")
+    table.add_row("forward FLOPs an image", f"{plan['flops_per_image']:,}")
+    table.add_row("steps", f"{plan['steps_per_epoch']:,} an epoch, {plan['epochs']:,} epochs")
+    shown = sorted({0, len(rates) // 4, len(rates) // 2, 3 * len(rates) // 4, len(rates) - 1})
+    table.add_row("learning rate after epoch", "  ".join(f"{epoch}: {rates[epoch]:.6f}" for epoch in shown))
+    table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
+    table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
+    table.add_row("precision, device, feed", f"{plan['precision']}, {plan['device']}, {plan['feed']}")
+    Console(highlight=False).print(table)
+    if json_file:
+        write_json(Path(json_file), plan)

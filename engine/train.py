@@ -1,0 +1,49 @@
+"""Train a recipe: `python -m engine.train --recipe NAME [--section.name=VALUE ...]`."""
+
+import sys
+
+from engine import cli
+from recipes import load
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The door: parse, check, build, train, tell."""
+    parser = cli.Parser("train", __doc__)
+    parser.add_argument("--recipe", metavar="NAME", help="which recipe (--list shows them)")
+    parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
+    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    parser.add_argument("--list", action="store_true", help="the recipes, a line each")
+    parser.add_argument("--plan", action="store_true", help="say what the recipe will do, without data")
+    parser.add_argument("--json", metavar="FILE", help="with --plan: write it as JSON too")
+    options, settings = parser.read(argv)
+    if options.list:
+        for name in load.names():
+            print(f"{name:<14} {load.doc(name).splitlines()[0]}")
+        return 0
+    if options.json and not options.plan:
+        parser.error("--json goes with --plan: a run writes its own summary.json")
+    if options.resume:
+        if options.recipe or options.config_file or settings:
+            parser.error("--resume takes the recipe from the run's folder: leave --recipe and settings out")
+        from engine.session import resume
+
+        return resume(options.resume)
+    if not options.recipe:
+        parser.error("--recipe is missing: --list shows the recipes")
+    recipe = load.load(options.recipe, options.config_file, settings)
+
+    from engine.checks import refuse_early
+
+    if options.plan:
+        from engine.plan import make_plan, show_plan
+
+        show_plan(make_plan(recipe), options.json)
+        return 0
+    refuse_early(recipe)
+    from engine.session import start
+
+    return start(recipe)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,96 @@
+"""Checkpoints: everything a run is, in one file that is whole or refused.
+
+A checkpoint is torch's zip format with a 40-byte tail, MAGIC and the SHA-256 of what stands before it (torch.load
+reads the file with or without it; torch alone does not notice flipped bits). It holds tensors and plain values only
+and is read with weights_only, so a hostile file runs no code.
+"""
+
+import hashlib
+import io
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from engine.errors import EngineError
+from engine.files import write_atomic
+
+MAGIC = b"CADENCE1"
+TAIL_BYTES = len(MAGIC) + 32
+KEYS = {"recipe", "values", "class_names", "resolution", "model", "optimizer", "scaler", "updates", "progress", "rng",
+        "history"}
+
+
+def rng_state() -> dict[str, object]:
+    """The generators that dropout and the like draw from; data and mixing draw from counters and need none."""
+    cuda = [state.clone() for state in torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_rng_state(state: dict[str, object]) -> None:
+    """Put the generators back to what `rng_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def save(path: Path, content: dict) -> None:
+    """Write a checkpoint; `content` has exactly KEYS. EngineError where it cannot be written."""
+    if set(content) != KEYS:
+        raise KeyError(f"a checkpoint holds {sorted(KEYS)}, not {sorted(content)}")
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    body = buffer.getbuffer()
+    write_atomic(path, b"".join([body, MAGIC, hashlib.sha256(body).digest()]))
+
+
+def load(path: Path) -> dict:
+    """Read and check a checkpoint; tensors on the CPU.
+
+    Raises EngineError where the file is missing, damaged, not Cadence's, or holds anything but tensors and values.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EngineError(f"checkpoint {path} cannot be read ({error.strerror}): give a run folder or a .pt "
+                          "file") from None
+    body, tail = data[:-TAIL_BYTES], data[-TAIL_BYTES:]
+    if not tail.startswith(MAGIC):
+        raise EngineError(f"checkpoint {path} is cut short or was not written by Cadence: give one of its .pt files")
+    if hashlib.sha256(body).digest() != tail[len(MAGIC):]:
+        raise EngineError(f"checkpoint {path} is damaged (its checksum differs): use another of the run's checkpoints")
+    try:
+        content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = named.group(1) if named else type(error).__name__
+        raise EngineError(f"checkpoint {path} is refused, it holds more than tensors and values: {what}") from None
+    if not isinstance(content, dict) or set(content) != KEYS:
+        raise EngineError(f"checkpoint {path} is not a Cadence checkpoint: its entries are not the expected ones")
+    return content
+
+
+def load_weights(model: nn.Module, weights: dict, path: Path) -> None:
+    """Copy weights into `model`; EngineError naming what differs where they are another model's."""
+    have = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    came = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if have != came:
+        name = next(n for n in [*have, *came] if have.get(n) != came.get(n))
+        raise EngineError(f"checkpoint {path} is of another model: {name} is {came.get(name, 'absent')} there and "
+                          f"{have.get(name, 'absent')} here")
+    model.load_state_dict(weights)
+
+
+def find(run_or_file: str, which: str = "last") -> Path:
+    """The checkpoint file meant by a run folder (its `last.pt`, or `best.pt`) or by a path to a .pt file."""
+    path = Path(run_or_file)
+    if not path.exists():
+        raise EngineError(f"{run_or_file} does not exist: give a run folder or a .pt file")
+    if path.is_file():
+        return path
+    file = path / "checkpoints" / f"{which}.pt"
+    if not file.is_file():
+        raise EngineError(f"{run_or_file} has no checkpoints/{which}.pt: give a run folder or a .pt file")
+    return file

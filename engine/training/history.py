@@ -1,0 +1,33 @@
+"""The run folder's record of epochs: metrics.csv, metrics.jsonl and metrics.npz, each always whole."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from engine.files import finite, write_atomic
+
+
+def write_history(folder: Path, history: list[dict]) -> None:
+    """Write the three files anew from `history`, one dict of plain values an epoch, all with the same keys.
+
+    None becomes an empty cell in the CSV, null in the JSON lines and NaN in the arrays.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomic(folder / "metrics.csv", text.getvalue().encode())
+    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(finite(row)) + "\n" for row in history).encode())
+    arrays = {key: np.array([np.nan if row[key] is None else row[key] for row in history]) for key in history[0]}
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)
+    write_atomic(folder / "metrics.npz", packed.getvalue())
+
+
+def read_history(folder: Path) -> list[dict]:
+    """The epochs recorded in a run folder; an empty list where there are none yet."""
+    file = folder / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []

@@ -1,0 +1,59 @@
+"""Which arithmetic a run uses: fp32, bf16 by autocast, or fp16 by autocast with loss scaling."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from engine.errors import EngineError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve(name: str, device: torch.device) -> str:
+    """`auto` -> bf16 on GPUs that have it and fp16 on older ones; on CPUs bf16 where it is native, else fp32."""
+    if name == "fp16" and device.type == "cpu":
+        raise EngineError("train.precision=fp16 needs a GPU: on a CPU choose fp32 or bf16")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    return "bf16" if cpu_has_native_bf16() else "fp32"
+
+
+def cpu_has_native_bf16() -> bool:
+    """True where the CPU multiplies bf16 in hardware (AVX-512 BF16 or AMX); emulated, bf16 is slower than fp32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class Precision:
+    """Autocast, backward, clip and update in one precision ("fp32", "bf16" or "fp16")."""
+
+    def __init__(self, name: str, device: torch.device):
+        self.name, self.device, self.dtype = name, device, DTYPES[name]
+        self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager:
+        """The context of the forward pass."""
+        return nullcontext() if self.name == "fp32" else torch.autocast(self.device.type, self.dtype)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Backward, scaled where fp16 needs it."""
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+
+    def update(self, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], clip_norm: float) -> bool:
+        """Clip (after unscaling) and step; True where weights moved.
+
+        fp16 skips a step whose gradients overflowed: it must be known at once, or the schedule would run ahead.
+        """
+        if self.scaler is None:
+            if clip_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+            optimizer.step()
+            return True
+        self.scaler.unscale_(optimizer)
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        before = self.scaler.get_scale()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return self.scaler.get_scale() >= before

@@ -1,0 +1,113 @@
+"""What a person watches: a progress bar on a terminal, plain lines in a pipe; both end with the same table."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import torch
+
+REFRESH_S = 0.25
+
+
+class LossGauge:
+    """The running mean loss without waiting for the device: on a GPU the latest value that has arrived."""
+
+    def __init__(self):
+        self.shown = float("nan")
+        self.copy = self.event = None
+
+    def read(self, tally: torch.Tensor) -> float:
+        """Mean loss of (summed loss, correct, count), perhaps a refresh old."""
+        if tally.device.type != "cuda":
+            loss, _, count = tally.tolist()
+            return loss / max(count, 1)
+        if self.event is not None and self.event.query():
+            loss, _, count = self.copy.tolist()
+            self.shown, self.event = loss / max(count, 1), None
+        if self.event is None:
+            self.copy = tally.to("cpu", non_blocking=True)
+            import torch
+
+            self.event = torch.cuda.Event()
+            self.event.record()
+        return self.shown
+
+
+class Screen:
+    """Lines and bars of one run, on `stream` (standard output)."""
+
+    def __init__(self, stream=None):
+        self.stream = stream or sys.stdout
+        tty = self.stream.isatty()
+        self.console = Console(file=self.stream, highlight=False, soft_wrap=not tty, width=None if tty else 120)
+        self.bars = None
+        if tty:
+            self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                                 TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console,
+                                 transient=True)
+        self.task, self.gauge = None, LossGauge()
+        self.refreshed = self.began = 0.0
+
+    def __enter__(self):
+        if self.bars:
+            self.bars.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.bars:
+            self.bars.stop()
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self.console.print(line, markup=False)
+
+    def writing(self, done: int, total: int) -> None:
+        """Progress of a beton that is being written, in images."""
+        self._bar(f"writing beton ({total:,} images)", done, total, "")
+
+    def epoch_starts(self, epoch: int, epochs: int, steps: int) -> None:
+        """A new bar of `steps`."""
+        self.began = time.perf_counter()
+        self._bar(f"epoch {epoch + 1}/{epochs}", 0, steps, "")
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, tally: torch.Tensor, batch: int) -> None:
+        """Move the bar; cheap enough to be called after each step."""
+        now = time.perf_counter()
+        if self.bars is None or now - self.refreshed < REFRESH_S:
+            return
+        self.refreshed = now
+        rate = step * batch / max(now - self.began, 1e-9)
+        detail = f"loss {self.gauge.read(tally):.4f}  {rate:,.0f} images/s"
+        self._bar(f"epoch {epoch + 1}/{epochs}", step, steps, detail)
+
+    def _bar(self, title: str, done: int, total: int, detail: str) -> None:
+        if self.bars is None:
+            return
+        if self.task is None or self.bars.tasks[-1].description != title:
+            if self.task is not None:
+                self.bars.remove_task(self.task)
+            self.task = self.bars.add_task(title, total=total, detail=detail)
+        self.bars.update(self.task, completed=done, detail=detail)
+
+    def epoch_row(self, record, epochs: int, watched: str) -> None:
+        """One line an epoch."""
+        parts = [f"epoch {record.epoch + 1:>3}/{epochs}", f"lr {record.lr:.6f}", f"loss {record.train_loss:.4f}",
+                 f"top-1 {record.train_top1:7.2%}"]
+        if record.watched_top1 is not None:
+            parts.append(f"{watched} loss {record.watched_loss:.4f} top-1 {record.watched_top1:7.2%}")
+        parts.append(f"{record.images_per_s:,.0f} images/s {record.train_s:.1f} s")
+        self.say("  ".join(parts) + ("  best" if record.is_best else ""))
+
+    def table(self, title: str, rows: list[tuple[str, str]]) -> None:
+        """The closing table."""
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in rows:
+            table.add_row(name, value)
+        self.console.print(table)

@@ -1,0 +1,99 @@
+"""The train, validation and test feeds of a data set, and batches that are on the device before they are asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from loaders.beton import Beton, labels_of
+from loaders.policy import Policy, parse
+from loaders.split import stratified
+from loaders.stream import Batch, Stream
+
+
+class DeviceFeed:
+    """A stream whose batches arrive on `device`.
+
+    On a GPU the next batch is copied from pinned memory on a side stream while the current one is used. On the CPU
+    batches are handed on as they are.
+    """
+
+    def __init__(self, stream: Stream, device: torch.device):
+        self.stream, self.device = stream, device
+        self.samples = len(stream.indices)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.stream)
+
+    @contextmanager
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
+        """As Stream.epoch, the tensors on the device."""
+        with self.stream.epoch(epoch, start) as batches:
+            yield batches if self.device.type == "cpu" else self._ahead(batches)
+
+    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        side, ready = torch.cuda.Stream(self.device), None
+        for batch in batches:
+            with torch.cuda.stream(side):
+                coming = Batch(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in batch))
+            if ready is not None:
+                yield ready
+            torch.cuda.current_stream(self.device).wait_stream(side)
+            for tensor in coming:
+                # The allocator must not hand this memory out again while the main stream still reads it.
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+            ready = coming
+        if ready is not None:
+            yield ready
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.stream.close()
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """`train` is augmented and shuffled; `validation` (None where nothing is held out) and `test` (None where the
+    data set has none) are neither, and cover every sample exactly once."""
+
+    train: DeviceFeed
+    validation: DeviceFeed | None
+    test: DeviceFeed | None
+
+    def close(self) -> None:
+        """Close all of them."""
+        for feed in (self.train, self.validation, self.test):
+            if feed is not None:
+                feed.close()
+
+
+def build_feeds(train: Beton, test: Beton | None, *, policy: Policy, batch: int, eval_batch: int, seed: int,
+                validation: float, split_seed: int, threads: int, batches_ahead: int, mean_rgb: tuple[int, int, int],
+                device: torch.device) -> Feeds:
+    """Feeds over a training beton and a test beton; a share `validation` of the first is held out, stratified.
+
+    `mean_rgb` (0..255) is the colour that a policy's fill=mean paints.
+    """
+    if validation > 0:
+        train_indices, held_out = stratified(labels_of(train), validation, split_seed)
+    else:
+        train_indices, held_out = np.arange(train.samples), None
+    stream = Stream(train, train_indices, batch, policy, seed=seed, shuffle=True, mean_rgb=mean_rgb,
+                    threads=threads, batches_ahead=batches_ahead)
+    return Feeds(
+        train=DeviceFeed(stream, device),
+        validation=None if held_out is None else plain_feed(train, eval_batch, threads, device, held_out),
+        test=None if test is None else plain_feed(test, eval_batch, threads, device),
+    )
+
+
+def plain_feed(beton: Beton, batch: int, threads: int, device: torch.device,
+               indices: np.ndarray | None = None) -> DeviceFeed:
+    """A feed of images as they are, in order, each exactly once."""
+    if indices is None:
+        indices = np.arange(beton.samples)
+    policy = parse("none", beton.height, beton.width)
+    return DeviceFeed(Stream(beton, indices, batch, policy, threads=threads), device)

@@ -1,0 +1,110 @@
+"""The host executor: a batch decoded from raw bytes and augmented in one pass per image, straight into its buffer.
+
+`Program` turns a policy into arrays; `augment` runs it. Nothing depends on threads or on what else is in the batch: an
+image is a function of its bytes, the policy, (seed, epoch) and its index. One compiled kernel serves every policy and
+output type, so what numba keeps on disk serves the next process whatever it trains.
+"""
+
+import os
+
+import numba
+import numpy as np
+
+from .errors import DataError
+from .kernels import batch
+from .kernels.layout import FILL_NAMES, KINDS, OPCODES
+from .policy import Policy
+
+OUTPUT_KINDS = {"uint8": batch.UINT8, "float32": batch.FLOAT32, "float16": batch.FLOAT16}
+NO_BYTES, NO_FLOATS, NO_HALVES = np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.uint16)
+
+
+class Program:
+    """A policy as arrays, with the data set's colours.
+
+    mean_rgb: the mean colour, three integers 0..255, what fill=mean paints. mean and std: three floats each in units of
+    full scale, for float outputs only: (v / 255 - mean) / std.
+    """
+
+    def __init__(self, policy: Policy, mean_rgb: tuple[int, int, int], mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+                 std: tuple[float, ...] = (1.0, 1.0, 1.0)) -> None:
+        self.policy = policy
+        self.in_shape = (policy.height, policy.width, 3)
+        self.out_shape = (policy.output_height, policy.output_width, 3)
+        self.arrays = _arrays(policy, mean_rgb)
+        scale = 1.0 / (255.0 * np.asarray(std, np.float64))
+        shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
+        self.normal = np.tile(np.stack([scale, shift]), policy.output_width).astype(np.float32)
+
+
+def augment(source_u8: np.ndarray, pointers: np.ndarray, indices: np.ndarray, program: Program, state: np.ndarray,
+            destination: np.ndarray, threads: int = 1) -> None:
+    """Decode and augment a batch into `destination`.
+
+    source_u8: uint8 (bytes,), the mapped file. pointers: uint64 (N,), byte offset of each image's pixels. indices:
+    int64 (B,), the samples of the batch. state: `loaders.draws.epoch_state(seed, epoch)`. destination: C-contiguous
+    (B, out height, out width, 3), uint8 (0..255), or float32 or float16 (normalised). threads: at most the cores this
+    process may use are used. Raises DataError on a wrong shape, type or index.
+    """
+    _check(source_u8, pointers, indices, program, destination)
+    flat = destination.reshape(-1)
+    kind = OUTPUT_KINDS[destination.dtype.name]
+    outputs = (flat if kind == batch.UINT8 else NO_BYTES, flat if kind == batch.FLOAT32 else NO_FLOATS,
+               flat.view(np.uint16) if kind == batch.FLOAT16 else NO_HALVES)
+    arguments = (source_u8, pointers, indices, state, program.arrays, kind, *outputs, program.normal)
+    threads = min(threads, len(os.sched_getaffinity(0)), numba.config.NUMBA_NUM_THREADS, max(1, indices.size))
+    if threads <= 1:
+        batch.run_serial(*arguments)
+        return
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        batch.run_parallel(*arguments, threads)
+    finally:
+        numba.set_num_threads(before)
+
+
+def _check(source_u8, pointers, indices, program, destination) -> None:
+    wanted = (indices.size, *program.out_shape)
+    if destination.shape != wanted or not destination.flags.c_contiguous:
+        raise DataError(f"destination of shape {destination.shape}: it must be C-contiguous {wanted}")
+    if destination.dtype.name not in OUTPUT_KINDS:
+        raise DataError(f"destination of type {destination.dtype}: it must be one of {', '.join(OUTPUT_KINDS)}")
+    for name, array, dtype in (("source", source_u8, np.uint8), ("pointers", pointers, np.uint64),
+                               ("indices", indices, np.int64)):
+        if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+            raise DataError(f"{name} of type {array.dtype} and shape {array.shape}: it must be 1-D {dtype.__name__}")
+    if indices.size and not (indices.min() >= 0 and indices.max() < pointers.size):
+        raise DataError(f"indices from {indices.min()} to {indices.max()}: they must be from 0 to {pointers.size - 1}")
+    room = source_u8.size - int(np.prod(program.in_shape))
+    if indices.size and int(pointers[indices].max()) > room:
+        raise DataError(f"an image begins at byte {int(pointers[indices].max())}: with {program.in_shape} bytes it must "
+                        f"begin at {room} at the latest; is the file whole?")
+
+
+def _arrays(policy: Policy, mean_rgb: tuple[int, int, int]) -> batch.Program:
+    stages, steps, gates, ranges, tables = [], [], [], [], []
+    for stage in policy.stages:
+        first = len(steps)
+        for step in stage.steps:
+            constants = (*step.constants, 0, 0, 0, 0)[:4]
+            steps.append((OPCODES.index(step.opcode), step.slot, step.height, step.width, len(gates),
+                          len(gates) + len(step.gates), len(ranges), len(tables),
+                          FILL_NAMES.index(step.fill or "zero"), *constants))
+            gates += [(gate.slot, gate.low, gate.high) for gate in step.gates]
+            ranges += [(r.slot, r.base, r.offset, r.span, r.steps, r.signed, r.whole) for r in step.ranges]
+            tables += [number for row in step.table for number in row]
+        stages.append((KINDS.index(stage.kind), first, len(steps), stage.in_height, stage.in_width, stage.out_height,
+                       stage.out_width, FILL_NAMES.index(stage.fill or "zero")))
+    heights = [policy.height, *(stage.out_height for stage in policy.stages)]
+    widths = [policy.width, *(stage.out_width for stage in policy.stages)]
+    sizes = (policy.height, policy.width, policy.output_height, policy.output_width, max(heights), max(widths))
+    row = np.tile(np.asarray(mean_rgb, np.uint8), max(widths))
+    return batch.Program(
+        np.array(sizes, np.int64), _rows(stages, 8), _rows(steps, 13), _rows(gates, 3), _rows(ranges, 7),
+        np.array(tables, np.int64), np.concatenate([np.zeros_like(row), row]),
+    )
+
+
+def _rows(rows: list, columns: int) -> np.ndarray:
+    return np.array(rows, np.int64).reshape(len(rows), columns)

@@ -1,0 +1,97 @@
+"""The entry points: a batch, or a range of it, on one thread or on several. The only kernels cached on disk.
+
+Each is made by a function that closes over a fingerprint of all kernel sources: numba makes the closure part of the
+cache's key, so that a change in any file is never served by code compiled from the old one.
+"""
+
+import hashlib
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+from numba import njit, prange
+
+from .draws import child
+from .jit import inner
+from .memory import copy, prefetch
+from .normal import to_float16, to_float32
+from .render import render
+from .warp import MARGIN
+
+Program = namedtuple("Program", "sizes stages steps gates ranges tables paint")
+Scratch = namedtuple("Scratch", "active first second words padded places weights_x weights_y middle line matrix factor")
+UINT8, FLOAT32, FLOAT16 = range(3)
+READABLE = 16
+MOST_TAPS = 32
+
+
+def _fingerprint() -> int:
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), here.parent / "draws.py", here.parent / "steps.py"]):
+        digest.update(path.read_bytes())
+    return int.from_bytes(digest.digest()[:7], "little")
+
+
+@inner
+def _scratch(program):
+    """Scratch for one thread: sizes = [in height, in width, out height, out width, largest height, largest width]."""
+    high, wide = program.sizes[4], program.sizes[5]
+    count = high * wide
+    return Scratch(
+        np.empty(program.steps.shape[0], np.uint8), np.empty(3 * count + READABLE, np.uint8),
+        np.empty(3 * count + READABLE, np.uint8), np.empty(count + 4, np.uint32),
+        np.empty((high + MARGIN) * (wide + MARGIN), np.uint32), np.empty(wide, np.int32), np.empty(wide, np.int32),
+        np.empty(wide, np.int32), np.empty(max(3 * count, 512), np.int32), np.empty(3 * (wide + MOST_TAPS), np.int32),
+        np.empty((3, 3), np.float64), np.empty((3, 3), np.float64),
+    )
+
+
+@inner
+def _span(first, last, source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal):
+    """Samples first..last - 1 of a batch, each in one pass; kind says which of the three flat outputs is written."""
+    scratch = _scratch(program)
+    sizes = program.sizes
+    count_in, count_out = 3 * sizes[0] * sizes[1], 3 * sizes[2] * sizes[3]
+    safe = np.empty(count_in + READABLE, np.uint8)
+    pixels = np.empty(count_out + READABLE, np.uint8)
+    for i in range(first, last):
+        if i + 2 < last:
+            ahead = np.int64(pointers[indices[i + 2]])
+            for line in range(0, count_in, 64):
+                prefetch(source, ahead + line)
+        sample, start = indices[i], np.int64(pointers[indices[i]])
+        key = child(state[0], sample)
+        alternate = np.int64((child(state[1], sample) >> np.uint64(63)) ^ state[2])
+        origin = source
+        if start + count_in + READABLE > source.size:
+            copy(safe, 0, source, start, count_in)
+            origin, start = safe, 0
+        image, to = (bytes_out, i * count_out) if kind == UINT8 else (pixels, np.int64(0))
+        render(image, to, origin, start, key, alternate, program, scratch)
+        if kind == FLOAT32:
+            to_float32(floats_out, i * count_out, pixels, sizes[2], normal)
+        elif kind == FLOAT16:
+            to_float16(halves_out, i * count_out, pixels, sizes[2], normal)
+
+
+def _entry(fingerprint: int, threaded: bool):
+    def serial(source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal):
+        _span(0, indices.size, source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out,
+              normal)
+        return fingerprint
+
+    def parallel(source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal, parts):
+        for part in prange(parts):
+            _span(indices.size * part // parts, indices.size * (part + 1) // parts, source, pointers, indices, state,
+                  program, kind, bytes_out, floats_out, halves_out, normal)
+        return fingerprint
+
+    if threaded:
+        return njit(cache=True, nogil=True, parallel=True, error_model="numpy")(parallel)
+    return njit(cache=True, nogil=True, error_model="numpy")(serial)
+
+
+_FINGERPRINT = _fingerprint()
+run_serial = _entry(_FINGERPRINT, threaded=False)
+run_parallel = _entry(_FINGERPRINT, threaded=True)

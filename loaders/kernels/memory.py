@@ -1,0 +1,157 @@
+"""Moving bytes: block copies, and fixed byte shuffles, as LLVM instructions that numba has no words for.
+
+Offsets are in elements of the array they belong to (bytes for uint8, pixels for uint32), never negative and never
+checked: callers guarantee the ranges that the docstrings name.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+_BYTE = ir.IntType(8)
+_VECTOR = ir.VectorType(_BYTE, 16)
+
+
+def _address(context, builder, array_type, array, offset, pointee):
+    """Pointer to element `offset` of a 1-D contiguous array, typed as a pointer to `pointee`."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), pointee.as_pointer())
+
+
+def _shuffled(builder, vector, places):
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), [ir.Constant(ir.IntType(32), k) for k in places])
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, [0] * vector.type.count), mask)
+
+
+def _load(builder, pointer):
+    loaded = builder.load(pointer)
+    loaded.align = 1
+    return loaded
+
+
+def _store(builder, value, pointer):
+    builder.store(value, pointer).align = 1
+
+
+def _part(builder, vector, bits, index):
+    """Element `index` of a 16-byte vector seen as elements of `bits` bits."""
+    seen = builder.bitcast(vector, ir.VectorType(ir.IntType(bits), 128 // bits))
+    return builder.extract_element(seen, ir.Constant(ir.IntType(32), index))
+
+
+@intrinsic
+def copy(typingctx, target, target_offset, source, source_offset, count):
+    """Copy `count` elements between arrays of one element type that do not overlap (memcpy)."""
+    def code(context, builder, signature, args):
+        target_type, _, source_type, _, _ = signature.args
+        size = context.get_abi_sizeof(context.get_data_type(target_type.dtype))
+        to = _address(context, builder, target_type, args[0], args[1], _BYTE)
+        start = _address(context, builder, source_type, args[2], args[3], _BYTE)
+        word = ir.IntType(64)
+        function = builder.module.declare_intrinsic("llvm.memcpy", [to.type, start.type, word])
+        amount = builder.mul(args[4], ir.Constant(word, size))
+        builder.call(function, [to, start, amount, ir.Constant(ir.IntType(1), 0)])
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64, types.int64), code
+
+
+@intrinsic
+def prefetch(typingctx, source, offset):
+    """Ask for the cache line at `offset` of a uint8 array, to be read soon; harmless at any address."""
+    def code(context, builder, signature, args):
+        start = _address(context, builder, signature.args[0], args[0], args[1], _BYTE)
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [start.type, word, word, word])
+        function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
+            builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [start, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)])
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64), code
+
+
+def _mirror(exact: bool):
+    def typed(typingctx, target, target_offset, source, source_offset):
+        def code(context, builder, signature, args):
+            start = _address(context, builder, signature.args[2], args[2], args[3], _VECTOR)
+            places = [3 * (4 - k // 3) + k % 3 for k in range(15)] + [15]
+            mirrored = _shuffled(builder, _load(builder, start), places)
+            if not exact:
+                _store(builder, mirrored, _address(context, builder, signature.args[0], args[0], args[1], _VECTOR))
+                return context.get_dummy_value()
+            for byte, bits in ((0, 64), (8, 32), (12, 16), (14, 8)):
+                at = builder.add(args[1], ir.Constant(ir.IntType(64), byte))
+                to = _address(context, builder, signature.args[0], args[0], at, ir.IntType(bits))
+                _store(builder, _part(builder, mirrored, bits, byte * 8 // bits), to)
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, source, types.int64), code
+
+    return typed
+
+
+@intrinsic
+def mirror_5(typingctx, target, target_offset, source, source_offset):
+    """Five rgb pixels in reverse order. Reads 16 bytes and writes 16: the last one is not the caller's."""
+    return _mirror(False)(typingctx, target, target_offset, source, source_offset)
+
+
+@intrinsic
+def mirror_5_exact(typingctx, target, target_offset, source, source_offset):
+    """Five rgb pixels in reverse order. Reads 16 bytes and writes 15."""
+    return _mirror(True)(typingctx, target, target_offset, source, source_offset)
+
+
+@intrinsic
+def unpack_4(typingctx, target, target_offset, source, source_offset):
+    """Four rgb pixels (uint8) to four rgbx words (uint32). Reads 16 bytes."""
+    def code(context, builder, signature, args):
+        start = _address(context, builder, signature.args[2], args[2], args[3], _VECTOR)
+        places = [16 if k % 4 == 3 else k // 4 * 3 + k % 4 for k in range(16)]
+        spread = _shuffled(builder, _load(builder, start), places)
+        _store(builder, spread, _address(context, builder, signature.args[0], args[0], args[1], _VECTOR))
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), code
+
+
+def _pack(exact: bool):
+    def typed(typingctx, target, target_offset, source, source_offset):
+        def code(context, builder, signature, args):
+            start = _address(context, builder, signature.args[2], args[2], args[3], _VECTOR)
+            places = [k // 3 * 4 + k % 3 for k in range(12)] + [16] * 4
+            dense = _shuffled(builder, _load(builder, start), places)
+            if not exact:
+                _store(builder, dense, _address(context, builder, signature.args[0], args[0], args[1], _VECTOR))
+                return context.get_dummy_value()
+            for byte, bits in ((0, 64), (8, 32)):
+                at = builder.add(args[1], ir.Constant(ir.IntType(64), byte))
+                to = _address(context, builder, signature.args[0], args[0], at, ir.IntType(bits))
+                _store(builder, _part(builder, dense, bits, byte * 8 // bits), to)
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, source, types.int64), code
+
+    return typed
+
+
+@intrinsic
+def pack_4(typingctx, target, target_offset, source, source_offset):
+    """Four rgbx words (uint32) to four rgb pixels (uint8). Writes 16 bytes: the last four are not the caller's."""
+    return _pack(False)(typingctx, target, target_offset, source, source_offset)
+
+
+@intrinsic
+def pack_4_exact(typingctx, target, target_offset, source, source_offset):
+    """Four rgbx words (uint32) to four rgb pixels (uint8). Writes 12 bytes."""
+    return _pack(True)(typingctx, target, target_offset, source, source_offset)
+
+
+@intrinsic
+def half_bits(typingctx, number):
+    """The bits (uint16) of a float32 rounded to float16."""
+    def code(context, builder, signature, args):
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), code

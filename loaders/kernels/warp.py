@@ -1,0 +1,121 @@
+"""Sampling through a homography: bilinear, coordinates in 1/2048 px, blended in 32-bit integers."""
+
+import math
+
+import numpy as np
+
+from . import layout as at
+from .jit import inner
+from .memory import copy
+from .words import fill_word, pack
+
+MARGIN = 3
+
+
+@inner
+def pad(padded, image, height, width, fill, paint):
+    """Copy an rgbx image into the middle of padded, (height + 3, width + 3) words: 1 before and 2 after of the fill."""
+    colour = fill_word(fill, paint)
+    stride = width + MARGIN
+    for k in range((height + MARGIN) * stride):
+        padded[k] = colour
+    for y in range(height):
+        copy(padded, (y + 1) * stride + 1, image, y * width, width)
+
+
+@inner
+def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, affine, fill):
+    """Sample the (height, width) image in scratch.padded at the homography scratch.matrix of every output pixel.
+
+    Writes rgb bytes to target from `to` where to_bytes, else rgbx words to scratch.words. Taps outside the image
+    see the border of `padded`.
+    """
+    m, padded, words = scratch.matrix, scratch.padded, scratch.words
+    places, weights_x, weights_y = scratch.places, scratch.weights_x, scratch.weights_y
+    for y in range(out_height):
+        if fill == at.REFLECT:
+            _folded_row(y, out_width, m, height, width, places, weights_x, weights_y)
+        elif affine:
+            _affine_row(y, out_width, m, height, width, places, weights_x, weights_y)
+        else:
+            _projective_row(y, out_width, m, height, width, places, weights_x, weights_y)
+        line = 0 if to_bytes else y * out_width
+        _blend_row(words, line, out_width, padded, width + MARGIN, places, weights_x, weights_y)
+        if to_bytes:
+            pack(target, to + 3 * y * out_width, words, line, out_width)
+
+
+@inner
+def _affine_row(y, out_width, m, height, width, places, weights_x, weights_y):
+    mx, tx, cx, my, ty, cy = m[0, 0], m[0, 1] * y, m[0, 2], m[1, 0], m[1, 1] * y, m[1, 2]
+    right, bottom, stride = float(width), float(height), np.int32(width + MARGIN)
+    for x in range(out_width):
+        u = (mx * x + tx) + cx
+        v = (my * x + ty) + cy
+        u = -1.0 if u < -1.0 else right if u > right else u
+        v = -1.0 if v < -1.0 else bottom if v > bottom else v
+        ux = np.int32(math.floor(u * 2048.0 + 0.5))
+        uy = np.int32(math.floor(v * 2048.0 + 0.5))
+        places[x] = np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1))
+        weights_x[x] = ux & 2047
+        weights_y[x] = uy & 2047
+
+
+@inner
+def _projective_row(y, out_width, m, height, width, places, weights_x, weights_y):
+    mx, tx, cx, my, ty, cy = m[0, 0], m[0, 1] * y, m[0, 2], m[1, 0], m[1, 1] * y, m[1, 2]
+    mz, tz, cz = m[2, 0], m[2, 1] * y, m[2, 2]
+    right, bottom, stride = float(width), float(height), np.int32(width + MARGIN)
+    for x in range(out_width):
+        z = (mz * x + tz) + cz
+        u = ((mx * x + tx) + cx) / z
+        v = ((my * x + ty) + cy) / z
+        u = -1.0 if u < -1.0 or z <= 0.0 else right if u > right else u
+        v = -1.0 if v < -1.0 or z <= 0.0 else bottom if v > bottom else v
+        ux = np.int32(math.floor(u * 2048.0 + 0.5))
+        uy = np.int32(math.floor(v * 2048.0 + 0.5))
+        places[x] = np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1))
+        weights_x[x] = ux & 2047
+        weights_y[x] = uy & 2047
+
+
+@inner
+def _folded_row(y, out_width, m, height, width, places, weights_x, weights_y):
+    for x in range(out_width):
+        z = (m[2, 0] * x + m[2, 1] * y) + m[2, 2]
+        u, v = -1.0, -1.0
+        if z > 0.0:
+            u = ((m[0, 0] * x + m[0, 1] * y) + m[0, 2]) / z
+            v = ((m[1, 0] * x + m[1, 1] * y) + m[1, 2]) / z
+        ux, uy = _folded(u, width), _folded(v, height)
+        places[x] = ((uy >> 11) + 1) * (width + MARGIN) + (ux >> 11) + 1
+        weights_x[x] = ux & 2047
+        weights_y[x] = uy & 2047
+
+
+@inner
+def _folded(u, size):
+    u = -32768.0 if u < -32768.0 else 32767.0 if u > 32767.0 else u
+    fixed = np.int64(math.floor(u * 2048.0 + 0.5)) % (4096 * (size - 1))
+    return fixed if fixed <= 2048 * (size - 1) else 4096 * (size - 1) - fixed
+
+
+@inner
+def _blend_row(target, to, out_width, padded, stride, places, weights_x, weights_y):
+    for x in range(out_width):
+        place = np.int64(places[x])
+        p00, p01 = np.int32(padded[place]), np.int32(padded[place + 1])
+        p10, p11 = np.int32(padded[place + stride]), np.int32(padded[place + stride + 1])
+        fx, fy = weights_x[x], weights_y[x]
+        gx, gy = np.int32(2048 - fx), np.int32(2048 - fy)
+        r = _mixed(p00 & 255, p01 & 255, p10 & 255, p11 & 255, fx, gx, fy, gy)
+        g = _mixed((p00 >> 8) & 255, (p01 >> 8) & 255, (p10 >> 8) & 255, (p11 >> 8) & 255, fx, gx, fy, gy)
+        b = _mixed(p00 >> 16, p01 >> 16, p10 >> 16, p11 >> 16, fx, gx, fy, gy)
+        target[to + x] = np.uint32(np.int32(r | (g << 8) | (b << 16)))
+
+
+@inner
+def _mixed(v00, v01, v10, v11, fx, gx, fy, gy):
+    top = np.int32(np.int32(v00 * gx) + np.int32(v01 * fx))
+    bottom = np.int32(np.int32(v10 * gx) + np.int32(v11 * fx))
+    return np.int32(np.int32(np.int32(top * gy) + np.int32(bottom * fy)) + np.int32(1 << 21)) >> 22

@@ -1,0 +1,121 @@
+"""The loop against feeds and steps that only count: order of epochs, stops, best epoch, and going on anywhere."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from engine.training.loop import Loop, Progress, Stops
+from engine.training.signals import Interrupted
+
+
+class CountingFeed:
+    """Two batches an epoch; remembers which it handed out."""
+
+    def __init__(self, batches=2):
+        self.batches, self.given, self.open = batches, [], 0
+
+    @contextmanager
+    def epoch(self, epoch, start=0):
+        self.open += 1
+        try:
+            yield (self._batch(epoch, step) for step in range(start, self.batches))
+        finally:
+            self.open -= 1
+
+    def _batch(self, epoch, step):
+        self.given.append((epoch, step))
+        return SimpleNamespace(images_bhwc=torch.zeros(4, 1, 1, 3), labels=torch.zeros(4))
+
+
+class CountingStep:
+    """Counts four images a call, all correct, with loss 1."""
+
+    rate = 0.1
+
+    def __init__(self):
+        self.model, self.calls = torch.nn.Linear(1, 1), []
+        self.reset()
+
+    def reset(self):
+        self.tally = torch.zeros(3, dtype=torch.float64)
+
+    def __call__(self, images, labels, epoch, step):
+        self.calls.append((epoch, step))
+        self.tally += torch.tensor([4.0, 4.0, 4.0])
+
+    def totals(self):
+        loss, correct, count = self.tally.tolist()
+        return loss / count, correct / count, int(count)
+
+
+def watched(values):
+    """A watch that answers with (loss, top1) pairs in turn."""
+    turn = iter(values)
+    return lambda: SimpleNamespace(**dict(zip(("loss", "top1"), next(turn), strict=True)))
+
+
+def test_every_batch_of_every_epoch_is_trained_on_once_in_order():
+    feed, step = CountingFeed(), CountingStep()
+    records = list(Loop(step, feed, 3).run())
+    assert step.calls == feed.given == [(e, s) for e in range(3) for s in range(2)]
+    assert [(r.epoch, r.train_loss, r.train_top1) for r in records] == [(0, 1, 1), (1, 1, 1), (2, 1, 1)]
+    assert feed.open == 0
+
+
+def test_the_best_epoch_is_the_highest_top1_and_ties_keep_the_first():
+    loop = Loop(CountingStep(), CountingFeed(), 4, select=True, watch=watched([(1, .5), (1, .7), (1, .7), (1, .6)]))
+    assert [record.is_best for record in loop.run()] == [True, True, False, False]
+    assert (loop.progress.best_epoch, loop.progress.best_top1) == (1, .7)
+
+
+def test_nothing_is_best_where_nothing_may_be_chosen():
+    loop = Loop(CountingStep(), CountingFeed(), 2, watch=watched([(1, .5), (1, .7)]))
+    assert not any(record.is_best for record in loop.run())
+
+
+def test_it_stops_at_the_accuracy_asked_for():
+    loop = Loop(CountingStep(), CountingFeed(), 9, watch=watched([(1, .5), (1, .75), (1, .9)]), stops=Stops(top1=.75))
+    assert len(list(loop.run())) == 2
+    assert "75.00%" in loop.progress.stopped
+
+
+def test_patience_counts_epochs_without_a_loss_better_by_min_delta():
+    losses = [1.0, 0.8, 0.79, 0.78, 0.5]
+    stops = Stops(patience=2, min_delta=0.05)
+    loop = Loop(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]), stops=stops)
+    assert len(list(loop.run())) == 4
+    assert loop.progress.best_loss == 0.8
+
+
+def test_a_nan_loss_is_never_better():
+    loop = Loop(CountingStep(), CountingFeed(), 9, watch=watched([(float("nan"), 0)] * 9), stops=Stops(patience=3))
+    assert len(list(loop.run())) == 3
+
+
+@pytest.mark.parametrize("stop_after", range(1, 7))
+def test_a_run_left_after_any_step_goes_on_to_the_same_records(stop_after):
+    whole = list(Loop(CountingStep(), CountingFeed(), 3).run())
+
+    def leave(loop):
+        if loop.progress.steps_done == stop_after:
+            raise Interrupted(15)
+
+    first, records = CountingStep(), []
+    loop = Loop(first, CountingFeed(), 3, between_steps=leave)
+    with pytest.raises(Interrupted):
+        records += list_into(records, loop)
+    assert loop.feed.open == 0
+    second = CountingStep()
+    rest = Loop(second, CountingFeed(), 3, progress=Progress(**loop.state()))
+    records += list(rest.run())
+    assert first.calls + second.calls == [(e, s) for e in range(3) for s in range(2)]
+    assert [(r.epoch, r.train_loss, r.train_top1) for r in records] == \
+        [(r.epoch, r.train_loss, r.train_top1) for r in whole]
+
+
+def list_into(records, loop):
+    for record in loop.run():
+        records.append(record)
+    return []

@@ -1,0 +1,169 @@
+"""The real commands, end to end, on the embedded data set and on real CIFAR where it is there."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipes.load import load, read_file
+
+ROOT = Path(__file__).resolve().parents[1]
+CIFAR = ROOT.parent / "shared" / "data"
+SMALL = ["--data.train_count=600", "--data.test_count=200", "--data.resolution=16", "--train.batch=50",
+         "--model.width=4", "--model.depth=3", "--train.epochs=2", "--eval.batch=100"]
+SUMMARY = {"recipe", "dataset", "model", "parameters", "epochs", "steps", "train_top1", "val_top1", "test_top1",
+           "test_loss", "train_seconds", "epochs_per_second", "images_per_second", "compile_seconds", "device",
+           "precision", "seed", "weights_sha256", "command", "versions"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def command(*words, status=0):
+    done = subprocess.run([sys.executable, "-m", *map(str, words)], cwd=ROOT, capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def train(folder, cache, *words, status=0):
+    return command("engine.train", "--recipe", "quickstart", *SMALL, f"--data.cache={cache}", f"--run.folder={folder}",
+                   *words, status=status)
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, cache):
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    done = train(folder, cache, "--checkpoint.every=1", "--log.to=tensorboard")
+    return folder, done.stdout
+
+
+def test_a_run_leaves_what_it_promises(run):
+    folder, shown = run
+    for name in ("config.yaml", "command.txt", "env.json", "metrics.csv", "metrics.npz", "metrics.jsonl",
+                 "summary.json", "checkpoints/last.pt", "checkpoints/best.pt", "checkpoints/epoch_001.pt",
+                 "checkpoints/epoch_002.pt", "plots/overview.png", "plots/loss.png", "plots/accuracy.png",
+                 "plots/learning_rate.png"):
+        assert (folder / name).stat().st_size > 0, name
+    assert list((folder / "tensorboard").iterdir())
+    assert SUMMARY <= set(summary(folder))
+    assert str(folder) in shown and "\x1b" not in shown
+    assert shown.count("epoch   ") == 2
+
+
+def test_the_three_metric_files_say_the_same(run):
+    folder, _ = run
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    arrays = np.load(folder / "metrics.npz")
+    assert [int(row["epoch"]) for row in rows] == [line["epoch"] for line in lines] == [0, 1]
+    assert arrays["epoch"].tolist() == [0, 1]
+    assert [float(row["train_loss"]) for row in rows] == [line["train_loss"] for line in lines]
+    assert rows[0]["test_top1"] == "" and lines[0]["test_top1"] is None and np.isnan(arrays["test_top1"]).all()
+
+
+def test_config_yaml_holds_the_whole_recipe(run):
+    folder, _ = run
+    loaded = load("quickstart", str(folder / "config.yaml"))
+    assert loaded.values == load("quickstart", settings=read_file(str(folder / "config.yaml"))).values
+    assert loaded.values["train.epochs"] == 2
+
+
+def test_the_commands_of_a_run_give_the_same_weights_again(run, tmp_path, cache):
+    folder, _ = run
+    words = (folder / "command.txt").read_text().split()
+    assert words[:3] == ["python", "-m", "engine.train"]
+    again = [w for w in words[3:] if not w.startswith("--run.folder")]
+    command("engine.train", *again, f"--run.folder={tmp_path}/again")
+    assert summary(tmp_path / "again")["weights_sha256"] == summary(folder)["weights_sha256"]
+
+
+def test_another_seed_gives_other_weights(run, tmp_path, cache):
+    train(tmp_path / "other", cache, "--train.seed=1")
+    assert summary(tmp_path / "other")["weights_sha256"] != summary(run[0])["weights_sha256"]
+
+
+def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights(run, tmp_path, cache):
+    folder = tmp_path / "stopped"
+    words = [sys.executable, "-m", "engine.train", "--recipe", "quickstart", *SMALL, f"--data.cache={cache}",
+             f"--run.folder={folder}", "--checkpoint.every=1", "--checkpoint.every_minutes=0.00001",
+             "--log.to=tensorboard"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and f"--resume {folder}" in shown
+    assert not (folder / "summary.json").exists()
+    command("engine.train", "--resume", folder)
+    assert summary(folder)["weights_sha256"] == summary(run[0])["weights_sha256"]
+    assert summary(folder)["steps"] == summary(run[0])["steps"]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    ours, theirs = ([json.loads(line)["train_loss"] for line in text]
+                    for text in (lines, (run[0] / "metrics.jsonl").read_text().splitlines()))
+    assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(run):
+    done = command("engine.train", "--resume", run[0], status=2)
+    assert "is finished" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_evaluate_gives_the_runs_own_test_figures(run, tmp_path):
+    folder, _ = run
+    command("engine.evaluate", folder, "--json", tmp_path / "e.json", "--out", tmp_path)
+    measured = json.loads((tmp_path / "e.json").read_text())
+    assert measured["test_top1"] == summary(folder)["test_top1"]
+    assert measured["test_loss"] == pytest.approx(summary(folder)["test_loss"], rel=1e-6)
+    assert len(measured["per_class"]) == 10
+    table = list(csv.reader((tmp_path / "confusion.csv").open()))
+    counts = np.array([row[1:] for row in table[1:]], dtype=int)
+    assert counts.sum() == 200 and np.trace(counts) / 200 == measured["test_top1"]
+    assert (tmp_path / "confusion.png").stat().st_size > 0
+
+
+def test_evaluate_refuses_another_data_set_and_a_damaged_checkpoint(run, tmp_path):
+    folder, _ = run
+    done = command("engine.evaluate", folder, "--data.classes=20", status=2)
+    assert "knows 10 classes" in done.stderr and done.stderr.count("\n") == 1
+    whole = (folder / "checkpoints" / "last.pt").read_bytes()
+    (tmp_path / "bad.pt").write_bytes(whole[:2000] + b"\xff" + whole[2001:])
+    assert "damaged" in command("engine.evaluate", tmp_path / "bad.pt", status=2).stderr
+
+
+def test_the_plan_of_resnet34_is_the_seeds(tmp_path):
+    command("engine.train", "--recipe", "resnet34", "--plan", "--json", tmp_path / "plan.json")
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert (plan["parameters"], plan["trainable"], plan["steps_per_epoch"]) == (30_032_292, 30_032_292, 391)
+    logged = {0: .004148, 1: .004591, 10: .020829, 38: .099853, 39: .1, 40: .09999, 100: .068222, 150: .021412,
+              165: .010736}
+    assert {epoch: round(plan["lr_after_epoch"][epoch], 6) for epoch in logged} == logged
+    assert len(plan["lr_after_epoch"]) == 200 and plan["stages"] and plan["flops_per_image"] > 10**9
+
+
+@pytest.mark.skipif(not (CIFAR / "cifar.py").is_file(), reason="the real CIFAR files are not beside this checkout")
+def test_real_cifar_is_converted_and_trained_on(tmp_path):
+    subprocess.run([sys.executable, CIFAR / "cifar.py", "cifar10", tmp_path], check=True, timeout=120)
+    shown = command("engine.data", "convert", "--data.name=cifar10", f"--data.root={tmp_path}",
+                    f"--data.cache={tmp_path}/cache").stdout
+    assert "50000" in shown and "airplane" in shown
+    command("engine.train", "--recipe", "quickstart", "--data.name=cifar10", f"--data.root={tmp_path}",
+            f"--data.cache={tmp_path}/cache", "--data.validation=0.8", "--train.epochs=1", "--model.width=8",
+            f"--run.folder={tmp_path}/run")
+    # One epoch of 10,000 images: above chance (10 %) by far.
+    assert summary(tmp_path / "run")["test_top1"] > 0.25
