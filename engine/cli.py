@@ -15,8 +15,8 @@ USER_ERRORS = (RecipeError, DataError, EngineError)
 class Parser(argparse.ArgumentParser):
     """argparse without abbreviations, and with errors of one line."""
 
-    def __init__(self, door: str, about: str, settings: bool = True):
-        super().__init__(prog=f"python -m engine.{door}", description=about, allow_abbrev=False,
+    def __init__(self, module: str, about: str, settings: bool = True):
+        super().__init__(prog=f"python -m {module}", description=about, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
         self.takes_settings = settings
         self.add_argument("-h", "--help", action="store_true", help="this page")

@@ -10,7 +10,7 @@ from recipes import load
 
 def main(argv: list[str] | None = None) -> int:
     """The door: which task, with which data settings."""
-    parser = cli.Parser("data", __doc__)
+    parser = cli.Parser("engine.data", __doc__)
     parser.add_argument("task", choices=("convert",), help="convert: write each split to a beton, print its manifest")
     options, settings = parser.read(argv)
     refused = [path for path in settings if not path.startswith("data.")]

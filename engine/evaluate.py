@@ -8,7 +8,7 @@ from engine import cli
 
 def main(argv: list[str] | None = None) -> int:
     """The door: load, build the test feed, measure, tell."""
-    parser = cli.Parser("evaluate", __doc__)
+    parser = cli.Parser("engine.evaluate", __doc__)
     parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT", help="a run folder (its last.pt) or a .pt file")
     parser.add_argument("--best", action="store_true", help="the run's best.pt instead of its last.pt")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON")

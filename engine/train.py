@@ -8,7 +8,7 @@ from recipes import load
 
 def main(argv: list[str] | None = None) -> int:
     """The door: parse, check, build, train, tell."""
-    parser = cli.Parser("train", __doc__)
+    parser = cli.Parser("engine.train", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (--list shows them)")
     parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")

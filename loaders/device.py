@@ -59,15 +59,15 @@ class DevicePolicy(torch.nn.Module):
         if not (dtype is torch.uint8 or dtype.is_floating_point):
             raise DataError(f"dtype={dtype}: images are torch.uint8 or a floating type such as torch.float32")
         if dtype.is_floating_point and (mean is None or std is None or min(std) <= 0):
-            raise DataError(f"dtype={dtype} with mean={mean}, std={std}: give the mean and a positive std of each channel")
+            raise DataError(f"dtype={dtype} with mean={mean}, std={std}: give each channel's mean and positive std")
         if chunk is not None and chunk < 1:
             raise DataError(f"chunk={chunk}: it is a number of samples, 1 or more; leave it out for the default")
         self.policy, self.dtype = policy, dtype
         self.chunk = chunk or max(1, working_bytes(device) // bytes_per_sample(policy))
         slots = [slot for stage in policy.stages for slot in _slots(stage)]
         self.slots = (max(slots, default=0) // SLOTS_PER_OPERATION + 1) * SLOTS_PER_OPERATION
-        values_per_image = max((3 * step.height * step.width for stage in policy.stages for step in stage.steps), default=0)
-        self._keep("counters", torch.arange(max(self.slots, values_per_image), device=device))
+        values_per_image = [3 * stage.in_height * stage.in_width for stage in policy.stages]
+        self._keep("counters", torch.arange(max(self.slots, *values_per_image, 0), device=device))
         self._keep("mean_rgb", torch.tensor(mean_rgb, dtype=torch.uint8, device=device))
         for k, stage in enumerate(policy.stages):
             table = TABLES[stage.steps[0].opcode](stage.steps[0]) if stage.steps[0].opcode in TABLES else None

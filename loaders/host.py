@@ -34,7 +34,7 @@ class Program:
         self.arrays = _arrays(policy, mean_rgb)
         scale = 1.0 / (255.0 * np.asarray(std, np.float64))
         shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
-        self.normal = np.tile(np.stack([scale, shift]), policy.output_width).astype(np.float32)
+        self.normal = np.tile(np.stack([scale, shift]), policy.output_width).astype(np.float32).reshape(-1)
 
 
 def augment(source_u8: np.ndarray, pointers: np.ndarray, indices: np.ndarray, program: Program, state: np.ndarray,

@@ -96,7 +96,8 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = Ma
     or a setting that the chosen mode ignores.
     """
     if name not in names():
-        raise RecipeError(f"recipe {in_one_line(name)} is unknown{did_you_mean(name, names())} known: {', '.join(names())}")
+        known = names()
+        raise RecipeError(f"recipe {in_one_line(name)} is unknown{did_you_mean(name, known)} known: {', '.join(known)}")
     module = importlib.import_module(f"recipes.{name}")
     from_file = read_file(file) if file else {}
     given = {**from_file, **settings}
@@ -148,7 +149,8 @@ def _check(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str,
     entries: dict[str, Setting] = {".".join(path): param for path, param in config.entries.items()}
     for path, value in {**base, **given}.items():
         if path not in entries:
-            raise RecipeError(f"{in_one_line(path)} is unknown{did_you_mean(path, entries)} (--help lists every setting)")
+            hint = did_you_mean(path, entries)
+            raise RecipeError(f"{in_one_line(path)} is unknown{hint} (--help lists every setting)")
         try:
             config.content[tuple(path.split("."))] = entries[path].checker.check(value)
         except ValueError as error:

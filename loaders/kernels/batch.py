@@ -19,7 +19,7 @@ from .render import render
 from .warp import MARGIN
 
 Program = namedtuple("Program", "sizes stages steps gates ranges tables paint")
-Scratch = namedtuple("Scratch", "active first second words padded places weights_x weights_y middle line matrix factor")
+Scratch = namedtuple("Scratch", "active first second words padded places weights_x weights_y upper lower middle line matrix factor")
 UINT8, FLOAT32, FLOAT16 = range(3)
 READABLE = 16
 MOST_TAPS = 32
@@ -42,7 +42,7 @@ def _scratch(program):
         np.empty(program.steps.shape[0], np.uint8), np.empty(3 * count + READABLE, np.uint8),
         np.empty(3 * count + READABLE, np.uint8), np.empty(count + 4, np.uint32),
         np.empty((high + MARGIN) * (wide + MARGIN), np.uint32), np.empty(wide, np.int32), np.empty(wide, np.int32),
-        np.empty(wide, np.int32), np.empty(max(3 * count, 512), np.int32), np.empty(3 * (wide + MOST_TAPS), np.int32),
+        np.empty(wide, np.int32), np.empty(wide, np.uint64), np.empty(wide, np.uint64), np.empty(max(3 * count, 512), np.int32), np.empty(3 * (wide + MOST_TAPS), np.int32),
         np.empty((3, 3), np.float64), np.empty((3, 3), np.float64),
     )
 

@@ -57,6 +57,36 @@ def copy(typingctx, target, target_offset, source, source_offset, count):
 
 
 @intrinsic
+def get(typingctx, source, offset):
+    """Element `offset` of an array, without numba's test for negative indices, which stands in the way of vectors."""
+    def code(context, builder, signature, args):
+        return builder.load(_address(context, builder, signature.args[0], args[0], args[1],
+                                     context.get_data_type(signature.return_type)))
+
+    return source.dtype(source, types.int64), code
+
+
+@intrinsic
+def put(typingctx, target, offset, element):
+    """target[offset] = element, likewise; the element is cast to the array's type."""
+    def code(context, builder, signature, args):
+        pointee = context.get_data_type(signature.args[0].dtype)
+        builder.store(args[2], _address(context, builder, signature.args[0], args[0], args[1], pointee))
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, target.dtype), code
+
+
+@intrinsic
+def get_pair(typingctx, source, offset):
+    """Elements offset and offset + 1 of a uint32 array as one uint64, the first in the low half."""
+    def code(context, builder, signature, args):
+        return _load(builder, _address(context, builder, signature.args[0], args[0], args[1], ir.IntType(64)))
+
+    return types.uint64(source, types.int64), code
+
+
+@intrinsic
 def prefetch(typingctx, source, offset):
     """Ask for the cache line at `offset` of a uint8 array, to be read soon; harmless at any address."""
     def code(context, builder, signature, args):

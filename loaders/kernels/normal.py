@@ -3,22 +3,24 @@
 import numpy as np
 
 from .jit import inner
-from .memory import half_bits
+from .memory import get, half_bits, put
 
 
 @inner
 def to_float32(target, to, pixels, height, normal):
-    """target[to:] (float32) from the bytes of `height` rows; normal (2, 3 * width) repeats scale and shift along one."""
-    row = normal.shape[1]
+    """target[to:] (float32) from the bytes of `height` rows; normal: the scale of each value of a row, then the shifts."""
+    row = normal.size // 2
     for y in range(height):
         for k in range(row):
-            target[to + y * row + k] = np.float32(pixels[y * row + k]) * normal[0, k] + normal[1, k]
+            number = np.float32(get(pixels, y * row + k)) * get(normal, k) + get(normal, row + k)
+            put(target, to + y * row + k, number)
 
 
 @inner
 def to_float16(target, to, pixels, height, normal):
     """The same rounded to float16, as its bits in uint16."""
-    row = normal.shape[1]
+    row = normal.size // 2
     for y in range(height):
         for k in range(row):
-            target[to + y * row + k] = half_bits(np.float32(pixels[y * row + k]) * normal[0, k] + normal[1, k])
+            number = np.float32(get(pixels, y * row + k)) * get(normal, k) + get(normal, row + k)
+            put(target, to + y * row + k, half_bits(number))

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import layout as at
 from .jit import inner
-from .memory import copy
+from .memory import copy, get, get_pair, put
 from .words import fill_word, pack
 
 MARGIN = 3
@@ -32,6 +32,7 @@ def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, af
     """
     m, padded, words = scratch.matrix, scratch.padded, scratch.words
     places, weights_x, weights_y = scratch.places, scratch.weights_x, scratch.weights_y
+    upper, lower = scratch.upper, scratch.lower
     for y in range(out_height):
         if fill == at.REFLECT:
             _folded_row(y, out_width, m, height, width, places, weights_x, weights_y)
@@ -40,7 +41,12 @@ def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, af
         else:
             _projective_row(y, out_width, m, height, width, places, weights_x, weights_y)
         line = 0 if to_bytes else y * out_width
-        _blend_row(words, line, out_width, padded, width + MARGIN, places, weights_x, weights_y)
+        stride = width + MARGIN
+        for x in range(out_width):
+            place = np.int64(get(places, x))
+            put(upper, x, get_pair(padded, place))
+            put(lower, x, get_pair(padded, place + stride))
+        _blend_row(words, line, out_width, upper, lower, weights_x, weights_y)
         if to_bytes:
             pack(target, to + 3 * y * out_width, words, line, out_width)
 
@@ -56,9 +62,9 @@ def _affine_row(y, out_width, m, height, width, places, weights_x, weights_y):
         v = -1.0 if v < -1.0 else bottom if v > bottom else v
         ux = np.int32(math.floor(u * 2048.0 + 0.5))
         uy = np.int32(math.floor(v * 2048.0 + 0.5))
-        places[x] = np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1))
-        weights_x[x] = ux & 2047
-        weights_y[x] = uy & 2047
+        put(places, x, np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1)))
+        put(weights_x, x, np.int32(ux & 2047))
+        put(weights_y, x, np.int32(uy & 2047))
 
 
 @inner
@@ -74,9 +80,9 @@ def _projective_row(y, out_width, m, height, width, places, weights_x, weights_y
         v = -1.0 if v < -1.0 or z <= 0.0 else bottom if v > bottom else v
         ux = np.int32(math.floor(u * 2048.0 + 0.5))
         uy = np.int32(math.floor(v * 2048.0 + 0.5))
-        places[x] = np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1))
-        weights_x[x] = ux & 2047
-        weights_y[x] = uy & 2047
+        put(places, x, np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1)))
+        put(weights_x, x, np.int32(ux & 2047))
+        put(weights_y, x, np.int32(uy & 2047))
 
 
 @inner
@@ -101,17 +107,18 @@ def _folded(u, size):
 
 
 @inner
-def _blend_row(target, to, out_width, padded, stride, places, weights_x, weights_y):
+def _blend_row(target, to, out_width, upper, lower, weights_x, weights_y):
+    """Blend the pairs of neighbours above and below each point."""
     for x in range(out_width):
-        place = np.int64(places[x])
-        p00, p01 = np.int32(padded[place]), np.int32(padded[place + 1])
-        p10, p11 = np.int32(padded[place + stride]), np.int32(padded[place + stride + 1])
-        fx, fy = weights_x[x], weights_y[x]
+        above, below = get(upper, x), get(lower, x)
+        p00, p01 = np.int32(above), np.int32(above >> np.uint64(32))
+        p10, p11 = np.int32(below), np.int32(below >> np.uint64(32))
+        fx, fy = get(weights_x, x), get(weights_y, x)
         gx, gy = np.int32(2048 - fx), np.int32(2048 - fy)
         r = _mixed(p00 & 255, p01 & 255, p10 & 255, p11 & 255, fx, gx, fy, gy)
         g = _mixed((p00 >> 8) & 255, (p01 >> 8) & 255, (p10 >> 8) & 255, (p11 >> 8) & 255, fx, gx, fy, gy)
         b = _mixed(p00 >> 16, p01 >> 16, p10 >> 16, p11 >> 16, fx, gx, fy, gy)
-        target[to + x] = np.uint32(np.int32(r | (g << 8) | (b << 16)))
+        put(target, to + x, np.int32(r | (g << 8) | (b << 16)))
 
 
 @inner

@@ -129,20 +129,16 @@ def hue_turned(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     red, green, blue = images.unbind(-1)
     high = torch.maximum(torch.maximum(red, green), blue)
     spread = high - torch.minimum(torch.minimum(red, green), blue)
-    by_red = green - blue
-    by_red = torch.where(by_red < 0, by_red + 6 * spread, by_red)
-    sector = torch.where(high == red, by_red,
+    sector = torch.where(high == red, green - blue,
                          torch.where(high == green, blue - red + 2 * spread, red - green + 4 * spread))
-    unit, circle = spread * ONE, 6 * ONE * spread
+    unit = spread * ONE
     place = sector * ONE + turn.squeeze(-1) * 6 * spread
     channels = []
     for n in (5, 3, 1):
-        # At most half a circle below 0 and two and a third above: two turns back, or one forth, find the remainder.
-        k = place + n * unit
-        k = torch.where(k < 0, k + circle, k)
-        k = torch.where(k >= circle, k - circle, k)
-        k = torch.where(k >= circle, k - circle, k)
-        fall = torch.minimum(torch.minimum(k, 4 * unit - k), unit).clamp(min=0)
+        # The law's min(k, 4 unit - k) with k modulo 6 unit is 2 unit less the distance to the nearest of -4, 2, 8 and
+        # 14 units, and k without the modulo lies between -4 and 14: three folds find that distance.
+        distance = (((place + (n - 5) * unit).abs() - 6 * unit).abs() - 3 * unit).abs()
+        fall = torch.minimum(2 * unit - distance, unit).clamp(min=0)
         channels.append(high - ((fall + ONE // 2) >> 16))
     return torch.stack(channels, -1)
 

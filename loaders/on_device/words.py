@@ -54,6 +54,21 @@ def fraction(bits: torch.Tensor) -> torch.Tensor:
     return shifted(bits, 64 - FRACTION_BITS)
 
 
+@torch.library.custom_op("cadence::words_of", mutates_args=())
+def words_of(keys: torch.Tensor, indices: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+    """Every slot's draw for every sample: int64 (B, S) from the epoch's keys, indices (B,) and slots (S,).
+
+    An operation of its own, so that compiled code reads the words from memory: it would work them out anew for every
+    pixel that depends on one.
+    """
+    return child(child(keys[0], indices)[:, None], slots)
+
+
+@words_of.register_fake
+def _(keys, indices, slots):
+    return indices.new_empty((indices.shape[0], slots.shape[0]))
+
+
 class Draws:
     """The draws of a batch: `words` int64 (B, slots), column s for slot s, made in one go.
 
@@ -64,8 +79,7 @@ class Draws:
 
     def __init__(self, keys: torch.Tensor, indices: torch.Tensor, slots: int, counters: torch.Tensor):
         self.keys, self.indices, self.counters = keys, indices, counters
-        samples = child(keys[0], indices)
-        self.words = child(samples[:, None], counters[:slots])
+        self.words = words_of(keys, indices, counters[:slots])
 
     def bits(self, slot: int) -> torch.Tensor:
         """64 random bits a sample, int64 (B,)."""

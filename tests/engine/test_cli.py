@@ -26,7 +26,7 @@ def refused(*words):
 
 
 def test_settings_are_taken_with_an_equals_sign_or_a_space():
-    parser = Parser("train", "")
+    parser = Parser("engine.train", "")
     parser.add_argument("--recipe")
     options, settings = parser.read(["--train.epochs=3", "--recipe", "a", "--data.root", "x", "--run.folder="])
     assert settings == {"train.epochs": "3", "data.root": "x", "run.folder": ""} and options.recipe == "a"
@@ -39,7 +39,7 @@ def test_settings_are_taken_with_an_equals_sign_or_a_space():
     (["stray"], "stray is unknown"),
 ])
 def test_what_cannot_be_read_is_one_line(words, said):
-    parser = Parser("train", "")
+    parser = Parser("engine.train", "")
     parser.add_argument("--recipe")
     with pytest.raises(EngineError) as caught:
         parser.read(words)

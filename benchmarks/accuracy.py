@@ -1,0 +1,152 @@
+"""What recipes reach: runs them with n seeds within a time budget, keeps a row a run, renders the README's table.
+
+    python -m benchmarks.accuracy --recipes baseline,cnn4 --seeds 3 --budget-minutes 60 --data.root=DIR
+    python -m benchmarks.accuracy --render
+
+A run that the budget ends is left resumable and goes on with the next call; runs that have their row are not repeated.
+"""
+
+import json
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.results import read_rows, write_rows
+from engine import cli
+from engine.errors import EngineError
+from engine.files import write_atomic
+from recipes import load
+
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
+README = Path(__file__).parents[1] / "README.md"
+MARKS = "<!-- accuracy: written by `python -m benchmarks.accuracy --render` -->\n", "<!-- /accuracy -->"
+# What each seed system's author reports for the recipe that reproduces it.
+CLAIMS = {"baseline": "44.34 % (notebook)", "cnn4": "about 89 %", "resnet34": "75.14 %, test-selected"}
+KEPT = ("recipe", "dataset", "model", "parameters", "epochs", "steps", "train_top1", "val_top1", "test_top1",
+        "test_top5", "test_loss", "stopped", "train_seconds", "epochs_per_second", "images_per_second",
+        "feed_wait_share", "compile_seconds", "device", "precision", "seed", "weights_sha256", "command")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The door: run what is asked for, write rows, render."""
+    parser = cli.Parser("benchmarks.accuracy", __doc__)
+    parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to run, with commas between")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each recipe, seeds 0..N-1")
+    parser.add_argument("--budget-minutes", type=float, default=60.0, metavar="M", help="stop after so long, resumably")
+    parser.add_argument("--json", default=str(RESULTS), metavar="FILE", help=f"rows go here (default {RESULTS.name})")
+    parser.add_argument("--runs", default="runs/accuracy", metavar="DIR", help="folder of the run folders")
+    parser.add_argument("--render", action="store_true", help="write the README's table from the rows")
+    options, settings = parser.read(argv)
+    names = [name for name in options.recipes.split(",") if name]
+    if not names and not options.render:
+        parser.error("--recipes is missing: name some, or --render the table from the rows there are")
+    wanted = {name: load.load(name, settings=settings) for name in names}
+    ends = time.monotonic() + 60 * options.budget_minutes
+    for seed in range(options.seeds):
+        for recipe in wanted.values():
+            if not run_one(recipe, seed, Path(options.runs), Path(options.json), ends):
+                print(f"the budget of {options.budget_minutes:g} minutes is spent; the same command goes on")
+                return 0
+    if options.render:
+        render(read_rows(Path(options.json)))
+    return 0
+
+
+def label(recipe: load.Recipe, seed: int) -> str:
+    """A row's name: the recipe, what was changed that can change the result, the seed."""
+    changed = [f"{path}={load.as_text(value)}" for path, value in sorted(recipe.given.items())
+               if not path.startswith(("data.root", "data.cache", "data.workers", "data.download", "run."))]
+    return " ".join([recipe.name, *changed, f"seed {seed}"])
+
+
+def run_one(recipe: load.Recipe, seed: int, runs: Path, results: Path, ends: float) -> bool:
+    """Run or resume one recipe and seed until it is finished and has its row; False where the time ran out first."""
+    name = label(recipe, seed)
+    if results.exists() and any(row["name"] == name for row in read_rows(results)):
+        return True
+    if time.monotonic() >= ends:
+        return False
+    folder = runs / "".join(letter if letter.isalnum() or letter in "._-=" else "_" for letter in name)
+    if (folder / "checkpoints" / "last.pt").exists() and not (folder / "summary.json").exists():
+        words = [sys.executable, "-m", "engine.train", "--resume", str(folder)]
+    elif not folder.exists():
+        words = [sys.executable, *shlex.split(recipe.command())[1:], f"--train.seed={seed}", f"--run.folder={folder}"]
+    else:
+        words = None
+    if words:
+        process = subprocess.Popen(words)
+        try:
+            status = process.wait(max(1.0, ends - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            return False
+        if status:
+            raise EngineError(f"{name} ended with status {status}: its folder is {folder}")
+    add_row(name, folder, results)
+    return True
+
+
+def add_row(name: str, folder: Path, results: Path) -> None:
+    """Write the row of a finished run."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+    except OSError:
+        raise EngineError(f"{folder} has no summary.json: remove the folder and run again") from None
+    environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
+    row = {"name": name} | {key: summary[key] for key in KEPT if key != "command"}
+    write_rows(results, [row], environment, summary["command"], merge=True)
+
+
+def render(rows: list[dict]) -> None:
+    """Write the table into the README between its marks."""
+    text = README.read_text("utf-8")
+    if any(mark not in text for mark in MARKS):
+        raise EngineError(f"{README.name} lacks the marks of the table: {MARKS[0].strip()} and {MARKS[1]}")
+    head, rest = text.split(MARKS[0], 1)
+    tail = rest.split(MARKS[1], 1)[1]
+    write_atomic(README, (head + MARKS[0] + table(rows) + MARKS[1] + tail).encode())
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown: a line for each recipe and each change of one, over its seeds; recipes without rows say so."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row["name"].rsplit(" seed ", 1)[0] + "\0" + hardware(row), []).append(row)
+    lines = ["| recipe | data | author's | test top-1, last epoch | epochs | seconds | epochs/s | hardware | n |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for name in load.names():
+        data, claim = load.load(name).values["data.name"], CLAIMS.get(name, "-")
+        own = {key: group for key, group in groups.items() if group[0]["recipe"] == name}
+        full = any(key.split("\0")[0] == name for key in own)
+        if not full:
+            lines.append(f"| `{name}` | {data} | {claim} | not yet measured | | | | | |")
+        for key, group in sorted(own.items()):
+            changed = key.split("\0")[0][len(name) + 1:]
+            title = f"`{name}`" + (f" with `{changed}`" if changed else "")
+            seconds = statistics.mean(row["train_seconds"] for row in group)
+            lines.append(f"| {title} | {group[0]['dataset']} | {claim if not changed else '-'} | {spread(group)} | "
+                         f"{group[0]['epochs']} | {seconds:,.0f} | {group[0]['epochs'] / seconds:.3g} | "
+                         f"{key.split(chr(0))[1]} | {len(group)} |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(group: list[dict]) -> str:
+    """Mean and, from two runs on, standard deviation of the test accuracy in %."""
+    values = [100 * row["test_top1"] for row in group]
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation} %"
+
+
+def hardware(row: dict) -> str:
+    """What the run ran on, short."""
+    facts = row["environment"]["hardware"]
+    return f"{facts.get('gpu') or facts['processor']}, {facts['cores']} cores, {row['precision']}"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,70 @@
+"""The accuracy benchmark: rows from finished runs, none repeated, and a table that says what is not measured."""
+
+import json
+
+import pytest
+
+from benchmarks import accuracy
+from benchmarks.results import read_rows
+from engine.errors import EngineError
+from recipes.load import load
+
+
+def row(name, top1, seconds=10.0, epochs=3, recipe="baseline"):
+    return {"name": name, "recipe": recipe, "dataset": "cifar100", "test_top1": top1, "train_seconds": seconds,
+            "epochs": epochs, "precision": "fp32",
+            "environment": {"hardware": {"processor": "P", "cores": 2}}, "command": "c"}
+
+
+def test_a_row_is_named_by_what_can_change_its_result():
+    recipe = load("baseline", settings={"train.epochs": 3, "data.root": "/x", "data.workers": 1})
+    assert accuracy.label(recipe, 2) == "baseline train.epochs=3 seed 2"
+
+
+def test_the_table_has_mean_and_spread_and_says_what_is_not_measured():
+    text = accuracy.table([row("baseline train.epochs=3 seed 0", .20), row("baseline train.epochs=3 seed 1", .22)])
+    line = next(line for line in text.splitlines() if "train.epochs=3" in line)
+    assert "21.00 ± 1.41 %" in line and "| 3 | 10 | 0.3 |" in line and line.endswith("| 2 |")
+    assert "| `baseline` | cifar100 | 44.34 % (notebook) | not yet measured |" in text
+    assert "| `resnet34` | cifar100 | 75.14 %, test-selected | not yet measured |" in text
+
+
+def test_a_measured_recipe_no_longer_says_so():
+    text = accuracy.table([row("baseline seed 0", .4434)])
+    line = next(line for line in text.splitlines() if line.startswith("| `baseline` |"))
+    assert "44.34 %" in line and "not yet measured" not in line and "±" not in line
+
+
+def test_rendering_replaces_only_what_stands_between_the_marks(tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    page.write_text("before\n" + accuracy.MARKS[0] + "old\n" + accuracy.MARKS[1] + "\nafter\n")
+    monkeypatch.setattr(accuracy, "README", page)
+    accuracy.render([])
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    page.write_text("nothing")
+    with pytest.raises(EngineError, match="lacks the marks"):
+        accuracy.render([])
+
+
+def test_a_finished_run_becomes_a_row_once(tmp_path):
+    summary = dict.fromkeys(accuracy.KEPT, 1) | {"hardware": {}, "versions": {}, "commit": "c"}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+    for _ in range(2):
+        accuracy.add_row("a seed 0", tmp_path / "run", tmp_path / "rows.json")
+    rows = read_rows(tmp_path / "rows.json")
+    assert len(rows) == 1 and rows[0]["name"] == "a seed 0" and rows[0]["command"] == 1
+    recipe = load("baseline")
+    (tmp_path / "rows.json").write_text(json.dumps([rows[0] | {"name": accuracy.label(recipe, 0)}]))
+    assert accuracy.run_one(recipe, 0, tmp_path / "nowhere", tmp_path / "rows.json", 0.0)
+
+
+def test_without_time_nothing_is_started(tmp_path):
+    assert not accuracy.run_one(load("baseline"), 0, tmp_path / "runs", tmp_path / "rows.json", 0.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_summary_is_one_line(tmp_path):
+    with pytest.raises(EngineError, match=r"has no summary\.json"):
+        accuracy.add_row("a", tmp_path, tmp_path / "rows.json")
