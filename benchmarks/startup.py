@@ -105,8 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    parser = cli.Parser("train", __doc__, settings=False)
-    parser.prog = "python -m benchmarks.startup"
+    parser = cli.Parser("benchmarks.startup", __doc__, settings=False)
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
     parser.add_argument("--data.root", dest="data_root", metavar="DIR", help="folder that holds the real CIFAR-100")
     options, _ = parser.read(argv)

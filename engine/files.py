@@ -56,8 +56,8 @@ def finite(value: object) -> object:
 def refused(path: Path, error: OSError) -> EngineError:
     """The one line for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EngineError(f"{path}: no space left on the disk: free some, or choose another folder with --run.folder")
-    return EngineError(f"{path} cannot be written ({error.strerror}): choose another folder with --run.folder")
+        return EngineError(f"{path}: no space left on the disk: free some, or choose another folder")
+    return EngineError(f"{path} cannot be written ({error.strerror}): choose another folder")
 
 
 def make_folder(path: Path) -> Path:

@@ -189,7 +189,8 @@ class Session:
         }
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:
-            draw_curves(self.history, make_folder(self.folder / "plots"), run.recipe.name)
+            draw_curves(self.history, make_folder(self.folder / "plots"),
+                        f"{summary['recipe']} on {summary['dataset']}, seed {summary['seed']}")
         self._close_with_table(summary)
 
     def _close_with_table(self, summary: dict) -> None:

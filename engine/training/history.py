@@ -25,9 +25,3 @@ def write_history(folder: Path, history: list[dict]) -> None:
     packed = io.BytesIO()
     np.savez(packed, **arrays)
     write_atomic(folder / "metrics.npz", packed.getvalue())
-
-
-def read_history(folder: Path) -> list[dict]:
-    """The epochs recorded in a run folder; an empty list where there are none yet."""
-    file = folder / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []

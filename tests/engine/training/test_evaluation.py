@@ -1,0 +1,65 @@
+"""Evaluation: every sample of the feed once, without gradients, the model left in the mode it was in."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from engine.training.evaluation import evaluate
+from engine.training.precision import Precision
+from engine.training.step import ToInput
+
+CPU = torch.device("cpu")
+
+
+class Feed:
+    """Three batches of 4, 4 and 2 images whose red value is their label."""
+
+    def __init__(self, fail=False):
+        self.fail = fail
+
+    @contextmanager
+    def epoch(self, epoch, start=0):
+        yield self._batches()
+
+    def _batches(self):
+        for labels in torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3, 4]).split(4):
+            images = torch.zeros(len(labels), 2, 2, 3, dtype=torch.uint8)
+            images[..., 0] = labels[:, None, None] * 50
+            yield SimpleNamespace(images_bhwc=images, labels=labels)
+            if self.fail:
+                raise RuntimeError("planted")
+
+
+class ByRed(nn.Module):
+    """Right about every label but 4, which it takes for 3; notes its mode and whether gradients are on."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = nn.Parameter(torch.ones(())), []
+
+    def forward(self, images):
+        self.seen.append((self.training, torch.is_grad_enabled()))
+        return 10 * nn.functional.one_hot((images[:, 0, 0, 0] * 255 / 50).round().long().clamp(max=3), 5).float()
+
+
+def run(model, feed):
+    return evaluate(model, feed, 5, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_all_samples_count_once_and_the_mode_is_restored(training):
+    model = ByRed().train(training)
+    result = run(model, Feed())
+    assert (result.count, result.top1) == (10, 0.8)
+    assert result.per_class.tolist() == [1, 1, 1, 1, 0]
+    assert model.seen == [(False, False)] * 3 and model.training is training
+
+
+def test_the_mode_is_restored_after_an_error_too():
+    model = ByRed().train()
+    with pytest.raises(RuntimeError, match="planted"):
+        run(model, Feed(fail=True))
+    assert model.training
