@@ -3,7 +3,6 @@
 Below this file nothing reads a recipe.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,8 @@ from torch import nn
 
 from engine.checks import policy_of, resolution_of
 from engine.datasets import OnProgress, OnWarning, open_betons, open_data
-from engine.errors import EngineError
+from engine.devices import choose_device, place_threads
+from engine.feeds import build_all_feeds
 from engine.models import table
 from engine.optim import groups, schedule
 from engine.training import mixing, precision
@@ -22,8 +22,7 @@ from engine.training.loop import Loop, Progress, Stops
 from engine.training.metrics import Result
 from engine.training.step import ToInput, TrainStep
 from loaders.beton import Beton
-from loaders.feed import Feeds, build_feeds
-from loaders.stream import usable_cores
+from loaders.feed import Feeds
 from recipes.load import Recipe
 
 
@@ -47,13 +46,6 @@ class Run:
     def close(self) -> None:
         """Close the feeds."""
         self.feeds.close()
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; EngineError where cuda is asked for and there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EngineError("train.device=cuda but torch sees no GPU: choose cpu, or see `python -m engine.doctor`")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def build_model(recipe: Recipe, classes: int) -> nn.Module:
@@ -95,21 +87,6 @@ def build_mixing(recipe: Recipe, height: int, width: int) -> Callable[[int, int]
                    cutmix_p=mix.p * cutmix_share, mixup_p=mix.p * (1 - cutmix_share), **alphas)
 
 
-def mean_rgb(recipe: Recipe) -> tuple[int, int, int]:
-    """The mean colour as whole numbers 0..255: what augmentation paints where it fills with the mean."""
-    red, green, blue = (round(255 * share) for share in recipe.section("data").mean)
-    return red, green, blue
-
-
-def place_threads(recipe: Recipe, device: torch.device) -> int:
-    """Set torch's CPU threads and return the loader's: on a CPU the network needs the cores, and one feeds it."""
-    torch.set_num_threads(min(recipe.section("train").threads or usable_cores(), os.cpu_count() or 1))
-    if device.type == "cpu":
-        # Weights decay towards denormal numbers, on which CPUs are many times slower.
-        torch.set_flush_denormal(True)
-    return recipe.section("data").workers or (1 if device.type == "cpu" else usable_cores())
-
-
 def build(recipe: Recipe, *, on_progress: OnProgress = None, on_warning: OnWarning = None) -> Run:
     """Compose the run that `recipe` describes, at its start."""
     train, data, held = recipe.section("train"), recipe.section("data"), recipe.section("eval")
@@ -119,10 +96,7 @@ def build(recipe: Recipe, *, on_progress: OnProgress = None, on_warning: OnWarni
     source = open_data(recipe)
     betons = open_betons(recipe, source, on_progress, on_warning)
     policy = policy_of(recipe)
-    feeds = build_feeds(betons["train"], betons.get("test"), policy=policy, batch=train.batch, eval_batch=held.batch,
-                        seed=train.seed, validation=data.validation, split_seed=data.split_seed,
-                        threads=loader_threads, batches_ahead=data.batches_ahead, mean_rgb=mean_rgb(recipe),
-                        device=device)
+    feeds = build_all_feeds(recipe, betons, device, loader_threads)
     torch.manual_seed(train.seed)
     model = build_model(recipe, len(source.class_names)).to(device)
     if train.channels_last:

@@ -1,4 +1,8 @@
-"""Data on its own: `python -m engine.data convert --data.name=NAME [--data.root=DIR]` writes and shows the betons."""
+"""Data on its own: write betons, or print the one value that an epoch's data is.
+
+    python -m engine.data convert --data.name=cifar100 --data.root=DIR
+    python -m engine.data digest --recipe NAME --epoch E [--start BATCH] [--threads T] [--feed F] [--processes P]
+"""
 
 import dataclasses
 import sys
@@ -9,18 +13,46 @@ from recipes import load
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: which task, with which data settings."""
+    """The door: which task, with which settings."""
     parser = cli.Parser("engine.data", __doc__)
-    parser.add_argument("task", choices=("convert",), help="convert: write each split to a beton, print its manifest")
+    parser.add_argument("task", choices=("convert", "digest"), help="convert: a beton a split; "
+                        "digest: the SHA-256 of an epoch's images, labels and indices, in order")
+    parser.add_argument("--recipe", default="quickstart", metavar="NAME", help="digest: whose data and policy")
+    parser.add_argument("--epoch", type=int, default=0, metavar="E", help="digest: which epoch (from 0)")
+    parser.add_argument("--start", type=int, default=0, metavar="BATCH", help="digest: from this batch on")
+    parser.add_argument("--threads", metavar="T", help="digest: loader threads (data.workers)")
+    parser.add_argument("--feed", metavar="F", help="digest: which feed (data.feed)")
+    parser.add_argument("--processes", type=int, default=1, metavar="P",
+                        help="digest: shards drawn by so many processes")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if not path.startswith("data.")]
-    if refused:
-        raise EngineError(f"--{refused[0]} has no effect on data: only --data.* settings have")
-    return {"convert": convert}[options.task](settings)
+    if options.task == "convert":
+        return convert(settings)
+    own = {"data.workers": options.threads, "data.feed": options.feed}
+    settings |= {path: value for path, value in own.items() if value}
+    return digest(options, settings)
+
+
+def digest(options, settings: dict[str, str]) -> int:
+    """Print the digest of one epoch."""
+    if min(options.epoch, options.start, options.processes - 1) < 0:
+        raise EngineError("--epoch and --start count from 0, --processes from 1")
+    recipe = load.load(options.recipe, settings=settings)
+
+    from engine.checks import refuse_early
+
+    refuse_early(recipe)
+    from engine.digest import epoch_digest
+
+    value, samples = epoch_digest(recipe, options.epoch, options.start, options.processes)
+    print(f"{value}  epoch {options.epoch}, {samples:,} samples")
+    return 0
 
 
 def convert(settings: dict[str, str]) -> int:
     """Write every split's beton where the cache lacks it, and print the manifests."""
+    refused = [path for path in settings if not path.startswith("data.")]
+    if refused:
+        raise EngineError(f"--{refused[0]} has no effect on data: only --data.* settings have")
     recipe = load.load("quickstart", settings=settings)
 
     from engine.checks import refuse_early

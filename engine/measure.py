@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from engine.build import build_model, choose_device, place_threads
+from engine.build import build_model
 from engine.datasets import open_betons, open_data
+from engine.devices import choose_device, place_threads
 from engine.errors import EngineError
 from engine.training import checkpoint, precision
 from engine.training.evaluation import evaluate

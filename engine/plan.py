@@ -17,7 +17,8 @@ def make_plan(recipe: Recipe) -> dict:
     """
     import torch
 
-    from engine.build import build_model, build_schedule, choose_device
+    from engine.build import build_model, build_schedule
+    from engine.devices import choose_device
     from engine.models.count import flops_per_image, parameters
     from engine.optim.schedule import lr_after_epochs
     from engine.training.precision import resolve

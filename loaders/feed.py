@@ -22,7 +22,7 @@ class DeviceFeed:
 
     def __init__(self, stream: Stream, device: torch.device):
         self.stream, self.device = stream, device
-        self.samples = len(stream.indices)
+        self.samples = stream.samples
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -70,21 +70,27 @@ class Feeds:
                 feed.close()
 
 
-def build_feeds(train: Beton, test: Beton | None, *, policy: Policy, batch: int, eval_batch: int, seed: int,
-                validation: float, split_seed: int, threads: int, batches_ahead: int, mean_rgb: tuple[int, int, int],
-                device: torch.device) -> Feeds:
-    """Feeds over a training beton and a test beton; a share `validation` of the first is held out, stratified.
+def train_feed(beton: Beton, *, policy: Policy, batch: int, seed: int, validation: float, split_seed: int,
+               threads: int, batches_ahead: int, mean_rgb: tuple[int, int, int], device: torch.device,
+               shard: tuple[int, int] = (0, 1)) -> tuple[DeviceFeed, np.ndarray | None]:
+    """The training feed, and the samples held out of it (None where `validation`, a share, is 0), stratified.
 
-    `mean_rgb` (0..255) is the colour that a policy's fill=mean paints.
+    `mean_rgb` (0..255) is the colour that a policy's fill=mean paints; `shard` as in Stream.
     """
+    indices, held_out = np.arange(beton.samples), None
     if validation > 0:
-        train_indices, held_out = stratified(labels_of(train), validation, split_seed)
-    else:
-        train_indices, held_out = np.arange(train.samples), None
-    stream = Stream(train, train_indices, batch, policy, seed=seed, shuffle=True, mean_rgb=mean_rgb,
-                    threads=threads, batches_ahead=batches_ahead)
+        indices, held_out = stratified(labels_of(beton), validation, split_seed)
+    stream = Stream(beton, indices, batch, policy, seed=seed, shuffle=True, mean_rgb=mean_rgb, threads=threads,
+                    batches_ahead=batches_ahead, shard=shard)
+    return DeviceFeed(stream, device), held_out
+
+
+def build_feeds(train: Beton, test: Beton | None, *, eval_batch: int, threads: int, device: torch.device,
+                **training) -> Feeds:
+    """Feeds over a training beton and a test beton; `training` are the further arguments of `train_feed`."""
+    feed, held_out = train_feed(train, threads=threads, device=device, **training)
     return Feeds(
-        train=DeviceFeed(stream, device),
+        train=feed,
         validation=None if held_out is None else plain_feed(train, eval_batch, threads, device, held_out),
         test=None if test is None else plain_feed(test, eval_batch, threads, device),
     )

@@ -66,7 +66,8 @@ class Stream:
     `indices` are the samples used (positions in the beton). With `shuffle` each epoch permutes them, else they come
     in the order given. `mean_rgb` is the colour that fill=mean paints. The last batch may be smaller; every sample
     comes exactly once an epoch. What a sample looks like depends on (policy, seed, epoch, sample) only: not on
-    `threads`, `batch` or what ran before.
+    `threads`, `batch` or what ran before. With `shard` = (rank, ranks) only every ranks-th sample of that order comes,
+    from the rank-th on: the shards of all ranks together are the epoch.
 
     Raises DataError where `batch` is larger than the number of samples (and `shuffle` is set: a training feed whose
     batches are not of the size that was asked for is a mistake), or where FFCV is missing.
@@ -74,12 +75,12 @@ class Stream:
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, mean_rgb: tuple[int, int, int] = MID_GREY, threads: int = 0,
-                 batches_ahead: int = 3):
+                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1)):
         if shuffle and batch > len(indices):
             raise DataError(f"train.batch={batch} is larger than the {len(indices)} training images: make it smaller")
         loader_class, self._iterator_class, decoder_class = import_ffcv()
         self.beton, self.indices, self.batch = beton, np.asarray(indices, np.int64), batch
-        self.seed, self.shuffle, self.policy = seed, shuffle, policy
+        self.seed, self.shuffle, self.policy, self.shard = seed, shuffle, policy, shard
         self.threads = min(threads or usable_cores(), usable_cores())
         self.labels, pointers = labels_of(beton), pointers_of(beton)
         program = Program(policy, mean_rgb)
@@ -111,11 +112,17 @@ class Stream:
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return -(-len(self.indices) // self.batch)
+        return -(-self.samples // self.batch)
+
+    @property
+    def samples(self) -> int:
+        """Samples an epoch."""
+        return len(range(self.shard[0], len(self.indices), self.shard[1]))
 
     def order(self, epoch: int) -> np.ndarray:
         """The samples of `epoch` in the order they come, int64."""
-        return draws.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
+        order = draws.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
+        return np.ascontiguousarray(order[self.shard[0]:: self.shard[1]])
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:

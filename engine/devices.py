@@ -1,0 +1,25 @@
+"""Where a run computes: the device, torch's CPU threads, the loader's threads."""
+
+import os
+
+import torch
+
+from engine.errors import EngineError
+from loaders.stream import usable_cores
+from recipes.load import Recipe
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one; EngineError where cuda is asked for and there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EngineError("train.device=cuda but torch sees no GPU: choose cpu, or see `python -m engine.doctor`")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def place_threads(recipe: Recipe, device: torch.device) -> int:
+    """Set torch's CPU threads and return the loader's: on a CPU the network needs the cores, and one feeds it."""
+    torch.set_num_threads(min(recipe.section("train").threads or usable_cores(), os.cpu_count() or 1))
+    if device.type == "cpu":
+        # Weights decay towards denormal numbers, on which CPUs are many times slower.
+        torch.set_flush_denormal(True)
+    return recipe.section("data").workers or (1 if device.type == "cpu" else usable_cores())

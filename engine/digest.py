@@ -1,0 +1,65 @@
+"""One value for an epoch's data: equal exactly when every image, label and index, in order, is equal.
+
+The digest is the SHA-256 over the samples' own SHA-256s (index, label, uint8 pixels) in the order of the epoch, so it
+does not depend on where batches begin, and the shards of several processes can be put together again.
+"""
+
+import hashlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from engine.datasets import open_betons, open_data
+from engine.devices import choose_device, place_threads
+from engine.feeds import build_train_feed
+from recipes.load import Recipe
+
+
+def sample_digests(feed, epoch: int, start: int = 0) -> list[bytes]:
+    """The SHA-256 of each sample of `epoch` from batch `start` on, in order."""
+    digests = []
+    with feed.epoch(epoch, start) as batches:
+        for batch in batches:
+            heads = torch.stack([batch.indices, batch.labels], 1).cpu().numpy().astype("<i8")
+            images = np.ascontiguousarray(batch.images_bhwc.cpu().numpy())
+            digests += [hashlib.sha256(head.tobytes() + image.tobytes()).digest()
+                        for head, image in zip(heads, images, strict=True)]
+    return digests
+
+
+def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1) -> tuple[str, int]:
+    """(SHA-256 in hex, samples) of an epoch of the recipe's training data, drawn by one process or by several.
+
+    With several, each draws its shard of the one global order and the shards are put together in that order.
+    """
+    if processes == 1:
+        parts = [shard_digests(recipe, epoch, start, 1, 0)]
+    else:
+        # Compiled kernels hold thread pools that do not survive a fork.
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            values = dict(recipe.values)
+            parts = list(pool.map(partial(_shard_of_values, recipe.name, values, epoch, start, processes),
+                                  range(processes)))
+    total = sum(map(len, parts))
+    in_order = [parts[position % processes][position // processes] for position in range(total)]
+    return hashlib.sha256(b"".join(in_order)).hexdigest(), total
+
+
+def shard_digests(recipe: Recipe, epoch: int, start: int, shards: int, shard: int) -> list[bytes]:
+    """The sample digests of one process's share of an epoch."""
+    device = choose_device(recipe.section("train").device)
+    threads = place_threads(recipe, device)
+    feed = build_train_feed(recipe, open_betons(recipe, open_data(recipe))["train"], device, threads, (shard, shards))
+    try:
+        return sample_digests(feed, epoch, start)
+    finally:
+        feed.close()
+
+
+def _shard_of_values(name: str, values: dict, epoch: int, start: int, shards: int, shard: int) -> list[bytes]:
+    from recipes.load import restore
+
+    return shard_digests(restore(name, values), epoch, start, shards, shard)
