@@ -67,7 +67,8 @@ class Stream:
     in the order given. `mean_rgb` is the colour that fill=mean paints. The last batch may be smaller; every sample
     comes exactly once an epoch. What a sample looks like depends on (policy, seed, epoch, sample) only: not on
     `threads`, `batch` or what ran before. With `shard` = (rank, ranks) only every ranks-th sample of that order comes,
-    from the rank-th on: the shards of all ranks together are the epoch.
+    from the rank-th on: the shards of all ranks together are the epoch. With `dtype` float32 or float16 images come
+    normalised, (v / 255 - mean) / std, in the same pass.
 
     Raises DataError where `batch` is larger than the number of samples (and `shuffle` is set: a training feed whose
     batches are not of the size that was asked for is a mistake), or where FFCV is missing.
@@ -75,7 +76,8 @@ class Stream:
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, mean_rgb: tuple[int, int, int] = MID_GREY, threads: int = 0,
-                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1)):
+                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1), dtype: str = "uint8",
+                 mean: tuple[float, ...] = (0.0, 0.0, 0.0), std: tuple[float, ...] = (1.0, 1.0, 1.0)):
         if shuffle and batch > len(indices):
             raise DataError(f"train.batch={batch} is larger than the {len(indices)} training images: make it smaller")
         loader_class, self._iterator_class, decoder_class = import_ffcv()
@@ -83,8 +85,8 @@ class Stream:
         self.seed, self.shuffle, self.policy, self.shard = seed, shuffle, policy, shard
         self.threads = min(threads or usable_cores(), usable_cores())
         self.labels, pointers = labels_of(beton), pointers_of(beton)
-        program = Program(policy, mean_rgb)
-        pool = BufferPool((batch, *program.out_shape), np.dtype("uint8"))
+        program = Program(policy, mean_rgb, mean, std)
+        pool = BufferPool((batch, *program.out_shape), np.dtype(dtype))
         used_threads = self.threads
 
         def decode(batch_indices, _memory, _metadata, storage_state):

@@ -1,0 +1,137 @@
+"""How many images a second each way of loading brings, side by side, in turns, in one run.
+
+    python -m benchmarks.loaders [--data.name=shapes|cifar100 --data.root=DIR] [--seconds S] [--json FILE]
+    python -m benchmarks.loaders --op jitter --policy cnn4      # one operation of a policy against decoding alone
+
+Rows: {name, policy, threads, batch, images_per_second: {median, min, max, n}, ratio_to_ffcv_stock}; the ratio is to
+FFCV's own operations at the same threads, batch and output (uint8, or float32 for the normalised ones).
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from benchmarks import loader_peers as peers
+from benchmarks.results import write_rows
+from benchmarks.timing import Samples, alternate, environment
+from engine import cli
+from engine.datasets import open_betons, open_data
+from recipes import load
+
+SHAPES = {"data.name": "shapes", "data.train_count": "50000"}
+STOCK = {"uint8": "ffcv stock ops", "float32": "ffcv stock ops + normalise"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The door: open the data, time the peers, show and write the rows."""
+    parser = cli.Parser("benchmarks.loaders", __doc__)
+    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="measured a peer and repeat")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds")
+    parser.add_argument("--threads", default="", metavar="A,B", help="loader threads (default: 1 and every core)")
+    parser.add_argument("--batches", default="512,2000", metavar="A,B", help="batch sizes")
+    parser.add_argument("--op", metavar="NAME", help="time this operation of --policy against decoding alone")
+    parser.add_argument("--policy", default=peers.POLICY, metavar="TEXT", help="with --op: the policy it is in")
+    parser.add_argument("--json", metavar="FILE", help="write the rows, and a bar chart beside them")
+    options, settings = parser.read(argv)
+    recipe = load.load("quickstart", settings=(SHAPES if "data.name" not in settings else {}) | settings)
+    source = open_data(recipe)
+    beton = open_betons(recipe, source)["train"]
+
+    from loaders.stream import usable_cores
+
+    threads = [int(count) for count in options.threads.split(",") if count] or sorted({1, usable_cores()})
+    batches = [int(size) for size in options.batches.split(",")]
+    rows = []
+    for batch in batches:
+        for count in threads:
+            if options.op:
+                rows += time_operation(beton, batch, count, options)
+            else:
+                rows += time_peers(beton, source.read("train").images_nhwc, batch, count, options)
+    show(rows)
+    if options.json:
+        command = shlex.join(["python", "-m", "benchmarks.loaders", *(argv if argv is not None else sys.argv[1:])])
+        write_rows(Path(options.json), rows, environment(), command)
+        draw(rows, Path(options.json).with_suffix(".png"))
+    return 0
+
+
+def time_peers(beton, images_nhwc, batch: int, threads: int, options) -> list[dict]:
+    """Every peer at one batch size and number of threads (a DataLoader's workers: 0 for one thread)."""
+    workers = 0 if threads == 1 else threads
+    outputs = {
+        "memcpy": ("uint8", peers.memcpy(images_nhwc, batch)),
+        "ffcv decode only": ("uint8", peers.ffcv_stock(beton, batch, threads, "decode")),
+        STOCK["uint8"]: ("uint8", peers.ffcv_stock(beton, batch, threads, "augment")),
+        STOCK["float32"]: ("float32", peers.ffcv_stock(beton, batch, threads, "normalise")),
+        "cadence fused": ("uint8", peers.cadence_stream(beton, batch, threads, peers.POLICY)),
+        "cadence fused + normalise": ("float32", peers.cadence_stream(beton, batch, threads, peers.POLICY, "float32")),
+        "cadence kernel alone": ("uint8", peers.cadence_kernel(beton, batch, threads, peers.POLICY)),
+        f"torchvision v2, {workers} workers": ("float32", peers.torchvision_loader(images_nhwc, batch, workers)),
+    }
+    albumentations = peers.albumentations_loader(images_nhwc, batch, workers)
+    if albumentations:
+        outputs[f"albumentations, {workers} workers"] = ("float32", albumentations)
+    return measure(outputs, peers.POLICY, batch, threads, options)
+
+
+def time_operation(beton, batch: int, threads: int, options) -> list[dict]:
+    """Decoding alone, and with the one operation named by --op, as the policy writes it."""
+    from engine.errors import EngineError
+    from loaders.policy import parse
+
+    policy = parse(options.policy, beton.height, beton.width)
+    found = [operation.text for operation in policy.operations if operation.name == options.op]
+    if not found:
+        known = ", ".join(operation.name for operation in policy.operations)
+        raise EngineError(f"--op={options.op} is not in the policy; it has {known}")
+    outputs = {"decode": ("uint8", peers.cadence_kernel(beton, batch, threads, "none")),
+               found[0]: ("uint8", peers.cadence_kernel(beton, batch, threads, found[0]))}
+    return measure(outputs, found[0], batch, threads, options)
+
+
+def measure(outputs: dict, policy: str, batch: int, threads: int, options) -> list[dict]:
+    """Time the peers in turns and make their rows."""
+    timed = alternate({name: call for name, (_, (_, call)) in outputs.items()}, options.seconds, options.repeats)
+    rates = {name: Samples(tuple(outputs[name][1][0] / s for s in samples.values)) for name, samples in timed.items()}
+    rows = []
+    for name, (dtype, _) in outputs.items():
+        stock = rates.get(STOCK[dtype])
+        rows.append({"name": f"{name}, {threads} threads, batch {batch}", "peer": name, "policy": policy,
+                     "threads": threads, "batch": batch, "output": dtype, "images_per_second": rates[name].row(0),
+                     "ratio_to_ffcv_stock": round(rates[name].median / stock.median, 2) if stock else None})
+    return rows
+
+
+def show(rows: list[dict]) -> None:
+    """Print the rows as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("peer", "output", "threads", "batch", "images/s", "min", "max", "to FFCV's stock")
+    for row in rows:
+        rate = row["images_per_second"]
+        ratio = f"{row['ratio_to_ffcv_stock']:.1f} x" if row["ratio_to_ffcv_stock"] else "-"
+        table.add_row(row["peer"], row["output"], str(row["threads"]), str(row["batch"]), f"{rate['median']:,.0f}",
+                      f"{rate['min']:,.0f}", f"{rate['max']:,.0f}", ratio)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """A bar a row, images a second on a logarithmic axis."""
+    from engine.views.canvas import new_figure, write_png
+
+    figure = new_figure(9, 1.2 + 0.28 * len(rows))
+    axes = figure.add_subplot()
+    names = [row["name"] for row in reversed(rows)]
+    rates = [row["images_per_second"]["median"] for row in reversed(rows)]
+    own = ["#0072b2" if name.startswith("cadence") else "#999999" for name in names]
+    bars = axes.barh(names, rates, color=own)
+    axes.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
+    axes.set(xscale="log", xlabel="images a second (32 x 32, log scale)", xlim=(min(rates) / 2, max(rates) * 4))
+    axes.tick_params(labelsize=8)
+    write_png(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
