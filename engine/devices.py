@@ -22,4 +22,4 @@ def place_threads(recipe: Recipe, device: torch.device) -> int:
     if device.type == "cpu":
         # Weights decay towards denormal numbers, on which CPUs are many times slower.
         torch.set_flush_denormal(True)
-    return recipe.section("data").workers or (1 if device.type == "cpu" else usable_cores())
+    return recipe.get("data.workers", 0) or (1 if device.type == "cpu" else usable_cores())

@@ -52,7 +52,8 @@ def shard_digests(recipe: Recipe, epoch: int, start: int, shards: int, shard: in
     """The sample digests of one process's share of an epoch."""
     device = choose_device(recipe.section("train").device)
     threads = place_threads(recipe, device)
-    feed = build_train_feed(recipe, open_betons(recipe, open_data(recipe))["train"], device, threads, (shard, shards))
+    betons = open_betons(recipe, open_data(recipe))
+    feed = build_train_feed(recipe, betons, device, threads, (shard, shards))
     try:
         return sample_digests(feed, epoch, start)
     finally:

@@ -4,7 +4,7 @@ import torch
 
 from engine.checks import policy_of
 from loaders.beton import Beton
-from loaders.feed import DeviceFeed, Feeds, build_feeds, train_feed
+from loaders.feed import Feed, Feeds, Place, build_feeds, choose_kind, train_feed
 from recipes.load import Recipe
 
 
@@ -14,19 +14,28 @@ def mean_rgb(recipe: Recipe) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def build_train_feed(recipe: Recipe, beton: Beton, device: torch.device, threads: int,
-                     shard: tuple[int, int] = (0, 1)) -> DeviceFeed:
-    """The training feed alone, or one process's (rank, ranks) share of it."""
+def place_of(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int) -> Place:
+    """Which feed, where, with how many threads."""
+    kind = choose_kind(recipe.section("data").feed, device, list(betons.values()))
+    return Place(kind, device, threads, recipe.get("data.batches_ahead", 3))
+
+
+def train_options(recipe: Recipe) -> dict:
+    """What the training feed is made of besides its place."""
     train, data = recipe.section("train"), recipe.section("data")
-    return train_feed(beton, policy=policy_of(recipe), batch=train.batch, seed=train.seed, validation=data.validation,
-                      split_seed=data.split_seed, threads=threads, batches_ahead=data.batches_ahead,
-                      mean_rgb=mean_rgb(recipe), device=device, shard=shard)[0]
+    return {"policy": policy_of(recipe), "batch": train.batch, "seed": train.seed, "validation": data.validation,
+            "split_seed": data.split_seed, "mean_rgb": mean_rgb(recipe)}
+
+
+def build_train_feed(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int,
+                     shard: tuple[int, int] = (0, 1)) -> Feed:
+    """The training feed alone, or one process's (rank, ranks) share of it."""
+    place = place_of(recipe, betons, device, threads)
+    return train_feed(betons["train"], place, shard=shard, **train_options(recipe))[0]
 
 
 def build_all_feeds(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int) -> Feeds:
     """The train, validation and test feeds."""
-    train, data = recipe.section("train"), recipe.section("data")
-    return build_feeds(betons["train"], betons.get("test"), policy=policy_of(recipe), batch=train.batch,
-                       eval_batch=recipe.section("eval").batch, seed=train.seed, validation=data.validation,
-                       split_seed=data.split_seed, threads=threads, batches_ahead=data.batches_ahead,
-                       mean_rgb=mean_rgb(recipe), device=device)
+    place = place_of(recipe, betons, device, threads)
+    return build_feeds(betons["train"], betons.get("test"), place, eval_batch=recipe.section("eval").batch,
+                       **train_options(recipe))

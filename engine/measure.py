@@ -10,6 +10,7 @@ from engine.build import build_model
 from engine.datasets import open_betons, open_data
 from engine.devices import choose_device, place_threads
 from engine.errors import EngineError
+from engine.feeds import place_of
 from engine.training import checkpoint, precision
 from engine.training.evaluation import evaluate
 from engine.training.metrics import Result
@@ -57,7 +58,8 @@ def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
         model = model.to(memory_format=torch.channels_last)
     data = recipe.section("data")
     to_input = ToInput(data.mean, data.std, device, recipe.section("train").channels_last)
-    feed = plain_feed(open_betons(recipe, source)["test"], recipe.section("eval").batch, threads, device)
+    betons = open_betons(recipe, source)
+    feed = plain_feed(betons["test"], place_of(recipe, betons, device, threads), recipe.section("eval").batch)
     try:
         result = evaluate(model, feed, len(source.class_names), to_input, arithmetic)
     finally:

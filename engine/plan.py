@@ -52,8 +52,13 @@ def make_plan(recipe: Recipe) -> dict:
         "mixing": describe_mixing(recipe),
         "precision": resolve(train.precision, device),
         "device": str(device),
-        "feed": "stream",
+        "feed": recipe.section("data").feed if recipe.section("data").feed != "auto" else auto_feed(device),
     }
+
+
+def auto_feed(device) -> str:
+    """What data.feed=auto comes to, as far as can be told without the data."""
+    return "resident where it fits, else stream" if device.type == "cuda" else "stream"
 
 
 def describe_mixing(recipe: Recipe) -> list[str]:

@@ -74,7 +74,7 @@ class Session:
     def go(self) -> int:
         """Train to the end, or to a signal; returns the exit status."""
         run, screen = self.run, self.screen
-        screen.say(f"{run.recipe.name} on {run.device}, {run.precision.name}, "
+        screen.say(f"{run.recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
                    f"{run.feeds.train.samples:,} training images, run folder {self.folder}")
         with Signals() as self.signals:
             try:
@@ -180,6 +180,7 @@ class Session:
             "first_step_seconds": self.first_step_seconds,
             "device": str(run.device),
             "precision": run.precision.name,
+            "feed": run.feeds.kind,
             "seed": run.recipe.section("train").seed,
             "weights_sha256": weights_sha256(run.model),
             "command": run.recipe.command(),

@@ -38,8 +38,8 @@ TABLES = {
     "erase": lambda step: step.table,
 }
 # A step holds at most about this much at once for each pixel of its larger side, eagerly (64-bit noise words).
-BYTES_PER_PIXEL = 96
-WORKING_BYTES = {"cpu": 1 << 26}
+BYTES_PER_PIXEL = 150
+WORKING_BYTES = {"cpu": 1 << 27}
 WORKING_BYTES_ON_A_GPU = 1 << 30
 
 

@@ -1,6 +1,6 @@
 """The train, validation and test feeds of a data set, and batches that are on the device before they are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ import torch
 
 from loaders.beton import Beton, labels_of
 from loaders.policy import Policy, parse
+from loaders.resident import Held, Resident, fits
 from loaders.split import stratified
-from loaders.stream import Batch, Stream
+from loaders.stream import MID_GREY, Batch, Stream
 
 
 class DeviceFeed:
@@ -54,14 +55,18 @@ class DeviceFeed:
         self.stream.close()
 
 
+Feed = DeviceFeed | Resident
+
+
 @dataclass(frozen=True)
 class Feeds:
     """`train` is augmented and shuffled; `validation` (None where nothing is held out) and `test` (None where the
-    data set has none) are neither, and cover every sample exactly once."""
+    data set has none) are neither, and cover every sample exactly once. `kind` is "stream" or "resident"."""
 
-    train: DeviceFeed
-    validation: DeviceFeed | None
-    test: DeviceFeed | None
+    kind: str
+    train: Feed
+    validation: Feed | None
+    test: Feed | None
 
     def close(self) -> None:
         """Close all of them."""
@@ -70,9 +75,27 @@ class Feeds:
                 feed.close()
 
 
-def train_feed(beton: Beton, *, policy: Policy, batch: int, seed: int, validation: float, split_seed: int,
-               threads: int, batches_ahead: int, mean_rgb: tuple[int, int, int], device: torch.device,
-               shard: tuple[int, int] = (0, 1)) -> tuple[DeviceFeed, np.ndarray | None]:
+@dataclass(frozen=True)
+class Place:
+    """Where and how batches are made: `kind` ("stream", "resident"), the device, the stream's threads and batches
+    prepared ahead."""
+
+    kind: str
+    device: torch.device
+    threads: int = 0
+    batches_ahead: int = 3
+
+
+def choose_kind(wanted: str, device: torch.device, betons: Sequence[Beton]) -> str:
+    """`auto` is resident on a GPU whose free memory holds the betons, else stream; other names are kept."""
+    if wanted != "auto":
+        return wanted
+    return "resident" if device.type == "cuda" and all(fits(beton, device) for beton in betons) else "stream"
+
+
+def train_feed(beton: Beton, place: Place, *, policy: Policy, batch: int, seed: int, validation: float,
+               split_seed: int, mean_rgb: tuple[int, int, int],
+               shard: tuple[int, int] = (0, 1)) -> tuple[Feed, np.ndarray | None]:
     """The training feed, and the samples held out of it (None where `validation`, a share, is 0), stratified.
 
     `mean_rgb` (0..255) is the colour that a policy's fill=mean paints; `shard` as in Stream.
@@ -80,26 +103,29 @@ def train_feed(beton: Beton, *, policy: Policy, batch: int, seed: int, validatio
     indices, held_out = np.arange(beton.samples), None
     if validation > 0:
         indices, held_out = stratified(labels_of(beton), validation, split_seed)
-    stream = Stream(beton, indices, batch, policy, seed=seed, shuffle=True, mean_rgb=mean_rgb, threads=threads,
-                    batches_ahead=batches_ahead, shard=shard)
-    return DeviceFeed(stream, device), held_out
+    options = {"seed": seed, "shuffle": True, "mean_rgb": mean_rgb, "shard": shard}
+    if place.kind == "resident":
+        return Resident(beton, indices, batch, policy, device=place.device, **options), held_out
+    stream = Stream(beton, indices, batch, policy, threads=place.threads, batches_ahead=place.batches_ahead, **options)
+    return DeviceFeed(stream, place.device), held_out
 
 
-def build_feeds(train: Beton, test: Beton | None, *, eval_batch: int, threads: int, device: torch.device,
-                **training) -> Feeds:
+def build_feeds(train: Beton, test: Beton | None, place: Place, *, eval_batch: int, **training) -> Feeds:
     """Feeds over a training beton and a test beton; `training` are the further arguments of `train_feed`."""
-    feed, held_out = train_feed(train, threads=threads, device=device, **training)
-    return Feeds(
-        train=feed,
-        validation=None if held_out is None else plain_feed(train, eval_batch, threads, device, held_out),
-        test=None if test is None else plain_feed(test, eval_batch, threads, device),
-    )
+    feed, held_out = train_feed(train, place, **training)
+    validation = None
+    if held_out is not None:
+        held = Held(feed.images_nhwc, feed.labels) if isinstance(feed, Resident) else None
+        validation = plain_feed(train, place, eval_batch, held_out, held)
+    return Feeds(place.kind, feed, validation, None if test is None else plain_feed(test, place, eval_batch))
 
 
-def plain_feed(beton: Beton, batch: int, threads: int, device: torch.device,
-               indices: np.ndarray | None = None) -> DeviceFeed:
-    """A feed of images as they are, in order, each exactly once."""
+def plain_feed(beton: Beton, place: Place, batch: int, indices: np.ndarray | None = None,
+               held: Held | None = None) -> Feed:
+    """A feed of images as they are, in order, each exactly once; `held` shares device memory with another feed."""
     if indices is None:
         indices = np.arange(beton.samples)
     policy = parse("none", beton.height, beton.width)
-    return DeviceFeed(Stream(beton, indices, batch, policy, threads=threads), device)
+    if place.kind == "resident":
+        return Resident(beton, indices, batch, policy, device=place.device, mean_rgb=MID_GREY, held=held)
+    return DeviceFeed(Stream(beton, indices, batch, policy, threads=place.threads), place.device)

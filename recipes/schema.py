@@ -57,11 +57,15 @@ def declare() -> Config:
         download=Setting(Truth(), False, "fetch CIFAR by torchvision when it is absent"),
         validation=Setting(Number(0, 0.9), 0.0, "share of the training set held out, stratified", "fraction"),
         split_seed=Setting(Whole(0), 0, "which samples are held out"),
-        feed=Setting(Choice("auto", "stream"), "auto", "stream: beton to FFCV to device"),
-        workers=Setting(Whole(0), 0, "loader threads; 0: one on a CPU run, all cores beside a GPU", "threads"),
-        batches_ahead=Setting(Whole(1, 64), 3, "batches prepared before they are asked for", "batches"),
+        feed=Setting(Choice("auto", "stream", "resident"), "auto",
+                     "stream: beton, FFCV, device; resident: held and augmented on the device; auto: resident on a GPU "
+                     "that holds it"),
         mean=Setting(Several(Number(0, 1), 3), (0.5, 0.5, 0.5), "subtracted, a channel", "of 0..1"),
         std=Setting(Several(Number(0, 1, above=True), 3), (0.25, 0.25, 0.25), "divided by, a channel", "of 0..1"),
+    )
+    section("data", "the stream feed", When("data.feed", "auto", "stream")).params(
+        workers=Setting(Whole(0), 0, "loader threads; 0: one on a CPU run, all cores beside a GPU", "threads"),
+        batches_ahead=Setting(Whole(1, 64), 3, "batches prepared before they are asked for", "batches"),
     )
     section("data", "CIFAR-100", When("data.name", "cifar100")).params(
         labels=Setting(Choice("fine", "coarse"), "fine", "100 classes or 20 superclasses"),

@@ -5,7 +5,7 @@ import torch
 from loaders.draws import FRACTION_BITS
 from loaders.steps import Step
 
-from .words import Draws, below, below_low, fraction
+from .words import Draws, below, below_low, fraction, held
 
 TRIES = 10
 PLACE_SLOT = 10
@@ -55,10 +55,10 @@ def _rounded_root(area: torch.Tensor, size: int) -> torch.Tensor:
 def _rectangle(step: Step, height: torch.Tensor, width: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     """bool (B, H, W): rectangles of the given sides (B,), empty where one is 0, at places drawn from `place` (B,)."""
     top, left = below(place, step.height - height + 1), below_low(place, step.width - width + 1)
+    top, left, bottom, right = held(torch.stack((top, left, top + height, left + width))).unsqueeze(-1)
     rows = torch.arange(step.height, device=place.device)
     columns = torch.arange(step.width, device=place.device)
-    inside_y = (rows >= top[:, None]) & (rows < (top + height)[:, None])
-    inside_x = (columns >= left[:, None]) & (columns < (left + width)[:, None])
+    inside_y, inside_x = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
     return inside_y[:, :, None] & inside_x[:, None, :]
 
 

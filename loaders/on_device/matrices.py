@@ -12,7 +12,7 @@ import torch
 
 from loaders.steps import ONE, Step
 
-from .words import Draws, below, below_low
+from .words import Draws, below, below_low, held
 
 Entry = float | torch.Tensor
 Matrix = tuple[tuple[Entry, Entry, Entry], ...]
@@ -54,7 +54,9 @@ def composed(steps: tuple[Step, ...], draws: Draws) -> Matrix:
                 for row, neutrals in zip(inverse, IDENTITY, strict=True)
             )
         matrix = product(matrix, inverse)
-    return matrix
+    drawn = [entry for row in matrix for entry in row if isinstance(entry, torch.Tensor)]
+    kept = iter(held(torch.stack(drawn)).unbind() if drawn else ())
+    return tuple(tuple(next(kept) if isinstance(entry, torch.Tensor) else entry for entry in row) for row in matrix)
 
 
 def _where(active: torch.Tensor, entry: Entry, neutral: float) -> Entry:

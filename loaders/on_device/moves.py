@@ -25,7 +25,8 @@ def moved(source_nhwc: torch.Tensor, rows: torch.Tensor, stage: Stage, draws: Dr
     """
     height, width = source_nhwc.shape[1:3]
     x, y = _coordinates(composed(stage.steps, draws), stage, rows.device)
-    x, y = _fixed(x, width, stage.fill), _fixed(y, height, stage.fill)
+    across, down = _enlargement(stage)
+    x, y = _fixed(x, width, stage.fill, across), _fixed(y, height, stage.fill, down)
     pixels, first = source_nhwc.reshape(-1, 3), (rows * (height * width)).view(-1, 1, 1)
     reflected = stage.fill == "reflect"
     if all(step.opcode in EXACT for step in stage.steps):
@@ -47,6 +48,14 @@ def moved(source_nhwc: torch.Tensor, rows: torch.Tensor, stage: Stage, draws: Dr
     return (total >> (2 * BITS)).to(torch.uint8)
 
 
+def _enlargement(stage: Stage) -> tuple[float, float]:
+    """By how much the run makes images wider and higher; 1 where it does not."""
+    for step in stage.steps:
+        if step.opcode == "enlarge":
+            return step.constants[1] / step.width, step.constants[0] / step.height
+    return 1.0, 1.0
+
+
 def _coordinates(matrix: Matrix, stage: Stage, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Where each output pixel comes from, in input pixels: x and y, float64, shapes that broadcast to (B, H, W)."""
     columns = torch.arange(stage.out_width, dtype=torch.float64, device=device).view(1, 1, -1)
@@ -63,15 +72,25 @@ def _coordinates(matrix: Matrix, stage: Stage, device: torch.device) -> tuple[to
     return torch.where(behind, -1.0, x / z), torch.where(behind, -1.0, y / z)
 
 
-def _fixed(position: torch.Tensor, size: int, fill: str) -> torch.Tensor:
-    """Positions in 2**-11 pixels, int32, clamped to where they still differ, or folded back into the image."""
-    low, high = (-FAR_PX, FAR_PX - 1) if fill == "reflect" else (-1.0, float(size))
-    fixed = torch.floor(position.clamp(low, high) * UNIT + 0.5).to(torch.int32)
-    if fill != "reflect":
-        return fixed
-    period = 2 * (size - 1) * UNIT
-    folded = torch.remainder(fixed, period)
-    return torch.minimum(folded, period - folded)
+def _fixed(position: torch.Tensor, size: int, fill: str, enlargement: float) -> torch.Tensor:
+    """Positions in 2**-11 pixels, int32: folded back into the image, or limited to [-1, size], where the fill is met.
+
+    Where the run enlarges, the image's edge is repeated for the half pixel that has one neighbour only, and the fill
+    blends in over one pixel of the enlarged image.
+    """
+    if fill == "reflect":
+        period = 2 * (size - 1) * UNIT
+        folded = torch.remainder(_rounded(position.clamp(-FAR_PX, FAR_PX - 1)), period)
+        return torch.minimum(folded, period - folded)
+    if enlargement == 1:
+        return _rounded(position.clamp(-1, size))
+    before = ((position + 0.5) * enlargement - 0.5).clamp(-1, 0)
+    after = ((size - 0.5 - position) * enlargement - 0.5).clamp(-1, 0)
+    return _rounded((position.clamp(0, size - 1) + before) - after)
+
+
+def _rounded(position: torch.Tensor) -> torch.Tensor:
+    return torch.floor(position * UNIT + 0.5).to(torch.int32)
 
 
 def _inside(position: torch.Tensor, size: int) -> torch.Tensor:

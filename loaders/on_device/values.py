@@ -8,7 +8,7 @@ import torch
 
 from loaders.steps import ONE, PERMUTATIONS, Step
 
-from .words import Draws, below, shifted
+from .words import Draws, below, held, shifted
 
 # The standard deviation of the sum of 8 bytes is 209.02; 79953 = round(255 / 209.02 * 2**16).
 NOISE_SCALE = 79953
@@ -84,7 +84,7 @@ def jitter(images, step, draws, table):
     parts = sorted(jitter_table(step)[0])
     blends = tuple(part for part in parts if part != HUE)
     factors = {part: draws.gated(step, draws.value(step.ranges[part]), JITTER_NEUTRAL[part]) for part in parts}
-    order = table[below(draws.bits(step.slot + 4), len(PERMUTATIONS))]
+    order = held(table[below(draws.bits(step.slot + 4), len(PERMUTATIONS))])
     images = images.to(torch.int32)
     for k in range(len(parts)):
         now = order[:, k]

@@ -54,19 +54,23 @@ def fraction(bits: torch.Tensor) -> torch.Tensor:
     return shifted(bits, 64 - FRACTION_BITS)
 
 
-@torch.library.custom_op("cadence::words_of", mutates_args=())
-def words_of(keys: torch.Tensor, indices: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-    """Every slot's draw for every sample: int64 (B, S) from the epoch's keys, indices (B,) and slots (S,).
+@torch.library.custom_op("cadence::copied", mutates_args=())
+def _copied(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.clone()
 
-    An operation of its own, so that compiled code reads the words from memory: it would work them out anew for every
-    pixel that depends on one.
+
+@_copied.register_fake
+def _(numbers):
+    return torch.empty_like(numbers)
+
+
+def held(numbers: torch.Tensor) -> torch.Tensor:
+    """The same numbers, of which compiled code must keep a copy in memory.
+
+    For what is worked out once a sample and used at every pixel: a compiler that fuses everything would work it out at
+    every pixel, sines included. Eagerly it is the tensor itself.
     """
-    return child(child(keys[0], indices)[:, None], slots)
-
-
-@words_of.register_fake
-def _(keys, indices, slots):
-    return indices.new_empty((indices.shape[0], slots.shape[0]))
+    return _copied(numbers) if torch.compiler.is_compiling() else numbers
 
 
 class Draws:
@@ -79,7 +83,7 @@ class Draws:
 
     def __init__(self, keys: torch.Tensor, indices: torch.Tensor, slots: int, counters: torch.Tensor):
         self.keys, self.indices, self.counters = keys, indices, counters
-        self.words = words_of(keys, indices, counters[:slots])
+        self.words = held(child(child(keys[0], indices)[:, None], counters[:slots]))
 
     def bits(self, slot: int) -> torch.Tensor:
         """64 random bits a sample, int64 (B,)."""
@@ -127,5 +131,5 @@ class Draws:
         """int64 (B,): `value` where the step acts, `neutral` (with which it changes nothing) where it does not."""
         active = self.active(step)
         if active is None:
-            return value if isinstance(value, torch.Tensor) else torch.full_like(self.indices, value)
-        return torch.where(active, value, neutral)
+            return held(value) if isinstance(value, torch.Tensor) else torch.full_like(self.indices, value)
+        return held(torch.where(active, value, neutral))

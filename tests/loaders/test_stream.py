@@ -10,12 +10,13 @@ import torch
 from loaders import draws, stream
 from loaders.beton import ensure
 from loaders.errors import DataError
-from loaders.feed import build_feeds, plain_feed
+from loaders.feed import Place, build_feeds, plain_feed
 from loaders.policy import parse
 from loaders.sources import open_source
 from loaders.stream import BufferPool, Stream
 
 COUNT = 300
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def pixels_by_sample(feed, epoch=0):
 
 def test_a_plain_feed_is_the_data_set_in_order(source, beton):
     truth = source.read("train")
-    feed = plain_feed(beton, 64, 1, torch.device("cpu"))
+    feed = plain_feed(beton, Place("stream", CPU, 1), 64)
     with feed.epoch() as batches:
         images, labels, indices = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
     assert np.array_equal(images, truth.images_nhwc)
@@ -186,11 +187,11 @@ def test_a_training_batch_larger_than_the_data_is_refused(beton):
         make(beton, batch=301)
 
 
-def test_held_out_images_are_never_trained_on_and_come_plain(source, beton, tmp_path):
+@pytest.mark.parametrize("kind", ["stream", "resident"])
+def test_held_out_images_are_never_trained_on_and_come_plain(source, beton, tmp_path, kind):
     test = ensure(source, "test", tmp_path)
-    feeds = build_feeds(beton, test, policy=parse("flip(p=1)", 16, 16), batch=50, eval_batch=64, seed=0,
-                        validation=0.2, split_seed=1, threads=1, batches_ahead=2,
-                        mean_rgb=(1, 2, 3), device=torch.device("cpu"))
+    feeds = build_feeds(beton, test, Place(kind, CPU, 1), policy=parse("flip(p=1)", 16, 16), batch=50, eval_batch=64,
+                        seed=0, validation=0.2, split_seed=1, mean_rgb=(1, 2, 3))
     train, held_out = pixels_by_sample(feeds.train), pixels_by_sample(feeds.validation)
     assert len(train) == 240 and len(held_out) == 60 and not set(train) & set(held_out)
     images = source.read("train").images_nhwc
