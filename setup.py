@@ -24,6 +24,8 @@ setup(
         "engine.training",
         "engine.views",
         "loaders",
+        "loaders.kernels",
+        "loaders.on_device",
         "recipes",
     ],
     install_requires=[

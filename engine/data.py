@@ -1,7 +1,8 @@
-"""Data on its own: write betons, or print the one value that an epoch's data is.
+"""Data on its own: write betons, print the one value that an epoch's data is, or show what policies do to images.
 
     python -m engine.data convert --data.name=cifar100 --data.root=DIR
     python -m engine.data digest --recipe NAME --epoch E [--start BATCH] [--threads T] [--feed F] [--processes P]
+    python -m engine.data sheet --recipe NAME --data.name=cifar10 --data.root=DIR --out FILE.png
 """
 
 import dataclasses
@@ -15,8 +16,9 @@ from recipes import load
 def main(argv: list[str] | None = None) -> int:
     """The door: which task, with which settings."""
     parser = cli.Parser("engine.data", __doc__)
-    parser.add_argument("task", choices=("convert", "digest"), help="convert: a beton a split; "
-                        "digest: the SHA-256 of an epoch's images, labels and indices, in order")
+    parser.add_argument("task", choices=("convert", "digest", "sheet"),
+                        help="convert: a beton a split; digest: the SHA-256 of an epoch's images, labels and indices, "
+                        "in order; sheet: a picture of the named policies at work")
     parser.add_argument("--recipe", default="quickstart", metavar="NAME", help="digest: whose data and policy")
     parser.add_argument("--epoch", type=int, default=0, metavar="E", help="digest: which epoch (from 0)")
     parser.add_argument("--start", type=int, default=0, metavar="BATCH", help="digest: from this batch on")
@@ -24,9 +26,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--feed", metavar="F", help="digest: which feed (data.feed)")
     parser.add_argument("--processes", type=int, default=1, metavar="P",
                         help="digest: shards drawn by so many processes")
+    parser.add_argument("--out", default="policies.png", metavar="FILE", help="sheet: where the picture goes")
     options, settings = parser.read(argv)
     if options.task == "convert":
         return convert(settings)
+    if options.task == "sheet":
+        return sheet(options, settings)
     own = {"data.workers": options.threads, "data.feed": options.feed}
     settings |= {path: value for path, value in own.items() if value}
     return digest(options, settings)
@@ -45,6 +50,21 @@ def digest(options, settings: dict[str, str]) -> int:
 
     value, samples = epoch_digest(recipe, options.epoch, options.start, options.processes)
     print(f"{value}  epoch {options.epoch}, {samples:,} samples")
+    return 0
+
+
+def sheet(options, settings: dict[str, str]) -> int:
+    """Draw the contact sheet."""
+    recipe = load.load(options.recipe, settings=settings)
+
+    from pathlib import Path
+
+    from engine.checks import refuse_early
+
+    refuse_early(recipe)
+    from engine.sheet import policy_sheet
+
+    print(policy_sheet(recipe, Path(options.out), options.epoch))
     return 0
 
 

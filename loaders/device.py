@@ -37,7 +37,7 @@ TABLES = {
     "jitter": values.jitter_table, "blur": windows.blur_table, "shrink": windows.shrink_table,
     "erase": lambda step: step.table,
 }
-# A step holds at most about this much at once for each pixel of its larger side, eagerly (64-bit noise words).
+# What a sample needs for each of its pixels while it is augmented: at most 144 bytes were seen (jitter, at the end).
 BYTES_PER_PIXEL = 150
 WORKING_BYTES = {"cpu": 1 << 27}
 WORKING_BYTES_ON_A_GPU = 1 << 30
@@ -48,8 +48,8 @@ class DevicePolicy(torch.nn.Module):
 
     mean_rgb: three integers 0..255, the colour of fill=mean. dtype: torch.uint8, or a floating type; then `mean` and
     `std` (three numbers each, of values scaled to 0..1) normalise. chunk: samples augmented at a time, which bounds
-    the memory in use; by default as many as fit in WORKING_BYTES. Raises DataError where dtype, mean, std or chunk are
-    not of use.
+    the memory in use; by default as many as fit in WORKING_BYTES. Raises DataError where dtype, mean_rgb, mean, std
+    or chunk are not of that kind.
     """
 
     def __init__(self, policy: Policy, *, mean_rgb: tuple[int, int, int], mean: tuple[float, ...] | None = None,
@@ -58,6 +58,8 @@ class DevicePolicy(torch.nn.Module):
         super().__init__()
         if not (dtype is torch.uint8 or dtype.is_floating_point):
             raise DataError(f"dtype={dtype}: images are torch.uint8 or a floating type such as torch.float32")
+        if not (len(mean_rgb) == 3 and all(0 <= value <= 255 for value in mean_rgb)):
+            raise DataError(f"mean_rgb={tuple(mean_rgb)}: it must be three integers from 0 to 255")
         if dtype.is_floating_point and (mean is None or std is None or min(std) <= 0):
             raise DataError(f"dtype={dtype} with mean={mean}, std={std}: give each channel's mean and positive std")
         if chunk is not None and chunk < 1:

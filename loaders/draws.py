@@ -68,7 +68,7 @@ def fraction(bits: int) -> float:
 
 
 def below(bits: int, n: int) -> int:
-    """An integer in [0, n) from the high half of a draw (1 <= n < 2**31; Lemire's multiplication, bias below n/2**32)."""
+    """An integer in [0, n) from the high half of a draw, by multiplication; 1 <= n < 2**31, bias below n / 2**32."""
     return ((bits >> 32) * n) >> 32
 
 
@@ -102,7 +102,7 @@ def child_array(keys: np.ndarray | int, counters: np.ndarray) -> np.ndarray:
 
 
 def order(seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
-    """The order in which an epoch visits `indices` (distinct, int64 (N,)): the indices sorted by a mixed key of their own.
+    """The order in which an epoch visits `indices` (distinct, int64 (N,)): sorted by a mixed key of each.
 
     As the key depends on the index alone, a subset is visited in the order the whole set would visit it, whatever the
     shards. `mix` is a bijection, so distinct indices never tie and the order does not depend on a sorting algorithm.

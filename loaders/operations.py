@@ -18,8 +18,8 @@ class Parameter:
     """One named parameter: its kind, the allowed values, the unit, and its default (None: it must be given).
 
     kind "int" and "number" lie in [low, high]; "interval" is (a, b) with low <= a <= b <= high, or one number v that
-    stands for (-v, v) ("symmetric"), (max(0, 1 - v), 1 + v) ("factor") or (v, v) ("exact"); "int_interval" is one integer or a pair of them; "choice" is
-    a bare word.
+    stands for (-v, v) ("symmetric"), (max(0, 1 - v), 1 + v) ("factor") or (v, v) ("exact"); "int_interval" is an
+    integer or a pair of integers; "choice" is a bare word.
     """
 
     name: str
@@ -85,8 +85,8 @@ SPECS = (
             _fill(),
         ),
         "rotates, shifts, scales and shears about the centre; an interval such as translate=(0, .1) is one-sided",
-        "Slots 0 angle, 1 and 2 shift x and y (continuous, of the width and of the height), 3 scale, 4 shear. The matrix "
-        "of torchvision's affine; bilinear, once per run of moves.",
+        "Slots 0 angle, 1 and 2 shift x and y (continuous, of the width and of the height), 3 scale, 4 shear. The "
+        "matrix of torchvision's affine; bilinear, once per run of moves.",
     ),
     Spec(
         "perspective", "move", (Parameter("distortion", "number", 0.0, 0.6, 0.5, "fraction of half the size"), _p(0.5),

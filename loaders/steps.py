@@ -21,7 +21,10 @@ Opcodes, with slot = the first slot of the step, c = constants, r = ranges (valu
 """
 
 import itertools
+import math
 from dataclasses import dataclass
+
+from .draws import FRACTION_BITS
 
 ALTERNATE_SLOT = -1
 ONE = 1 << 16
@@ -93,12 +96,20 @@ class Stage:
 
     def describe(self) -> str:
         """A line for a plan."""
-        names = ", ".join(step.opcode for step in self.steps)
+        names = ", ".join(step.opcode + _when(step) for step in self.steps)
         size = f"{self.in_width}x{self.in_height} px"
         if (self.in_height, self.in_width) != (self.out_height, self.out_width):
             size += f" -> {self.out_width}x{self.out_height} px"
         sampled = f", sampled once, outside: {self.fill}" if self.kind == "move" else ""
         return f"{self.kind} at {size}: {names}{sampled}"
+
+
+def _when(step: Step) -> str:
+    """" (p=...)" for a step behind gates that are drawn."""
+    chance = math.prod((gate.high - gate.low) / (1 << FRACTION_BITS) for gate in step.gates if gate.slot >= 0)
+    if any(gate.slot == ALTERNATE_SLOT for gate in step.gates):
+        return " (every other epoch)" if chance == 1 else f" (every other epoch, p={chance:.3g})"
+    return f" (p={chance:.3g})" if step.gates else ""
 
 
 MOVES = ("crop", "flip", "affine", "perspective", "enlarge")

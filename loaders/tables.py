@@ -1,4 +1,4 @@
-"""Tables of integers computed once when a policy is read, so that executors need no exp, log or softmax of their own."""
+"""Tables of integers, computed once when a policy is read, so that executors need no exp or log of their own."""
 
 import math
 

@@ -13,13 +13,15 @@ from numba import njit, prange
 
 from .draws import child
 from .jit import inner
-from .memory import copy, prefetch
+from .memory import prefetch
 from .normal import to_float16, to_float32
 from .render import render
 from .warp import MARGIN
 
 Program = namedtuple("Program", "sizes stages steps gates ranges tables paint")
-Scratch = namedtuple("Scratch", "active first second words padded places weights_x weights_y upper lower middle line matrix factor")
+Scratch = namedtuple(
+    "Scratch", "active first second words padded places weights_x weights_y upper lower middle line matrix factor"
+)
 UINT8, FLOAT32, FLOAT16 = range(3)
 READABLE = 16
 MOST_TAPS = 32
@@ -39,21 +41,26 @@ def _scratch(program):
     high, wide = program.sizes[4], program.sizes[5]
     count = high * wide
     return Scratch(
-        np.empty(program.steps.shape[0], np.uint8), np.empty(3 * count + READABLE, np.uint8),
-        np.empty(3 * count + READABLE, np.uint8), np.empty(count + 4, np.uint32),
-        np.empty((high + MARGIN) * (wide + MARGIN), np.uint32), np.empty(wide, np.int32), np.empty(wide, np.int32),
-        np.empty(wide, np.int32), np.empty(wide, np.uint64), np.empty(wide, np.uint64), np.empty(max(3 * count, 512), np.int32), np.empty(3 * (wide + MOST_TAPS), np.int32),
+        np.empty(program.steps.shape[0], np.uint8),
+        np.empty(3 * count + READABLE, np.uint8), np.empty(3 * count + READABLE, np.uint8),
+        np.empty(count + 4, np.uint32), np.empty((high + MARGIN) * (wide + MARGIN), np.uint32),
+        np.empty(wide, np.int32), np.empty(wide, np.int32), np.empty(wide, np.int32),
+        np.empty(wide, np.uint64), np.empty(wide, np.uint64),
+        np.empty(max(3 * count, 512), np.int32), np.empty(3 * (wide + MOST_TAPS), np.int32),
         np.empty((3, 3), np.float64), np.empty((3, 3), np.float64),
     )
 
 
 @inner
-def _span(first, last, source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal):
-    """Samples first..last - 1 of a batch, each in one pass; kind says which of the three flat outputs is written."""
+def _span(first, last, source, tail, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out,
+          normal):
+    """Samples first..last - 1 of a batch, each in one pass; kind says which of the three flat outputs is written.
+
+    tail: the end of source with READABLE bytes after it, for kernels that read ahead; empty if no image ends there.
+    """
     scratch = _scratch(program)
     sizes = program.sizes
     count_in, count_out = 3 * sizes[0] * sizes[1], 3 * sizes[2] * sizes[3]
-    safe = np.empty(count_in + READABLE, np.uint8)
     pixels = np.empty(count_out + READABLE, np.uint8)
     for i in range(first, last):
         if i + 2 < last:
@@ -65,8 +72,7 @@ def _span(first, last, source, pointers, indices, state, program, kind, bytes_ou
         alternate = np.int64((child(state[1], sample) >> np.uint64(63)) ^ state[2])
         origin = source
         if start + count_in + READABLE > source.size:
-            copy(safe, 0, source, start, count_in)
-            origin, start = safe, 0
+            origin, start = tail, start - (source.size - (tail.size - READABLE))
         image, to = (bytes_out, i * count_out) if kind == UINT8 else (pixels, np.int64(0))
         render(image, to, origin, start, key, alternate, program, scratch)
         if kind == FLOAT32:
@@ -76,20 +82,29 @@ def _span(first, last, source, pointers, indices, state, program, kind, bytes_ou
 
 
 def _entry(fingerprint: int, threaded: bool):
-    def serial(source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal):
-        _span(0, indices.size, source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out,
-              normal)
+    def serial(source, tail, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal,
+               parts):
+        _span(np.int64(0), indices.size, source, tail, pointers, indices, state, program, kind, bytes_out, floats_out,
+              halves_out, normal)
         return fingerprint
 
-    def parallel(source, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal, parts):
+    def parallel(source, tail, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal,
+                 parts):
         for part in prange(parts):
-            _span(indices.size * part // parts, indices.size * (part + 1) // parts, source, pointers, indices, state,
-                  program, kind, bytes_out, floats_out, halves_out, normal)
+            _span(indices.size * part // parts, indices.size * (part + 1) // parts, source, tail, pointers, indices,
+                  state, program, kind, bytes_out, floats_out, halves_out, normal)
         return fingerprint
 
-    if threaded:
-        return njit(cache=True, nogil=True, parallel=True, error_model="numpy")(parallel)
-    return njit(cache=True, nogil=True, error_model="numpy")(serial)
+    return _kept_on_disk(parallel, parallel=True) if threaded else _kept_on_disk(serial)
+
+
+def _kept_on_disk(function, **options):
+    """Compile with numba's disk cache, or without it where no folder of this machine can hold one."""
+    options = {"nogil": True, "error_model": "numpy", **options}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:
+        return njit(**options)(function)
 
 
 _FINGERPRINT = _fingerprint()

@@ -52,7 +52,7 @@ def _erased(steps, t, tables, key):
 
 @inner
 def _rounded_root(square):
-    """The number of k >= 1 with (2 k - 1)**2 * 2**30 <= square: the square root of square / 2**32, halves rounded up."""
+    """The number of k >= 1 with (2 k - 1)**2 << 30 <= square: the root of square / 2**32, halves rounded up."""
     root = np.int64(math.sqrt(np.float64(square)) / 65536.0 + 0.5)
     while ((2 * root + 1) * (2 * root + 1)) << 30 <= square:
         root += 1
@@ -64,7 +64,7 @@ def _rounded_root(square):
 @inner
 def _paint(image, to, first, row, height, length, fill, paint, noise):
     """`height` runs of `length` bytes, `row` bytes apart, from byte to + first; noise is keyed by the byte's place."""
-    for y in range(height):
+    for _ in range(height):
         if fill == at.NOISE_FILL:
             for k in range(first, first + length):
                 image[to + k] = np.uint8(child(noise, k) >> np.uint64(56))

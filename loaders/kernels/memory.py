@@ -93,8 +93,7 @@ def prefetch(typingctx, source, offset):
         start = _address(context, builder, signature.args[0], args[0], args[1], _BYTE)
         word = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [start.type, word, word, word])
-        function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
-            builder.module, kind, "llvm.prefetch.p0")
+        function = builder.module.declare_intrinsic("llvm.prefetch", [start.type], kind)
         builder.call(function, [start, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)])
         return context.get_dummy_value()
 

@@ -36,10 +36,13 @@ def whole_move(stages, s, steps, active, key):
 
 @inner
 def homography(m, p, stages, s, steps, ranges, active, key):
-    """Fill m, float64 (3, 3): output pixel to input pixel of stage s. p is scratch of the same shape. True: affine."""
+    """Fill m, float64 (3, 3): output pixel to input pixel of stage s; p is scratch of the same shape.
+
+    Returns whether m is affine, and by how much the stage enlarges along x and y (1 where it does not).
+    """
     m[:] = 0.0
     m[0, 0] = m[1, 1] = m[2, 2] = 1.0
-    affine = True
+    affine, kx, ky = True, 1.0, 1.0
     for t in range(stages[s, at.STAGE_FIRST], stages[s, at.STAGE_LAST]):
         if active[t] == 0:
             continue
@@ -55,6 +58,7 @@ def homography(m, p, stages, s, steps, ranges, active, key):
             p[0, 0] = -1.0
             p[0, 2] = width - 1.0
         elif opcode == at.ENLARGE:
+            kx, ky = steps[t, at.C1] / width, steps[t, at.C0] / height
             p[0, 0] = width / steps[t, at.C1]
             p[1, 1] = height / steps[t, at.C0]
             p[0, 2] = (p[0, 0] - 1.0) / 2.0
@@ -68,7 +72,7 @@ def homography(m, p, stages, s, steps, ranges, active, key):
             m0, m1, m2 = m[i, 0], m[i, 1], m[i, 2]
             for j in range(3):
                 m[i, j] = (m0 * p[0, j] + m1 * p[1, j]) + m2 * p[2, j]
-    return affine
+    return affine, (kx, ky)
 
 
 @inner

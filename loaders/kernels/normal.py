@@ -1,4 +1,4 @@
-"""Normalising rgb bytes to floats, the last part of the one pass: v * scale + shift of the value's channel, in float32."""
+"""Normalising rgb bytes to floats, the last part of the one pass: v * scale + shift in float32."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .memory import get, half_bits, put
 
 @inner
 def to_float32(target, to, pixels, height, normal):
-    """target[to:] (float32) from the bytes of `height` rows; normal: the scale of each value of a row, then the shifts."""
+    """target[to:] (float32) from `height` rows of bytes; normal: the scale of each value of a row, then the shifts."""
     row = normal.size // 2
     for y in range(height):
         for k in range(row):

@@ -73,7 +73,8 @@ def _clamp(v):
 
 @inner
 def _luma(r, g, b):
-    return np.int32(np.int32(np.int32(r * np.int32(RED)) + np.int32(g * np.int32(GREEN))) + np.int32(b * np.int32(BLUE))) >> 16
+    red_green = np.int32(np.int32(r * np.int32(RED)) + np.int32(g * np.int32(GREEN)))
+    return np.int32(red_green + np.int32(b * np.int32(BLUE))) >> 16
 
 
 @inner

@@ -27,7 +27,7 @@ def render(target, to, source, start, key, alternate, program, scratch):
     mark_active(active, steps, gates, key, alternate)
     final = _last_before_covers(stages, active)
     height, width = sizes[0], sizes[1]
-    in_words, zero = False, np.int64(0)
+    in_words, in_first, zero = False, False, np.int64(0)
     if final < 0:
         copy(target, to, source, start, 3 * height * width)
     for s in range(stages.shape[0]):
@@ -41,31 +41,33 @@ def render(target, to, source, start, key, alternate, program, scratch):
         if whole or kind == at.COVER:
             if in_words and s <= final:
                 pack(scratch.first, zero, words, zero, height * width)
-                source, start, in_words = scratch.first, zero, False
-            board, corner = (target, to) if s >= final else (scratch.second, zero)
+                source, start, in_words, in_first = scratch.first, zero, False, True
+            board, corner = (scratch.second, zero) if in_first else (scratch.first, zero)
+            if s >= final:
+                board, corner = target, to
             if kind == at.MOVE:
                 shift(board, corner, source, start, height, width, mirrored, dx, dy, fill, paint)
             else:
                 if s < final:
                     copy(board, corner, source, start, 3 * height * width)
                 cover(board, corner, steps, t, tables, key, paint)
-            source, start = board, corner
+            source, start, in_first = board, corner, not in_first
         else:
             if not in_words:
                 unpack(words, source, start, height * width)
                 in_words = True
             written = False
             if kind == at.MOVE:
-                affine = homography(scratch.matrix, scratch.factor, stages, s, steps, ranges, active, key)
+                affine, enlarged = homography(scratch.matrix, scratch.factor, stages, s, steps, ranges, active, key)
                 pad(scratch.padded, words, height, width, fill, paint)
                 written = s == final
-                warp(written, target, to, scratch, height, width, out_height, out_width, affine, fill)
+                warp(written, target, to, scratch, height, width, out_height, out_width, affine, enlarged, fill)
             elif kind == at.SHRINKING:
                 shrink(words, scratch.middle, scratch.line, height, width, steps, t, tables)
             elif steps[t, at.STEP_OPCODE] == at.BLUR:
                 blur(words, scratch.middle, scratch.line, height, width, steps, t, tables, key)
             elif steps[t, at.STEP_OPCODE] == at.SHARPNESS:
-                sharpen(words, scratch.middle, height, width, steps, t, ranges, key)
+                sharpen(words, scratch.middle, scratch.line, height, width, steps, t, ranges, key)
             else:
                 change(words, scratch.middle, height * width, steps, t, ranges, key)
             if s == final and not written:

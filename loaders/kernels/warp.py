@@ -24,8 +24,10 @@ def pad(padded, image, height, width, fill, paint):
 
 
 @inner
-def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, affine, fill):
+def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, affine, enlarged, fill):
     """Sample the (height, width) image in scratch.padded at the homography scratch.matrix of every output pixel.
+
+    enlarged: (kx, ky), by which the run of moves enlarges; 1 where it does not.
 
     Writes rgb bytes to target from `to` where to_bytes, else rgbx words to scratch.words. Taps outside the image
     see the border of `padded`.
@@ -33,13 +35,14 @@ def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, af
     m, padded, words = scratch.matrix, scratch.padded, scratch.words
     places, weights_x, weights_y = scratch.places, scratch.weights_x, scratch.weights_y
     upper, lower = scratch.upper, scratch.lower
+    edges = (width, height, enlarged[0], enlarged[1])
     for y in range(out_height):
         if fill == at.REFLECT:
             _folded_row(y, out_width, m, height, width, places, weights_x, weights_y)
         elif affine:
-            _affine_row(y, out_width, m, height, width, places, weights_x, weights_y)
+            _affine_row(y, out_width, m, edges, places, weights_x, weights_y)
         else:
-            _projective_row(y, out_width, m, height, width, places, weights_x, weights_y)
+            _projective_row(y, out_width, m, edges, places, weights_x, weights_y)
         line = 0 if to_bytes else y * out_width
         stride = width + MARGIN
         for x in range(out_width):
@@ -52,37 +55,55 @@ def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, af
 
 
 @inner
-def _affine_row(y, out_width, m, height, width, places, weights_x, weights_y):
+def _affine_row(y, out_width, m, edges, places, weights_x, weights_y):
     mx, tx, cx, my, ty, cy = m[0, 0], m[0, 1] * y, m[0, 2], m[1, 0], m[1, 1] * y, m[1, 2]
-    right, bottom, stride = float(width), float(height), np.int32(width + MARGIN)
-    for x in range(out_width):
-        u = (mx * x + tx) + cx
-        v = (my * x + ty) + cy
-        u = -1.0 if u < -1.0 else right if u > right else u
-        v = -1.0 if v < -1.0 else bottom if v > bottom else v
-        ux = np.int32(math.floor(u * 2048.0 + 0.5))
-        uy = np.int32(math.floor(v * 2048.0 + 0.5))
-        put(places, x, np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1)))
-        put(weights_x, x, np.int32(ux & 2047))
-        put(weights_y, x, np.int32(uy & 2047))
+    width, height, kx, ky = edges
+    right, bottom = float(width), float(height)
+    if kx == 1.0 and ky == 1.0:
+        for x in range(out_width):
+            u, v = _limited((mx * x + tx) + cx, -1.0, right), _limited((my * x + ty) + cy, -1.0, bottom)
+            _place(x, u, v, width, places, weights_x, weights_y)
+    else:
+        for x in range(out_width):
+            u, v = _edged((mx * x + tx) + cx, right, kx), _edged((my * x + ty) + cy, bottom, ky)
+            _place(x, u, v, width, places, weights_x, weights_y)
 
 
 @inner
-def _projective_row(y, out_width, m, height, width, places, weights_x, weights_y):
+def _projective_row(y, out_width, m, edges, places, weights_x, weights_y):
     mx, tx, cx, my, ty, cy = m[0, 0], m[0, 1] * y, m[0, 2], m[1, 0], m[1, 1] * y, m[1, 2]
     mz, tz, cz = m[2, 0], m[2, 1] * y, m[2, 2]
-    right, bottom, stride = float(width), float(height), np.int32(width + MARGIN)
+    width, height, kx, ky = edges
     for x in range(out_width):
         z = (mz * x + tz) + cz
-        u = ((mx * x + tx) + cx) / z
-        v = ((my * x + ty) + cy) / z
-        u = -1.0 if u < -1.0 or z <= 0.0 else right if u > right else u
-        v = -1.0 if v < -1.0 or z <= 0.0 else bottom if v > bottom else v
-        ux = np.int32(math.floor(u * 2048.0 + 0.5))
-        uy = np.int32(math.floor(v * 2048.0 + 0.5))
-        put(places, x, np.int32(((uy >> 11) + 1) * stride + ((ux >> 11) + 1)))
-        put(weights_x, x, np.int32(ux & 2047))
-        put(weights_y, x, np.int32(uy & 2047))
+        u, v = ((mx * x + tx) + cx) / z, ((my * x + ty) + cy) / z
+        u, v = u if z > 0.0 else -1.0, v if z > 0.0 else -1.0
+        _place(x, _edged(u, float(width), kx), _edged(v, float(height), ky), width, places, weights_x, weights_y)
+
+
+@inner
+def _place(x, u, v, width, places, weights_x, weights_y):
+    """Where the four taps of a point lie in the padded image, and its fractions of 2048."""
+    ux = np.int32(math.floor(u * 2048.0 + 0.5))
+    uy = np.int32(math.floor(v * 2048.0 + 0.5))
+    put(places, x, np.int32(((uy >> 11) + 1) * np.int32(width + MARGIN) + ((ux >> 11) + 1)))
+    put(weights_x, x, np.int32(ux & 2047))
+    put(weights_y, x, np.int32(uy & 2047))
+
+
+@inner
+def _edged(u, size, k):
+    """u limited to [-1, size], where the fill is reached; with enlargement k the way there is 1 / k of a pixel long."""
+    if k == 1.0:
+        return _limited(u, -1.0, size)
+    before = _limited((u + 0.5) * k - 0.5, -1.0, 0.0)
+    after = _limited((size - 0.5 - u) * k - 0.5, -1.0, 0.0)
+    return (_limited(u, 0.0, size - 1.0) + before) - after
+
+
+@inner
+def _limited(u, low, high):
+    return low if u < low else high if u > high else u
 
 
 @inner

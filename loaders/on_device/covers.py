@@ -1,24 +1,25 @@
 """Steps that paint rectangles: comparisons of row and column numbers, one mask, one choice a pixel."""
 
 import torch
+from torch import Tensor
 
 from loaders.draws import FRACTION_BITS
 from loaders.steps import Step
 
-from .words import Draws, below, below_low, fraction, held
+from .words import Draws, Table, below, below_low, fraction, held
 
 TRIES = 10
 PLACE_SLOT = 10
 FILL_SLOT = 14
 
 
-def cutout(images, step, draws, table, mean_rgb):
+def cutout(images: Tensor, step: Step, draws: Draws, table: Table, mean_rgb: Tensor) -> Tensor:
     """One square."""
     hole = draws.gated(step, step.constants[0], 0)
     return _painted(images, _rectangle(step, hole, hole, draws.bits(step.slot)), step, draws, mean_rgb)
 
 
-def erase(images, step, draws, table, mean_rgb):
+def erase(images: Tensor, step: Step, draws: Draws, table: Table, mean_rgb: Tensor) -> Tensor:
     """The first of ten drawn rectangles that is smaller than the image; `table` holds (ratio, 1 / ratio), int64."""
     words = draws.words[:, step.slot: step.slot + TRIES]
     area = step.constants[0] + (step.constants[1] * fraction(words) >> FRACTION_BITS)
@@ -33,7 +34,7 @@ def erase(images, step, draws, table, mean_rgb):
     return _painted(images, _rectangle(step, height, width, draws.bits(step.slot + PLACE_SLOT)), step, draws, mean_rgb)
 
 
-def coarse_dropout(images, step, draws, table, mean_rgb):
+def coarse_dropout(images: Tensor, step: Step, draws: Draws, table: Table, mean_rgb: Tensor) -> Tensor:
     """A drawn number of rectangles; they are painted alike, so one mask is the union of all."""
     low, high, holes_low, holes_high = step.constants
     count = draws.gated(step, holes_low + below(draws.bits(step.slot + FILL_SLOT), holes_high - holes_low + 1), 0)
@@ -46,13 +47,13 @@ def coarse_dropout(images, step, draws, table, mean_rgb):
     return _painted(images, mask, step, draws, mean_rgb)
 
 
-def _rounded_root(area: torch.Tensor, size: int) -> torch.Tensor:
+def _rounded_root(area: Tensor, size: int) -> Tensor:
     """sqrt(area * 2**-32) rounded to the nearest integer, at most `size`: a count of half-integers not above it."""
     odd = 2 * torch.arange(size, device=area.device) + 1
     return torch.bucketize(area, odd * odd << 30, right=True)
 
 
-def _rectangle(step: Step, height: torch.Tensor, width: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+def _rectangle(step: Step, height: Tensor, width: Tensor, place: Tensor) -> Tensor:
     """bool (B, H, W): rectangles of the given sides (B,), empty where one is 0, at places drawn from `place` (B,)."""
     top, left = below(place, step.height - height + 1), below_low(place, step.width - width + 1)
     top, left, bottom, right = held(torch.stack((top, left, top + height, left + width))).unsqueeze(-1)
@@ -62,8 +63,8 @@ def _rectangle(step: Step, height: torch.Tensor, width: torch.Tensor, place: tor
     return inside_y[:, :, None] & inside_x[:, None, :]
 
 
-def _painted(images: torch.Tensor, mask: torch.Tensor, step: Step, draws: Draws,
-             mean_rgb: torch.Tensor) -> torch.Tensor:
+def _painted(images: Tensor, mask: Tensor, step: Step, draws: Draws,
+             mean_rgb: Tensor) -> Tensor:
     mask = mask.unsqueeze(-1)
     if step.fill == "zero":
         return images.masked_fill(mask, 0)

@@ -4,11 +4,14 @@ Where a step does not act, its factor is the one that changes nothing: cheaper t
 All pixel arithmetic is int32; what could leave it (a mean in 2**-16 units times a factor) is int64, once a sample.
 """
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from loaders.steps import ONE, PERMUTATIONS, Step
 
-from .words import Draws, below, held, shifted
+from .words import Draws, Table, below, held, shifted
 
 # The standard deviation of the sum of 8 bytes is 209.02; 79953 = round(255 / 209.02 * 2**16).
 NOISE_SCALE = 79953
@@ -17,51 +20,51 @@ JITTER_NEUTRAL = (ONE, ONE, ONE, 0)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
-def per_image(numbers: torch.Tensor) -> torch.Tensor:
+def per_image(numbers: Tensor) -> Tensor:
     """Numbers (B,) as int32 (B, 1, 1, 1)."""
     return numbers.to(torch.int32).view(-1, 1, 1, 1)
 
 
-def luma(images: torch.Tensor) -> torch.Tensor:
+def luma(images: Tensor) -> Tensor:
     """Grey levels, int32 (B, H, W, 1), of int32 (B, H, W, 3)."""
     red, green, blue = images.unbind(-1)
     return ((19589 * red + 38470 * green + 7471 * blue) >> 16).unsqueeze(-1)
 
 
-def _bytes(values: torch.Tensor) -> torch.Tensor:
+def _bytes(values: Tensor) -> Tensor:
     return values.clamp(0, 255).to(torch.uint8)
 
 
-def _chosen(draws: Draws, step: Step, changed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+def _chosen(draws: Draws, step: Step, changed: Tensor, images: Tensor) -> Tensor:
     active = draws.active(step)
     return changed if active is None else torch.where(active.view(-1, 1, 1, 1), changed, images)
 
 
-def gray(images, step, draws, table):
+def gray(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """r = g = b = luma."""
     return _chosen(draws, step, luma(images.to(torch.int32)).to(torch.uint8).expand(-1, -1, -1, 3), images)
 
 
-def invert(images, step, draws, table):
+def invert(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """255 - v."""
     return _chosen(draws, step, 255 - images, images)
 
 
-def solarize(images, step, draws, table):
+def solarize(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """255 - v where v is at or above the drawn threshold."""
     threshold = per_image(draws.gated(step, draws.value(step.ranges[0]), 256 * ONE))
     return torch.where(images.to(torch.int32) * ONE >= threshold, 255 - images, images)
 
 
-def posterize(images, step, draws, table):
+def posterize(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """v without its lowest 8 - bits bits."""
     bits = (per_image(draws.gated(step, draws.value(step.ranges[0]), 8 * ONE)) + ONE // 2) >> 16
     return images & ((255 << (8 - bits)) & 255).to(torch.uint8)
 
 
-def single(which: int):
+def single(which: int) -> Callable[..., Tensor]:
     """The step that is one of brightness, contrast, saturation and hue."""
-    def changed(images, step, draws, table):
+    def changed(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
         factor = draws.gated(step, draws.value(step.ranges[0]), JITTER_NEUTRAL[which])
         images = images.to(torch.int32)
         if which == HUE:
@@ -76,7 +79,7 @@ def jitter_table(step: Step) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(part for part in order if part in parts) for order in PERMUTATIONS)
 
 
-def jitter(images, step, draws, table):
+def jitter(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """Brightness, contrast, saturation and hue in a drawn order; `table` is `jitter_table(step)`, int64.
 
     The three blends differ only in what they blend with, so each round is one blend (and one turn of hue) for all.
@@ -100,12 +103,12 @@ def jitter(images, step, draws, table):
     return images.to(torch.uint8)
 
 
-def blended(images: torch.Tensor, factor: torch.Tensor, rest: torch.Tensor | int) -> torch.Tensor:
+def blended(images: Tensor, factor: Tensor, rest: Tensor | int) -> Tensor:
     """clamp((v * factor + rest) >> 16), int32."""
     return ((images * factor + rest) >> 16).clamp(0, 255)
 
 
-def _rest(images: torch.Tensor, factor: torch.Tensor, parts: tuple[int, ...], now: torch.Tensor | None):
+def _rest(images: Tensor, factor: Tensor, parts: tuple[int, ...], now: Tensor | None):
     """What is added in a blend: nothing, or the mean's share (contrast), or each pixel's luma's share (saturation).
 
     `now` (B,) says which of `parts` is each sample's; None: `parts` has one entry, for all.
@@ -124,7 +127,7 @@ def _rest(images: torch.Tensor, factor: torch.Tensor, parts: tuple[int, ...], no
     return rest
 
 
-def hue_turned(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+def hue_turned(images: Tensor, turn: Tensor) -> Tensor:
     """Hue shifted by turn / 65536 of a circle (int32 (B, 1, 1, 1), at most half of one); int32 (B, H, W, 3)."""
     red, green, blue = images.unbind(-1)
     high = torch.maximum(torch.maximum(red, green), blue)
@@ -143,7 +146,7 @@ def hue_turned(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     return torch.stack(channels, -1)
 
 
-def noise(images, step, draws, table):
+def noise(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """Gaussian noise of the drawn sigma: the sum of the 8 bytes of each value's own 64 bits."""
     amplitude = (draws.gated(step, draws.value(step.ranges[0]), 0) * NOISE_SCALE) >> 16
     words = draws.words_per_value(step.slot + 1, step.height, step.width)

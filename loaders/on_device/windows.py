@@ -5,15 +5,19 @@ or table are those that change nothing.
 """
 
 import torch
+from torch import Tensor
 
 from loaders.steps import ONE, Step
 from loaders.tables import WEIGHT_BITS
 
 from .values import per_image
-from .words import Draws, below
+from .words import Draws, Table, below
 
 LEVELS = 256
 HALFWAY = 8
+# (what rounds, how far to shift): 6 bits are kept between the passes, so that rounding twice costs nothing.
+_FIRST_PASS = (1 << (HALFWAY - 1), HALFWAY)
+_SECOND_PASS = (1 << (2 * WEIGHT_BITS - HALFWAY - 1), 2 * WEIGHT_BITS - HALFWAY)
 
 
 def blur_table(step: Step) -> tuple[tuple[int, ...], ...]:
@@ -22,7 +26,7 @@ def blur_table(step: Step) -> tuple[tuple[int, ...], ...]:
     return (*step.table, tuple(1 << WEIGHT_BITS if k == taps // 2 else 0 for k in range(taps)))
 
 
-def blur(images, step, draws, table):
+def blur(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """Gaussian blur, along x and then along y, edges reflected; `table` is `blur_table(step)`, int64."""
     row = below(draws.bits(step.slot), len(step.table))
     weights = table[draws.gated(step, row, len(step.table))]
@@ -31,12 +35,7 @@ def blur(images, step, draws, table):
     return images.to(torch.uint8)
 
 
-# (what rounds, how far to shift): 6 bits are kept between the passes, so that rounding twice costs nothing.
-_FIRST_PASS = (1 << (HALFWAY - 1), HALFWAY)
-_SECOND_PASS = (1 << (2 * WEIGHT_BITS - HALFWAY - 1), 2 * WEIGHT_BITS - HALFWAY)
-
-
-def _blurred(images: torch.Tensor, axis: int, weights: torch.Tensor, half: int, shift: int) -> torch.Tensor:
+def _blurred(images: Tensor, axis: int, weights: Tensor, half: int, shift: int) -> Tensor:
     size, taps = images.shape[axis], weights.shape[1]
     places = (torch.arange(size + taps - 1, device=images.device) - taps // 2).abs()
     wide = images.index_select(axis, torch.minimum(places, 2 * (size - 1) - places))
@@ -52,7 +51,7 @@ def shrink_table(step: Step) -> tuple[tuple[int, ...], ...]:
     return tuple(row + (0,) * (longest - len(row)) for row in step.table)
 
 
-def shrink(images, step, draws, table):
+def shrink(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """The anti-aliased resize to (step.constants[0], step.constants[1]); `table` is `shrink_table(step)`, int64."""
     out_height, _, taps_y, taps_x = step.constants
     passes = ((2, table[out_height:], taps_x, _FIRST_PASS), (1, table[:out_height], taps_y, _SECOND_PASS))
@@ -66,7 +65,7 @@ def shrink(images, step, draws, table):
     return images.to(torch.uint8)
 
 
-def sharpness(images, step, draws, table):
+def sharpness(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """Blends with a 3x3 smoothing by the drawn factor; the outermost pixels stay."""
     factor = per_image(draws.gated(step, draws.value(step.ranges[0]), ONE))
     images = images.to(torch.int32)
@@ -77,7 +76,7 @@ def sharpness(images, step, draws, table):
     return ((images * ONE + (ONE - factor) * (smooth - images)) >> 16).clamp(0, 255).to(torch.uint8)
 
 
-def autocontrast(images, step, draws, table):
+def autocontrast(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """(v - low) * 255 // (high - low), channel by channel; a flat channel stays."""
     wide = images.to(torch.int32)
     low, high = wide.amin((1, 2), keepdim=True), wide.amax((1, 2), keepdim=True)
@@ -86,7 +85,7 @@ def autocontrast(images, step, draws, table):
     return ((wide - low) * 255 // (high - low)).to(torch.uint8)
 
 
-def equalize(images, step, draws, table):
+def equalize(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     """Pillow's equalisation of each channel's histogram."""
     samples, height, width, _ = images.shape
     channels = torch.arange(samples * 3, device=images.device).view(samples, 1, 1, 3)
@@ -103,7 +102,7 @@ def equalize(images, step, draws, table):
     return lookup.flatten()[places].to(torch.uint8)
 
 
-def _stays(flat: torch.Tensor, draws: Draws, step: Step) -> torch.Tensor:
+def _stays(flat: Tensor, draws: Draws, step: Step) -> Tensor:
     """bool (B, 1, 1, 3): channels that are `flat`, and all of a sample on which the step does not act."""
     active = draws.active(step)
     return flat if active is None else flat | ~active.view(-1, 1, 1, 1)

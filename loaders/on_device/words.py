@@ -14,6 +14,9 @@ def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
+# A step's table on the device; None where it has none.
+Table = torch.Tensor | None
+
 _GOLDEN, _FIRST, _SECOND = _signed(GOLDEN), _signed(FIRST_MULTIPLIER), _signed(SECOND_MULTIPLIER)
 
 
