@@ -43,7 +43,8 @@ def test_the_engine_does_not_import_benchmarks(path):
     assert "benchmarks" not in rooms_of(path)
 
 
-READERS = {"build", "checks", "cli", "datasets", "devices", "digest", "feeds", "measure", "plan", "session", "sheet", *DOORS}
+READERS = {"build", "checks", "cli", "datasets", "devices", "digest", "feeds", "measure", "plan", "session", "sheet",
+           *DOORS}
 
 
 @pytest.mark.parametrize("path", files("engine"), ids=str)

@@ -11,5 +11,5 @@ def test_every_package_is_named():
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup")
     named = ast.literal_eval(next(word.value for word in call.keywords if word.arg == "packages"))
     rooms = ("benchmarks", "engine", "loaders", "recipes")
-    found = [".".join(file.parent.relative_to(ROOT).parts) for room in rooms for file in (ROOT / room).rglob("__init__.py")]
-    assert sorted(named) == sorted(found)
+    found = [file.parent.relative_to(ROOT) for room in rooms for file in (ROOT / room).rglob("__init__.py")]
+    assert sorted(named) == sorted(".".join(folder.parts) for folder in found)
