@@ -15,7 +15,9 @@ from .kernels import batch
 from .kernels.layout import FILL_NAMES, KINDS, OPCODES
 from .policy import Policy
 
-OUTPUT_KINDS = {"uint8": batch.UINT8, "float32": batch.FLOAT32, "float16": batch.FLOAT16}
+OUTPUT_KINDS = {
+    np.dtype("uint8"): batch.UINT8, np.dtype("float32"): batch.FLOAT32, np.dtype("float16"): batch.FLOAT16,
+}
 NO_BYTES, NO_FLOATS, NO_HALVES = np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.uint16)
 
 
@@ -33,7 +35,7 @@ class Program:
         if not (len(mean) == 3 == len(std) and all(value > 0 for value in std)):
             raise DataError(f"mean={tuple(mean)}, std={tuple(std)}: each must be three numbers, std above 0")
         self.policy = policy
-        self.in_shape = (policy.height, policy.width, 3)
+        self.in_bytes = policy.height * policy.width * 3
         self.out_shape = (policy.output_height, policy.output_width, 3)
         self.arrays = _arrays(policy, mean_rgb)
         scale = 1.0 / (255.0 * np.asarray(std, np.float64))
@@ -55,7 +57,7 @@ def augment(source_u8: np.ndarray, pointers: np.ndarray, indices: np.ndarray, pr
         return
     # One type for every caller, mapped files are read-only: another type would be compiled, and cached, apart.
     source, pointers, indices, state = (_read_only(array) for array in (source_u8, pointers, indices, state))
-    flat, kind = destination.reshape(-1), OUTPUT_KINDS[destination.dtype.name]
+    flat, kind = destination.reshape(-1), OUTPUT_KINDS[destination.dtype]
     outputs = (flat if kind == batch.UINT8 else NO_BYTES, flat if kind == batch.FLOAT32 else NO_FLOATS,
                flat.view(np.uint16) if kind == batch.FLOAT16 else NO_HALVES)
     tail = _read_only(_tail(source, pointers, indices, program))
@@ -83,8 +85,10 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 def _tail(source: np.ndarray, pointers: np.ndarray, indices: np.ndarray, program: Program) -> np.ndarray:
     """The end of the source with spare bytes after it, where an image of the batch is too close to it to read ahead."""
-    size = int(np.prod(program.in_shape))
-    last = int(pointers[indices].max())
+    size = program.in_bytes
+    last = batch.highest(pointers, indices)
+    if last < 0:
+        raise DataError(f"indices from {indices.min()} to {indices.max()}: they must be from 0 to {pointers.size - 1}")
     if last + size > source.size:
         raise DataError(f"an image begins at byte {last} and takes {size}, but the source ends at {source.size}: it is "
                         "cut short, or of another size")
@@ -110,8 +114,9 @@ def _require_safe_layer(threads: int) -> None:
 
 def _check(source_u8, pointers, indices, state, program, destination, threads) -> None:
     wanted = (indices.size, *program.out_shape)
-    if destination.dtype.name not in OUTPUT_KINDS:
-        raise DataError(f"destination of type {destination.dtype}: it must be one of {', '.join(OUTPUT_KINDS)}")
+    if destination.dtype not in OUTPUT_KINDS:
+        known = ", ".join(map(str, OUTPUT_KINDS))
+        raise DataError(f"destination of type {destination.dtype}: it must be one of {known}")
     if destination.shape != wanted or not destination.flags.c_contiguous:
         raise DataError(f"destination of shape {destination.shape}: it must be C-contiguous and {wanted}")
     for name, array, dtype in (("source", source_u8, np.uint8), ("pointers", pointers, np.uint64),
@@ -121,8 +126,6 @@ def _check(source_u8, pointers, indices, state, program, destination, threads) -
                             f"{dtype.__name__}")
     if threads < 1:
         raise DataError(f"threads={threads}: at least 1 is needed")
-    if indices.size and not (indices.min() >= 0 and indices.max() < pointers.size):
-        raise DataError(f"indices from {indices.min()} to {indices.max()}: they must be from 0 to {pointers.size - 1}")
 
 
 def _arrays(policy: Policy, mean_rgb: tuple[int, int, int]) -> batch.Program:

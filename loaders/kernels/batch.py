@@ -13,7 +13,7 @@ from numba import njit, prange
 
 from .draws import child
 from .jit import inner
-from .memory import prefetch
+from .memory import borrowed, prefetch
 from .normal import to_float16, to_float32
 from .render import render
 from .warp import MARGIN
@@ -52,16 +52,34 @@ def _scratch(program):
 
 
 @inner
-def _span(first, last, source, tail, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out,
-          normal):
+def _lent_program(p):
+    return Program(borrowed(p.sizes), borrowed(p.stages), borrowed(p.steps), borrowed(p.gates), borrowed(p.ranges),
+                   borrowed(p.tables), borrowed(p.paint))
+
+
+@inner
+def _lent_scratch(s):
+    return Scratch(
+        borrowed(s.active), borrowed(s.first), borrowed(s.second), borrowed(s.words), borrowed(s.padded),
+        borrowed(s.places), borrowed(s.weights_x), borrowed(s.weights_y), borrowed(s.upper), borrowed(s.lower),
+        borrowed(s.middle), borrowed(s.line), borrowed(s.matrix), borrowed(s.factor),
+    )
+
+
+@inner
+def _span(first, last, owned_source, owned_tail, pointers, indices, state, owned_program, kind, owned_bytes_out,
+          floats_out, halves_out, normal):
     """Samples first..last - 1 of a batch, each in one pass; kind says which of the three flat outputs is written.
 
     tail: the end of source with READABLE bytes after it, for kernels that read ahead; empty if no image ends there.
     """
-    scratch = _scratch(program)
+    owner = _scratch(owned_program)
+    scratch, program = _lent_scratch(owner), _lent_program(owned_program)
+    source, tail, bytes_out = borrowed(owned_source), borrowed(owned_tail), borrowed(owned_bytes_out)
     sizes = program.sizes
     count_in, count_out = 3 * sizes[0] * sizes[1], 3 * sizes[2] * sizes[3]
-    pixels = np.empty(count_out + READABLE, np.uint8)
+    owned_pixels = np.empty(count_out + READABLE, np.uint8)
+    pixels = borrowed(owned_pixels)
     for i in range(first, last):
         if i + 2 < last:
             ahead = np.int64(pointers[indices[i + 2]])
@@ -79,6 +97,8 @@ def _span(first, last, source, tail, pointers, indices, state, program, kind, by
             to_float32(floats_out, i * count_out, pixels, sizes[2], normal)
         elif kind == FLOAT16:
             to_float16(halves_out, i * count_out, pixels, sizes[2], normal)
+    # The owners are used last: what was borrowed from them lives until here.
+    return owner.active.size + owned_pixels.size
 
 
 def _entry(fingerprint: int, threaded: bool):
@@ -98,6 +118,16 @@ def _entry(fingerprint: int, threaded: bool):
     return _kept_on_disk(parallel, parallel=True) if threaded else _kept_on_disk(serial)
 
 
+def _highest(pointers, indices):
+    """The last byte offset that `indices` point to, -1 where one of them is no place in `pointers`."""
+    last = np.int64(0)
+    for i in indices:
+        if i < 0 or i >= pointers.size:
+            return np.int64(-1)
+        last = max(last, np.int64(pointers[i]))
+    return last
+
+
 def _kept_on_disk(function, **options):
     """Compile with numba's disk cache, or without it where no folder of this machine can hold one."""
     options = {"nogil": True, "error_model": "numpy", **options}
@@ -110,3 +140,4 @@ def _kept_on_disk(function, **options):
 _FINGERPRINT = _fingerprint()
 run_serial = _entry(_FINGERPRINT, threaded=False)
 run_parallel = _entry(_FINGERPRINT, threaded=True)
+highest = _kept_on_disk(_highest)

@@ -6,11 +6,11 @@ import numpy as np
 
 from . import layout as at
 from .draws import below, below_low, child, top_24
-from .jit import inner
+from .jit import inlined, inner
 from .memory import copy
 
 
-@inner
+@inlined
 def cover(image, to, steps, t, tables, key, paint):
     """Draw and paint the rectangles of step t on the image that begins at byte `to`."""
     opcode, slot = steps[t, at.STEP_OPCODE], steps[t, at.STEP_SLOT]
@@ -61,7 +61,7 @@ def _rounded_root(square):
     return root
 
 
-@inner
+@inlined
 def _paint(image, to, first, row, height, length, fill, paint, noise):
     """`height` runs of `length` bytes, `row` bytes apart, from byte to + first; noise is keyed by the byte's place."""
     for _ in range(height):

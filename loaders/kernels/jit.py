@@ -6,5 +6,9 @@ not of the functions it calls from other files; these have no cache of their own
 
 from numba import njit
 
-inner = njit(error_model="numpy", fastmath=False, boundscheck=False, no_cpython_wrapper=True,
-             no_cfunc_wrapper=True)
+OPTIONS = {"error_model": "numpy", "fastmath": False, "boundscheck": False, "no_cpython_wrapper": True,
+           "no_cfunc_wrapper": True}
+inner = njit(**OPTIONS)
+# For what is called once an image or more often: a call hands on every field of every array, which costs more than the
+# small images' work.
+inlined = njit(forceinline=True, **OPTIONS)

@@ -10,6 +10,7 @@ from numba.extending import intrinsic
 
 _BYTE = ir.IntType(8)
 _VECTOR = ir.VectorType(_BYTE, 16)
+_WIDE = ir.VectorType(_BYTE, 64)
 
 
 def _address(context, builder, array_type, array, offset, pointee):
@@ -37,6 +38,22 @@ def _part(builder, vector, bits, index):
     """Element `index` of a 16-byte vector seen as elements of `bits` bits."""
     seen = builder.bitcast(vector, ir.VectorType(ir.IntType(bits), 128 // bits))
     return builder.extract_element(seen, ir.Constant(ir.IntType(32), index))
+
+
+@intrinsic
+def borrowed(typingctx, array):
+    """The same array without an owner, for as long as its owner is held elsewhere.
+
+    Numba counts references to owned arrays with atomic instructions wherever they are passed on, which for small images
+    costs more than the work.
+    """
+    def code(context, builder, signature, args):
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        view.meminfo = ir.Constant(view.meminfo.type, None)
+        view.parent = ir.Constant(view.parent.type, None)
+        return view._getvalue()
+
+    return array(array), code
 
 
 @intrinsic
@@ -130,6 +147,44 @@ def mirror_5(typingctx, target, target_offset, source, source_offset):
 def mirror_5_exact(typingctx, target, target_offset, source, source_offset):
     """Five rgb pixels in reverse order. Reads 16 bytes and writes 15."""
     return _mirror(True)(typingctx, target, target_offset, source, source_offset)
+
+
+@intrinsic
+def mirror_21(typingctx, target, target_offset, source, source_offset):
+    """Twenty-one rgb pixels in reverse order. Reads 64 bytes and writes 64: the last one is not the caller's.
+
+    One byte shuffle where the processor has it (AVX-512 VBMI), several elsewhere.
+    """
+    return _mirror_wide(False)(typingctx, target, target_offset, source, source_offset)
+
+
+@intrinsic
+def mirror_21_exact(typingctx, target, target_offset, source, source_offset):
+    """Twenty-one rgb pixels in reverse order. Reads 64 bytes and writes 63."""
+    return _mirror_wide(True)(typingctx, target, target_offset, source, source_offset)
+
+
+def _mirror_wide(exact: bool):
+    def typed(typingctx, target, target_offset, source, source_offset):
+        def code(context, builder, signature, args):
+            start = _address(context, builder, signature.args[2], args[2], args[3], _WIDE)
+            loaded = _load(builder, start)
+            places = [3 * (20 - k // 3) + k % 3 for k in range(63)]
+            if not exact:
+                mirrored = _shuffled(builder, loaded, [*places, 63])
+                _store(builder, mirrored, _address(context, builder, signature.args[0], args[0], args[1], _WIDE))
+                return context.get_dummy_value()
+            # Two stores of 32 bytes that share one: 63 in all.
+            for first in (0, 31):
+                at = builder.add(args[1], ir.Constant(ir.IntType(64), first))
+                half = _shuffled(builder, loaded, places[first:first + 32])
+                to = _address(context, builder, signature.args[0], args[0], at, ir.VectorType(_BYTE, 32))
+                _store(builder, half, to)
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, source, types.int64), code
+
+    return typed
 
 
 @intrinsic

@@ -7,13 +7,13 @@ import math
 
 from . import layout as at
 from .draws import below, below_low, child
-from .jit import inner
+from .jit import inlined, inner
 from .steps import value
 
 DEGREE = math.pi / 180.0
 
 
-@inner
+@inlined
 def whole_move(stages, s, steps, active, key):
     """(is whole, mirrored, dx, dy): output (x, y) is input (dx -+ x, dy + y) if only crops and flips act in stage s."""
     sign, dx, dy = 1, 0, 0

@@ -5,7 +5,7 @@ import numpy as np
 from . import layout as at
 from .covers import cover
 from .filters import blur, sharpen, shrink
-from .jit import inner
+from .jit import inlined
 from .memory import copy
 from .moves import homography, whole_move
 from .photo import change
@@ -15,7 +15,7 @@ from .warp import pad, warp
 from .words import pack, unpack
 
 
-@inner
+@inlined
 def render(target, to, source, start, key, alternate, program, scratch):
     """Write the rgb bytes of one sample to target[to:]; source[start:] holds its rgb bytes and 16 readable ones more.
 
@@ -75,7 +75,7 @@ def render(target, to, source, start, key, alternate, program, scratch):
         height, width = out_height, out_width
 
 
-@inner
+@inlined
 def _acts(s, stages, active):
     """Whether any step of stage s acts on this sample."""
     for t in range(stages[s, at.STAGE_FIRST], stages[s, at.STAGE_LAST]):
@@ -84,7 +84,7 @@ def _acts(s, stages, active):
     return False
 
 
-@inner
+@inlined
 def _last_before_covers(stages, active):
     """The last stage that acts and is no cover, -1 for none: what it gives, and all after it, is in the batch."""
     for s in range(stages.shape[0] - 1, -1, -1):

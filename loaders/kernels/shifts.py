@@ -1,11 +1,11 @@
 """Whole-pixel moves: crop and flip as block copies of rgb bytes."""
 
 from . import layout as at
-from .jit import inner
-from .memory import copy, mirror_5, mirror_5_exact
+from .jit import inlined, inner
+from .memory import copy, mirror_5, mirror_5_exact, mirror_21, mirror_21_exact
 
 
-@inner
+@inlined
 def shift(target, to, source, start, height, width, mirrored, dx, dy, fill, paint):
     """target (x, y) = source (x + dx, y + dy), or (dx - x, y + dy) where mirrored; `to` and `start` are byte offsets.
 
@@ -25,16 +25,17 @@ def shift(target, to, source, start, height, width, mirrored, dx, dy, fill, pain
         copy(target, to + y * row, paint, colour, row)
     for y in range(bottom, height):
         copy(target, to + y * row, paint, colour, row)
-    if not mirrored and bottom > top:
+    if mirrored:
+        _mirror_rows(target, to + top * row, source, start + (top + dy) * row, bottom - top, row, dx, low, high)
+    elif bottom > top:
         # One block: what each row takes from its neighbour is painted over below.
         count = (bottom - top - 1) * row + 3 * (high - low)
         copy(target, to + top * row + 3 * low, source, start + (top + dy) * row + 3 * (low + dx), count)
-    for y in range(top, bottom):
-        if mirrored:
-            _mirror_row(target, to + y * row, source, start + (y + dy) * row, dx, low, high)
-        if low > 0:
+    if low > 0:
+        for y in range(top, bottom):
             copy(target, to + y * row, paint, colour, 3 * low)
-        if high < width:
+    if high < width:
+        for y in range(top, bottom):
             copy(target, to + y * row + 3 * high, paint, colour, 3 * (width - high))
 
 
@@ -63,10 +64,31 @@ def reflected(k, size):
     return period - k if k >= size else k
 
 
+@inlined
+def _mirror_rows(target, to, source, line, rows, row, dx, low, high):
+    """`rows` rows from byte `to` on; those of 22 to 42 pixels take two shuffles each and no inner loop."""
+    if 21 < high - low <= 42:
+        first_to, first_line = to + 3 * low, line + 3 * (dx - low - 20)
+        last_to, last_line = to + 3 * (high - 21), line + 3 * (dx - high + 1)
+        for _ in range(rows):
+            mirror_21(target, first_to, source, first_line)
+            mirror_21_exact(target, last_to, source, last_line)
+            first_to, first_line, last_to, last_line = first_to + row, first_line + row, last_to + row, last_line + row
+        return
+    for y in range(rows):
+        _mirror_row(target, to + y * row, source, line + y * row, dx, low, high)
+
+
 @inner
 def _mirror_row(target, to, source, line, dx, low, high):
-    """Pixels low..high - 1 of one row, five at a time; the last five again, exactly, as they may not write on."""
+    """Pixels low..high - 1 of one row, 21 or five at a time; the last ones again, exactly, as they may not write on."""
     x = low
+    if high - low >= 21:
+        while x + 21 < high:
+            mirror_21(target, to + 3 * x, source, line + 3 * (dx - x - 20))
+            x += 21
+        mirror_21_exact(target, to + 3 * (high - 21), source, line + 3 * (dx - high + 1))
+        return
     while x + 5 < high:
         mirror_5(target, to + 3 * x, source, line + 3 * (dx - x - 4))
         x += 5

@@ -5,10 +5,10 @@ import numpy as np
 from ..steps import ALTERNATE_SLOT
 from . import layout as at
 from .draws import below, child, top_24
-from .jit import inner
+from .jit import inlined, inner
 
 
-@inner
+@inlined
 def mark_active(active, steps, gates, key, alternate):
     """active[t] = 1 where all gates of step t are open for this sample, else 0."""
     for t in range(steps.shape[0]):
