@@ -52,10 +52,12 @@ def ffcv_stock(beton: Beton, batch: int, threads: int, operations: str) -> Peer:
     return len(loader) * batch, lambda: [None for _ in loader]
 
 
-def cadence_stream(beton: Beton, batch: int, threads: int, policy: str, dtype: str = "uint8") -> Peer:
-    """This project's stream feed: FFCV's Loader around the one compiled pass."""
+def cadence_stream(beton: Beton, batch: int, threads: int, policy: str, dtype: str = "uint8",
+                   images: int | None = None) -> Peer:
+    """This project's stream feed: FFCV's Loader around the one compiled pass, over `images` of them (None: all)."""
+    indices = np.arange(images or beton.samples)
     parsed = parse(policy, beton.height, beton.width)
-    feed = Stream(beton, np.arange(beton.samples), batch, parsed, shuffle=True, threads=threads, dtype=dtype, mean=MEAN,
+    feed = Stream(beton, indices, batch, parsed, shuffle=True, threads=threads, dtype=dtype, mean=MEAN,
                   std=STD)
 
     def run():
@@ -63,7 +65,7 @@ def cadence_stream(beton: Beton, batch: int, threads: int, policy: str, dtype: s
             for _ in batches:
                 pass
 
-    return beton.samples, run
+    return len(indices), run
 
 
 def cadence_kernel(beton: Beton, batch: int, threads: int, policy: str) -> Peer:
@@ -94,6 +96,19 @@ def torchvision_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Pee
     ])
     return data_loader([torch.from_numpy(image).permute(2, 0, 1) for image in images_nhwc[:SLOW_IMAGES]], transform,
                        batch, workers)
+
+
+def seed_at_224(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer:
+    """The ResNet-50 seed's own pipeline: PIL images, torchvision at 224 px, normalised, under a DataLoader."""
+    from PIL import Image
+    from torchvision import transforms as t
+
+    transform = t.Compose([
+        t.Resize(224), t.ColorJitter(0.3, 0.3, 0.3, 0.1), t.RandomGrayscale(0.2), t.RandomHorizontalFlip(),
+        t.RandomRotation(15), t.RandomAffine(15, translate=(0.1, 0.1)), t.RandomPerspective(0.5, p=0.2),
+        t.GaussianBlur(3, (0.1, 0.2)), t.ToTensor(), t.Normalize(MEAN, STD), t.RandomErasing(0.3, (0.05, 0.2)),
+    ])
+    return data_loader([Image.fromarray(image) for image in images_nhwc[:SLOW_IMAGES // 10]], transform, batch, workers)
 
 
 def albumentations_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer | None:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.loaders [--data.name=shapes|cifar100 --data.root=DIR] [--seconds S] [--json FILE]
     python -m benchmarks.loaders --op jitter --policy cnn4      # one operation of a policy against decoding alone
+    python -m benchmarks.loaders --large                        # the ResNet-50 seed's pipeline at 224 px
 
 Rows: {name, policy, threads, batch, images_per_second: {median, min, max, n}, ratio_to_ffcv_stock}; the ratio is to
 FFCV's own operations at the same threads, batch and output (uint8, or float32 for the normalised ones).
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batches", default="512,2000", metavar="A,B", help="batch sizes")
     parser.add_argument("--op", metavar="NAME", help="time this operation of --policy against decoding alone")
     parser.add_argument("--policy", default=peers.POLICY, metavar="TEXT", help="with --op: the policy it is in")
+    parser.add_argument("--large", action="store_true", help="the ResNet-50 seed's policy at 224 px, batch 32")
     parser.add_argument("--json", metavar="FILE", help="write the rows, and a bar chart beside them")
     options, settings = parser.read(argv)
     recipe = load.load("quickstart", settings=(SHAPES if "data.name" not in settings else {}) | settings)
@@ -40,12 +42,14 @@ def main(argv: list[str] | None = None) -> int:
     from loaders.stream import usable_cores
 
     threads = [int(count) for count in options.threads.split(",") if count] or sorted({1, usable_cores()})
-    batches = [int(size) for size in options.batches.split(",")]
+    batches = [32] if options.large else [int(size) for size in options.batches.split(",")]
     rows = []
     for batch in batches:
         for count in threads:
             if options.op:
                 rows += time_operation(beton, batch, count, options)
+            elif options.large:
+                rows += time_large(beton, source.read("train").images_nhwc, batch, count, options)
             else:
                 rows += time_peers(beton, source.read("train").images_nhwc, batch, count, options)
     show(rows)
@@ -75,6 +79,17 @@ def time_peers(beton, images_nhwc, batch: int, threads: int, options) -> list[di
     return measure(outputs, peers.POLICY, batch, threads, options)
 
 
+def time_large(beton, images_nhwc, batch: int, threads: int, options) -> list[dict]:
+    """The ResNet-50 seed's policy at 224 px, normalised to float32: its own pipeline and this project's."""
+    outputs = {
+        "the seed's own pipeline": ("float32", peers.seed_at_224(images_nhwc, batch, 0 if threads == 1 else threads)),
+        "cadence fused + normalise": ("float32", peers.cadence_stream(beton, batch, threads, "resnet50", "float32",
+                                                                      2_000)),
+        "cadence fused": ("uint8", peers.cadence_stream(beton, batch, threads, "resnet50", images=2_000)),
+    }
+    return measure(outputs, "resnet50", batch, threads, options, to="the seed's own pipeline")
+
+
 def time_operation(beton, batch: int, threads: int, options) -> list[dict]:
     """Decoding alone, and with the one operation named by --op, as the policy writes it."""
     from engine.errors import EngineError
@@ -90,8 +105,8 @@ def time_operation(beton, batch: int, threads: int, options) -> list[dict]:
     return measure(outputs, found[0], batch, threads, options)
 
 
-def measure(outputs: dict, policy: str, batch: int, threads: int, options) -> list[dict]:
-    """Time the peers in turns and make their rows."""
+def measure(outputs: dict, policy: str, batch: int, threads: int, options, to: str | None = None) -> list[dict]:
+    """Time the peers in turns and make their rows; `to` names the peer that `ratio_to_seed` compares with."""
     timed = alternate({name: call for name, (_, (_, call)) in outputs.items()}, options.seconds, options.repeats)
     rates = {name: Samples(tuple(outputs[name][1][0] / s for s in samples.values)) for name, samples in timed.items()}
     rows = []
@@ -100,6 +115,8 @@ def measure(outputs: dict, policy: str, batch: int, threads: int, options) -> li
         rows.append({"name": f"{name}, {threads} threads, batch {batch}", "peer": name, "policy": policy,
                      "threads": threads, "batch": batch, "output": dtype, "images_per_second": rates[name].row(0),
                      "ratio_to_ffcv_stock": round(rates[name].median / stock.median, 2) if stock else None})
+        if to:
+            rows[-1]["ratio_to_seed"] = round(rates[name].median / rates[to].median, 2)
     return rows
 
 
@@ -108,10 +125,11 @@ def show(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("peer", "output", "threads", "batch", "images/s", "min", "max", "to FFCV's stock")
+    table = Table("peer", "output", "threads", "batch", "images/s", "min", "max", "ratio")
     for row in rows:
         rate = row["images_per_second"]
-        ratio = f"{row['ratio_to_ffcv_stock']:.1f} x" if row["ratio_to_ffcv_stock"] else "-"
+        ratio = row.get("ratio_to_seed") or row["ratio_to_ffcv_stock"]
+        ratio = f"{ratio:.1f} x" if ratio else "-"
         table.add_row(row["peer"], row["output"], str(row["threads"]), str(row["batch"]), f"{rate['median']:,.0f}",
                       f"{rate['min']:,.0f}", f"{rate['max']:,.0f}", ratio)
     Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)

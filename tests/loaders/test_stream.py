@@ -2,8 +2,10 @@
 
 import hashlib
 import threading
+import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -130,12 +132,20 @@ def test_buffers_nobody_holds_are_used_again(beton):
     assert pool.take() is pool.buffers[0]
 
 
-def test_leaving_early_leaves_no_thread(beton):
-    feed, before = make(beton, batch=8), threading.active_count()
-    for epoch in range(30):
-        with feed.epoch(epoch) as batches:
-            next(batches)
-    assert threading.active_count() == before
+def test_200_epochs_left_early_leave_no_thread_and_no_memory(beton):
+    feed, process = make(beton, batch=8), psutil.Process()
+
+    def leave_early(epochs):
+        for epoch in epochs:
+            with feed.epoch(epoch) as batches:
+                next(batches)
+
+    leave_early(range(20))
+    threads, memory = threading.active_count(), process.memory_info().rss
+    leave_early(range(200))
+    assert threading.active_count() == threads
+    # An iterator that leaked would keep a thread's stack and five batch buffers; 200 of them over 100 MB.
+    assert process.memory_info().rss - memory < 10e6
 
 
 class Planted(Exception):
@@ -154,8 +164,10 @@ def test_an_error_in_the_pipeline_is_raised_in_the_caller_and_the_feed_goes_on(b
 
     monkeypatch.setattr(stream, "augment", breaks_once)
     before = threading.active_count()
+    began = time.monotonic()
     with pytest.raises(Planted), feed.epoch() as batches:
         list(batches)
+    assert time.monotonic() - began < 1
     assert threading.active_count() == before
     with feed.epoch() as batches:
         assert sum(len(batch.labels) for batch in batches) == COUNT
