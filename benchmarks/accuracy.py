@@ -92,14 +92,16 @@ def run_one(recipe: load.Recipe, seed: int, runs: Path, results: Path, ends: flo
 
 
 def add_row(name: str, folder: Path, results: Path) -> None:
-    """Write the row of a finished run."""
+    """Write the row of a finished run, its command without the folders of the machine it ran on."""
     try:
         summary = json.loads((folder / "summary.json").read_text())
     except OSError:
         raise EngineError(f"{folder} has no summary.json: remove the folder and run again") from None
+    words = [word for word in shlex.split(summary["command"]) if not word.startswith(("--run.", "--data.cache"))]
+    command = shlex.join("--data.root=DIR" if word.startswith("--data.root=") else word for word in words)
     environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
     row = {"name": name} | {key: summary[key] for key in KEPT if key != "command"}
-    write_rows(results, [row], environment, summary["command"], merge=True)
+    write_rows(results, [row], environment, command, merge=True)
 
 
 def render(rows: list[dict]) -> None:

@@ -14,6 +14,7 @@ from loaders.beton import Beton
 from loaders.ffcv_mended import import_ffcv
 from loaders.host import Program, augment
 from loaders.policy import parse
+from loaders.resident import Resident
 from loaders.stream import Stream
 
 POLICY = "flip(), crop(pad_px=4), cutout(hole_px=8)"
@@ -83,6 +84,24 @@ def cadence_kernel(beton: Beton, batch: int, threads: int, policy: str) -> Peer:
             augment(source, pointers, order[start: start + batch], program, state, target, threads=threads)
 
     return len(order) // batch * batch, run
+
+
+def cadence_resident(beton: Beton, batch: int, policy: str, dtype: torch.dtype) -> Peer:
+    """This project's resident feed on the GPU, or on the CPU where there is none: a few batches, waited for."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parsed = parse(policy, beton.height, beton.width)
+    images = beton.samples if device.type == "cuda" else 4 * batch
+    feed = Resident(beton, np.arange(images), batch, parsed, shuffle=True, device=device, mean_rgb=(129, 124, 112),
+                    mean=MEAN, std=STD, dtype=dtype)
+
+    def run():
+        with feed.epoch(0) as batches:
+            for _ in batches:
+                pass
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return images, run
 
 
 def torchvision_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer:

@@ -12,6 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import torch
+
 from benchmarks import loader_peers as peers
 from benchmarks.results import write_rows
 from benchmarks.timing import Samples, alternate, environment
@@ -55,13 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     show(rows)
     if options.json:
         command = shlex.join(["python", "-m", "benchmarks.loaders", *(argv if argv is not None else sys.argv[1:])])
-        write_rows(Path(options.json), rows, environment(), command)
+        write_rows(Path(options.json), rows, environment("cuda" if torch.cuda.is_available() else "cpu"), command)
         draw(rows, Path(options.json).with_suffix(".png"))
     return 0
 
 
 def time_peers(beton, images_nhwc, batch: int, threads: int, options) -> list[dict]:
     """Every peer at one batch size and number of threads (a DataLoader's workers: 0 for one thread)."""
+    torch.set_num_threads(threads)
     workers = 0 if threads == 1 else threads
     outputs = {
         "memcpy": ("uint8", peers.memcpy(images_nhwc, batch)),
@@ -70,6 +73,8 @@ def time_peers(beton, images_nhwc, batch: int, threads: int, options) -> list[di
         STOCK["float32"]: ("float32", peers.ffcv_stock(beton, batch, threads, "normalise")),
         "cadence fused": ("uint8", peers.cadence_stream(beton, batch, threads, peers.POLICY)),
         "cadence fused + normalise": ("float32", peers.cadence_stream(beton, batch, threads, peers.POLICY, "float32")),
+        "cadence resident": ("uint8", peers.cadence_resident(beton, batch, peers.POLICY, torch.uint8)),
+        "cadence resident + normalise": ("float32", peers.cadence_resident(beton, batch, peers.POLICY, torch.float32)),
         "cadence kernel alone": ("uint8", peers.cadence_kernel(beton, batch, threads, peers.POLICY)),
         f"torchvision v2, {workers} workers": ("float32", peers.torchvision_loader(images_nhwc, batch, workers)),
     }

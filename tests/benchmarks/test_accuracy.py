@@ -48,13 +48,15 @@ def test_rendering_replaces_only_what_stands_between_the_marks(tmp_path, monkeyp
 
 
 def test_a_finished_run_becomes_a_row_once(tmp_path):
-    summary = dict.fromkeys(accuracy.KEPT, 1) | {"hardware": {}, "versions": {}, "commit": "c"}
+    command = "python -m engine.train --recipe a --data.root=/x --run.folder=/y --train.epochs=3"
+    summary = dict.fromkeys(accuracy.KEPT, 1) | {"hardware": {}, "versions": {}, "commit": "c", "command": command}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
     for _ in range(2):
         accuracy.add_row("a seed 0", tmp_path / "run", tmp_path / "rows.json")
     rows = read_rows(tmp_path / "rows.json")
-    assert len(rows) == 1 and rows[0]["name"] == "a seed 0" and rows[0]["command"] == 1
+    assert len(rows) == 1 and rows[0]["name"] == "a seed 0"
+    assert rows[0]["command"] == "python -m engine.train --recipe a --data.root=DIR --train.epochs=3"
     recipe = load("baseline")
     (tmp_path / "rows.json").write_text(json.dumps([rows[0] | {"name": accuracy.label(recipe, 0)}]))
     assert accuracy.run_one(recipe, 0, tmp_path / "nowhere", tmp_path / "rows.json", 0.0)
