@@ -15,15 +15,13 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.readme import fill
 from benchmarks.results import read_rows, write_rows
 from engine import cli
 from engine.errors import EngineError
-from engine.files import write_atomic
 from recipes import load
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-README = Path(__file__).parents[1] / "README.md"
-MARKS = "<!-- accuracy: written by `python -m benchmarks.accuracy --render` -->\n", "<!-- /accuracy -->"
 # What each seed system's author reports for the recipe that reproduces it.
 CLAIMS = {"baseline": "44.34 % (notebook)", "cnn4": "about 89 %", "resnet34": "75.14 %, test-selected"}
 KEPT = ("recipe", "dataset", "model", "parameters", "epochs", "steps", "train_top1", "val_top1", "test_top1",
@@ -52,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"the budget of {options.budget_minutes:g} minutes is spent; the same command goes on")
                 return 0
     if options.render:
-        render(read_rows(Path(options.json)))
+        fill("accuracy", table(read_rows(Path(options.json))))
     return 0
 
 
@@ -102,16 +100,6 @@ def add_row(name: str, folder: Path, results: Path) -> None:
     environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
     row = {"name": name} | {key: summary[key] for key in KEPT if key != "command"}
     write_rows(results, [row], environment, command, merge=True)
-
-
-def render(rows: list[dict]) -> None:
-    """Write the table into the README between its marks."""
-    text = README.read_text("utf-8")
-    if any(mark not in text for mark in MARKS):
-        raise EngineError(f"{README.name} lacks the marks of the table: {MARKS[0].strip()} and {MARKS[1]}")
-    head, rest = text.split(MARKS[0], 1)
-    tail = rest.split(MARKS[1], 1)[1]
-    write_atomic(README, (head + MARKS[0] + table(rows) + MARKS[1] + tail).encode())
 
 
 def table(rows: list[dict]) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import loader_peers as peers
+from benchmarks.loader_table import committed_summary
+from benchmarks.readme import fill
 from benchmarks.results import write_rows
 from benchmarks.timing import Samples, alternate, environment
 from engine import cli
@@ -36,7 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--policy", default=peers.POLICY, metavar="TEXT", help="with --op: the policy it is in")
     parser.add_argument("--large", action="store_true", help="the ResNet-50 seed's policy at 224 px, batch 32")
     parser.add_argument("--json", metavar="FILE", help="write the rows, and a bar chart beside them")
+    parser.add_argument("--render", action="store_true", help="measure nothing: write the README's table from the rows")
     options, settings = parser.read(argv)
+    if options.render:
+        fill("loaders", committed_summary())
+        return 0
     recipe = load.load("quickstart", settings=(SHAPES if "data.name" not in settings else {}) | settings)
     source = open_data(recipe)
     beton = open_betons(recipe, source)["train"]

@@ -35,18 +35,6 @@ def test_a_measured_recipe_no_longer_says_so():
     assert "44.34 %" in line and "not yet measured" not in line and "±" not in line
 
 
-def test_rendering_replaces_only_what_stands_between_the_marks(tmp_path, monkeypatch):
-    page = tmp_path / "README.md"
-    page.write_text("before\n" + accuracy.MARKS[0] + "old\n" + accuracy.MARKS[1] + "\nafter\n")
-    monkeypatch.setattr(accuracy, "README", page)
-    accuracy.render([])
-    text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    page.write_text("nothing")
-    with pytest.raises(EngineError, match="lacks the marks"):
-        accuracy.render([])
-
-
 def test_a_finished_run_becomes_a_row_once(tmp_path):
     command = "python -m engine.train --recipe a --data.root=/x --run.folder=/y --train.epochs=3"
     summary = dict.fromkeys(accuracy.KEPT, 1) | {"hardware": {}, "versions": {}, "commit": "c", "command": command}
