@@ -109,7 +109,8 @@ def build(recipe: Recipe, *, on_progress: OnProgress = None, on_warning: OnWarni
                      smoothing=train.label_smoothing, smooth_mixed=recipe.get("mix.smooth", True),
                      draw_mix=build_mixing(recipe, policy.output_height, policy.output_width),
                      clip_norm=train.clip_norm, accumulate=train.accumulate)
-    measure = partial(evaluate, model, classes=len(source.class_names), to_input=to_input, precision=arithmetic)
+    measure = partial(evaluate, model, classes=len(source.class_names), to_input=to_input, precision=arithmetic,
+                      flip=held.tta == "flip")
     watched = "none" if held.watch == "none" else "validation" if feeds.validation else "test"
     watched_feed = {"validation": feeds.validation, "test": feeds.test}.get(watched)
     if watched_feed is None:

@@ -61,7 +61,8 @@ def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
     betons = open_betons(recipe, source)
     feed = plain_feed(betons["test"], place_of(recipe, betons, device, threads), recipe.section("eval").batch)
     try:
-        result = evaluate(model, feed, len(source.class_names), to_input, arithmetic)
+        result = evaluate(model, feed, len(source.class_names), to_input, arithmetic,
+                          recipe.section("eval").tta == "flip")
     finally:
         feed.close()
     return Measured(recipe, source.class_names, result)

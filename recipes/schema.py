@@ -166,6 +166,7 @@ def declare() -> Config:
     )
     section("eval", "validation and test").params(
         batch=Setting(Whole(1, 65_536), 500, "images a step", "images"),
+        tta=Setting(Choice("none", "flip"), "none", "flip: average the answers for an image and its mirror image"),
         watch=Setting(Choice("auto", "none"), "auto",
                       "evaluated after each epoch; auto: validation, or test where nothing is held out"),
         select=Setting(Choice("auto", "test", "none"), "auto",

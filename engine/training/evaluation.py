@@ -8,8 +8,11 @@ from engine.training.precision import Precision
 from engine.training.step import ToInput
 
 
-def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision: Precision) -> Result:
+def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision: Precision,
+             flip: bool = False) -> Result:
     """Measure `model` on every sample of `feed` (its epoch 0), each exactly once.
+
+    With `flip` an image's logits are the mean of those of the image and of its mirror image.
 
     The model is in evaluation mode meanwhile and in its former mode afterwards.
     """
@@ -19,9 +22,12 @@ def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision:
     try:
         with torch.inference_mode(), feed.epoch(0) as batches:
             for batch in batches:
+                images = to_input(batch.images_bhwc)
                 with precision.autocast():
-                    logits = model(to_input(batch.images_bhwc))
-                metrics.update(logits.float(), batch.labels)
+                    logits = model(images).float()
+                    if flip:
+                        logits = (logits + model(images.flip(3)).float()) / 2
+                metrics.update(logits, batch.labels)
         return metrics.result()
     finally:
         model.train(was_training)

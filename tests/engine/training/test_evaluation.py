@@ -49,6 +49,28 @@ def run(model, feed):
     return evaluate(model, feed, 5, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU))
 
 
+class LeftHalf(nn.Module):
+    """Says 0 or 1 by which half of the image is brighter: an image and its mirror image cancel."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        left = images[..., 0].mean((1, 2)) - images[..., 1].mean((1, 2))
+        return torch.stack([left, -left], 1)
+
+
+def test_flip_averages_the_logits_of_an_image_and_its_mirror_image():
+    images = torch.randint(0, 256, (6, 2, 2, 3), dtype=torch.uint8)
+    feed = Feed()
+    feed._batches = lambda: iter([SimpleNamespace(images_bhwc=images, labels=torch.zeros(6, dtype=torch.int64))])
+    measured = [evaluate(LeftHalf(), feed, 2, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU), flip=flip)
+                for flip in (False, True)]
+    assert measured[1].loss == pytest.approx(0.693147, abs=1e-5)
+    assert measured[0].loss != pytest.approx(0.693147, abs=1e-3)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_all_samples_count_once_and_the_mode_is_restored(training):
     model = ByRed().train(training)
