@@ -9,11 +9,11 @@ import torch
 from engine.build import Run, build
 from engine.errors import EngineError
 from engine.files import make_folder, write_json
+from engine.summary import closing_rows, summarise
 from engine.training import checkpoint, runfolder
 from engine.training.history import write_history
 from engine.training.loop import EpochRecord, Progress
 from engine.training.screen import Screen
-from engine.training.seal import weights_sha256
 from engine.training.signals import Interrupted, Signals
 from engine.training.trackers import open_trackers
 from engine.views.curves import draw_curves
@@ -40,7 +40,8 @@ def resume(run_folder: str) -> int:
     saved = checkpoint.load(checkpoint.find(run_folder))
     recipe = restore(saved["recipe"], saved["values"])
     progress = Progress(**saved["progress"])
-    if progress.epoch >= recipe.section("train").epochs or progress.stopped:
+    # A run that was stopped between its last epoch and its summary still has that to write.
+    if (folder / "summary.json").exists():
         raise EngineError(f"{run_folder} is finished ({progress.epoch} epochs): there is nothing to go on with")
     with Screen() as screen:
         run = build(recipe, on_progress=screen.writing, on_warning=screen.say)
@@ -153,63 +154,13 @@ class Session:
 
     def finish(self) -> None:
         """Measure the test set once, write summary.json and the plots, print the closing table."""
-        run, progress = self.run, self.run.loop.progress
+        run = self.run
         test = run.loop.last_watched if run.watched == "test" else None
         if test is None and run.feeds.test is not None:
             test = run.evaluate(run.feeds.test)
-        last, train_s = self.history[-1], progress.train_seconds
-        summary = {
-            "recipe": run.recipe.name,
-            "dataset": run.recipe.section("data").name,
-            "model": run.recipe.section("model").name,
-            "parameters": sum(p.numel() for p in run.model.parameters()),
-            "epochs": progress.epoch,
-            "steps": progress.steps_done,
-            "train_top1": last["train_top1"],
-            "val_top1": last["validation_top1"],
-            "test_top1": test.top1 if test else None,
-            "test_top5": test.top5 if test else None,
-            "test_loss": test.loss if test else None,
-            "best_epoch": progress.best_epoch + 1 if progress.best_epoch >= 0 else None,
-            "stopped": progress.stopped or None,
-            "train_seconds": train_s,
-            "epochs_per_second": progress.epoch / train_s,
-            "images_per_second": progress.epoch * run.feeds.train.samples / train_s,
-            "feed_wait_share": sum(row["feed_wait_s"] for row in self.history) / train_s,
-            "compile_seconds": self.compile_seconds,
-            "first_step_seconds": self.first_step_seconds,
-            "device": str(run.device),
-            "precision": run.precision.name,
-            "feed": run.feeds.kind,
-            "seed": run.recipe.section("train").seed,
-            "weights_sha256": weights_sha256(run.model),
-            "command": run.recipe.command(),
-            "versions": runfolder.versions(),
-            "hardware": runfolder.hardware(run.device),
-            "commit": runfolder.commit(),
-        }
+        summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:
             draw_curves(self.history, make_folder(self.folder / "plots"),
                         f"{summary['recipe']} on {summary['dataset']}, seed {summary['seed']}")
-        self._close_with_table(summary)
-
-    def _close_with_table(self, summary: dict) -> None:
-        def percent(share):
-            return "-" if share is None else f"{share:.2%}"
-
-        rows = [("model", f"{summary['model']}, {summary['parameters']:,} parameters"),
-                ("epochs, steps", f"{summary['epochs']:,}, {summary['steps']:,}"),
-                ("train top-1", percent(summary["train_top1"])),
-                ("validation top-1", percent(summary["val_top1"])),
-                ("test top-1", percent(summary["test_top1"])),
-                ("test top-5", percent(summary["test_top5"])),
-                ("training time", f"{summary['train_seconds']:,.1f} s"),
-                ("epochs per second", f"{summary['epochs_per_second']:.4g}"),
-                ("images per second", f"{summary['images_per_second']:,.0f}"),
-                ("waited for data", percent(summary["feed_wait_share"])),
-                ("weights", summary["weights_sha256"][:16]),
-                ("run folder", str(self.folder))]
-        if summary["stopped"]:
-            rows.insert(2, ("stopped early", summary["stopped"]))
-        self.screen.table(f"{summary['recipe']} on {summary['dataset']}", rows)
+        self.screen.table(f"{summary['recipe']} on {summary['dataset']}", closing_rows(summary, self.folder))
