@@ -93,6 +93,8 @@ def build(recipe: Recipe, *, on_progress: OnProgress = None, on_warning: OnWarni
     device = choose_device(train.device)
     arithmetic = precision.Precision(precision.resolve(train.precision, device), device)
     loader_threads = place_threads(recipe, device)
+    # Weights decay towards denormal numbers, on which CPUs are many times slower. It holds for the whole process.
+    torch.set_flush_denormal(device.type == "cpu")
     source = open_data(recipe)
     betons = open_betons(recipe, source, on_progress, on_warning)
     policy = policy_of(recipe)

@@ -19,7 +19,4 @@ def choose_device(name: str) -> torch.device:
 def place_threads(recipe: Recipe, device: torch.device) -> int:
     """Set torch's CPU threads and return the loader's: on a CPU the network needs the cores, and one feeds it."""
     torch.set_num_threads(min(recipe.section("train").threads or usable_cores(), os.cpu_count() or 1))
-    if device.type == "cpu":
-        # Weights decay towards denormal numbers, on which CPUs are many times slower.
-        torch.set_flush_denormal(True)
     return recipe.get("data.workers", 0) or (1 if device.type == "cpu" else usable_cores())

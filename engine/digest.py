@@ -14,6 +14,7 @@ import torch
 
 from engine.datasets import open_betons, open_data
 from engine.devices import choose_device, place_threads
+from engine.errors import EngineError
 from engine.feeds import build_train_feed
 from recipes.load import Recipe
 
@@ -33,7 +34,8 @@ def sample_digests(feed, epoch: int, start: int = 0) -> list[bytes]:
 def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1) -> tuple[str, int]:
     """(SHA-256 in hex, samples) of an epoch of the recipe's training data, drawn by one process or by several.
 
-    With several, each draws its shard of the one global order and the shards are put together in that order.
+    `start` counts batches of the recipe's size. With several processes each draws its shard of the one global order
+    and the shards are put together in that order. Raises EngineError where nothing is left from `start` on.
     """
     if processes == 1:
         parts = [shard_digests(recipe, epoch, start, 1, 0)]
@@ -44,6 +46,8 @@ def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1)
             parts = list(pool.map(partial(_shard_of_values, recipe.name, values, epoch, start, processes),
                                   range(processes)))
     total = sum(map(len, parts))
+    if not total:
+        raise EngineError(f"--start={start} is past the last batch of the epoch: give a smaller one")
     in_order = [parts[position % processes][position // processes] for position in range(total)]
     return hashlib.sha256(b"".join(in_order)).hexdigest(), total
 
@@ -55,7 +59,11 @@ def shard_digests(recipe: Recipe, epoch: int, start: int, shards: int, shard: in
     betons = open_betons(recipe, open_data(recipe))
     feed = build_train_feed(recipe, betons, device, threads, (shard, shards))
     try:
-        return sample_digests(feed, epoch, start)
+        if shards == 1:
+            return sample_digests(feed, epoch, min(start, len(feed)))
+        # The global start need not lie at the start of one of the shard's batches.
+        before = len(range(shard, start * recipe.section("train").batch, shards))
+        return sample_digests(feed, epoch)[before:]
     finally:
         feed.close()
 

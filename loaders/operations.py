@@ -158,12 +158,14 @@ SPECS = (
         "half the number of holes, low half the noise. Exact.",
     ),
     Spec("trivial_wide", "macro", (_fill(),), "one of 14 operations at a strength drawn from 31",
-         "Slot 0 which, slot 1 the strength and its sign. Müller & Hutter, arXiv:2103.10158, torchvision's ranges."),
+         "Slot 0 which, slot 1 the strength and its sign (a positive rotation is clockwise, torchvision's is not; both "
+         "signs are as likely). Müller & Hutter, arXiv:2103.10158, torchvision's ranges."),
     Spec(
         "rand_augment", "macro",
         (Parameter("n", "int", 1, 7, 2, "operations"), Parameter("magnitude", "int", 0, 30, 9, "of 30"), _fill()),
         "n times one of 14 operations at a fixed strength",
-        "Slots 2k which, 2k + 1 the sign, for round k. Cubuk et al., arXiv:1909.13719, torchvision's ranges.",
+        "Slots 2k which, 2k + 1 the sign, for round k; rotations as in trivial_wide. Cubuk et al., arXiv:1909.13719, "
+        "torchvision's ranges.",
     ),
     Spec("maybe", "wrapper", (_p(None),), "all of its operations together with probability p, or none",
          "maybe(p, op, ...): its own slot 15."),

@@ -95,6 +95,9 @@ class _Reader:
     def operation(self, node: ast.expr, depth: int) -> Operation:
         if isinstance(node, ast.Name):
             names = sorted([*BY_NAME, *POLICIES])
+            if node.id in POLICIES:
+                raise DataError(f"policy: '{node.id}' is a named policy, which stands for several operations and only "
+                                "outside of maybe(...) and one_of(...); write its operations there")
             hint = f"write {node.id}(...)" if node.id in BY_NAME else nearest(node.id, names)
             raise DataError(f"policy: '{node.id}' is no operation with arguments; {hint}")
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):

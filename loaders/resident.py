@@ -20,7 +20,7 @@ from loaders.beton import Beton, labels_of, pointers_of
 from loaders.device import DevicePolicy, keys_of, working_bytes
 from loaders.errors import DataError
 from loaders.policy import Policy
-from loaders.stream import Batch
+from loaders.stream import Batch, check_start
 
 
 class Held(NamedTuple):
@@ -110,6 +110,7 @@ class Resident:
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
         """Open epoch `epoch` at batch `start`; as `Stream.epoch`, the tensors on the device and never written again."""
+        check_start(start, len(self))
         yield self._batches(self.order(epoch), self.keys(epoch), start)
 
     def _batches(self, order: torch.Tensor, keys: torch.Tensor, start: int) -> Iterator[Batch]:

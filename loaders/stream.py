@@ -9,6 +9,7 @@ order and pixels come from `loaders.draws`.
 import itertools
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_start(start: int, batches: int) -> None:
+    """DataError unless batch `start` is one of an epoch's, or the place after its last."""
+    if not 0 <= start <= batches:
+        raise DataError(f"an epoch of {batches} batches cannot be opened at batch {start}: give 0 to {batches}")
+
+
 class BufferPool:
-    """Batch buffers that are used again only when nobody outside holds them.
+    """Batch buffers that are used again only when nobody outside holds them; for any number of threads.
 
     Ownership is read off CPython's reference count: a tensor made of a buffer holds a reference to it.
     """
@@ -49,15 +56,18 @@ class BufferPool:
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.shape, self.dtype = shape, dtype
         self.buffers: list[np.ndarray] = []
+        self.lock = threading.Lock()
 
-    def take(self) -> np.ndarray:
-        """Return a buffer of the full batch shape that no one else references."""
-        for position in range(len(self.buffers)):
-            # The list's reference and getrefcount's own argument are the only two.
-            if sys.getrefcount(self.buffers[position]) == 2:
-                return self.buffers[position]
-        self.buffers.append(np.empty(self.shape, self.dtype))
-        return self.buffers[-1]
+    def take(self, count: int) -> np.ndarray:
+        """Return the first `count` images of a buffer that no one else references."""
+        # The view is made before the lock is released: from then on it is the reference that others see.
+        with self.lock:
+            for position in range(len(self.buffers)):
+                # The list's reference and getrefcount's own argument are the only two.
+                if sys.getrefcount(self.buffers[position]) == 2:
+                    return self.buffers[position][:count]
+            self.buffers.append(np.empty(self.shape, self.dtype))
+            return self.buffers[-1][:count]
 
 
 class Stream:
@@ -90,7 +100,7 @@ class Stream:
         used_threads = self.threads
 
         def decode(batch_indices, _memory, _metadata, storage_state):
-            images_bhwc = pool.take()[: len(batch_indices)]
+            images_bhwc = pool.take(len(batch_indices))
             augment(storage_state[0], pointers, batch_indices, program, storage_state[-1], images_bhwc,
                     threads=used_threads)
             return images_bhwc
@@ -135,6 +145,7 @@ class Stream:
 
         Tensors stay as they are for as long as they are held. An exception in the pipeline is raised here.
         """
+        check_start(start, len(self))
         order = self.order(epoch)[start * self.batch:]
         if not len(order):
             yield iter(())
@@ -150,6 +161,9 @@ class Stream:
         for position in itertools.count():
             images_bhwc = source.take()
             if images_bhwc is None:
+                # FFCV takes a StopIteration that an operation raises for the end of the epoch.
+                if position * self.batch < len(order):
+                    raise RuntimeError(f"the loader stopped after {position} of {-(-len(order) // self.batch)} batches")
                 return
             indices = order[position * self.batch: (position + 1) * self.batch]
             yield Batch(torch.from_numpy(images_bhwc), torch.from_numpy(self.labels[indices]),

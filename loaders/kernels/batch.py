@@ -24,6 +24,7 @@ Scratch = namedtuple(
 )
 UINT8, FLOAT32, FLOAT16 = range(3)
 READABLE = 16
+FAR = np.uint64(1 << 62)
 MOST_TAPS = 32
 
 
@@ -119,12 +120,15 @@ def _entry(fingerprint: int, threaded: bool):
 
 
 def _highest(pointers, indices):
-    """The last byte offset that `indices` point to, -1 where one of them is no place in `pointers`."""
+    """The last byte offset that `indices` point to, -1 where one of them is no place in `pointers`.
+
+    Offsets that are no int64 count as FAR, which lies beyond the end of any source.
+    """
     last = np.int64(0)
     for i in indices:
         if i < 0 or i >= pointers.size:
             return np.int64(-1)
-        last = max(last, np.int64(pointers[i]))
+        last = max(last, np.int64(min(pointers[i], FAR)))
     return last
 
 

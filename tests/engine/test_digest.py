@@ -3,6 +3,7 @@
 import pytest
 
 from engine.digest import epoch_digest
+from engine.errors import EngineError
 from recipes.load import load
 
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 50,
@@ -56,6 +57,12 @@ def test_a_warmed_process_gives_what_a_fresh_one_gives(value, cache):
     assert done.stdout.split()[0] == value()[0]
 
 
+def test_a_start_past_the_end_is_refused(value):
+    with pytest.raises(EngineError, match="--start=99 is past the last batch"):
+        value(start=99)
+
+
 def test_the_first_batches_may_be_left_out(value):
+    assert value(start=2, processes=2) == value(start=2)
     assert value(start=2)[1] == 170
     assert value(start=2) == value(start=1, train__batch=100)

@@ -1,6 +1,7 @@
 """The stream feed on a small beton: every sample once, the law's order and pixels, errors raised, nothing leaked."""
 
 import hashlib
+import sys
 import threading
 import time
 
@@ -124,12 +125,32 @@ def test_batches_that_are_held_never_change(beton):
 
 def test_buffers_nobody_holds_are_used_again(beton):
     pool = BufferPool((2, 2), np.dtype("uint8"))
-    first = pool.take()
-    view = torch.from_numpy(first[:1])
+    first = torch.from_numpy(pool.take(1))
+    assert pool.take(2).base is not pool.buffers[0]
     del first
-    assert pool.take() is not pool.buffers[0]
-    del view
-    assert pool.take() is pool.buffers[0]
+    assert pool.take(2).base is pool.buffers[0]
+
+
+def test_threads_that_take_at_once_never_get_the_same_buffer():
+    pool, clashes, interval = BufferPool((4,), np.dtype("uint8")), [], sys.getswitchinterval()
+
+    def take_and_check(mark):
+        for _ in range(3000):
+            mine = pool.take(4)
+            mine[:] = mark
+            if not (mine == mark).all():
+                clashes.append(mark)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=take_and_check, args=(mark,)) for mark in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not clashes
 
 
 def test_200_epochs_left_early_leave_no_thread_and_no_memory(beton):
@@ -146,6 +167,29 @@ def test_200_epochs_left_early_leave_no_thread_and_no_memory(beton):
     assert threading.active_count() == threads
     # An iterator that leaked would keep a thread's stack and five batch buffers; 200 of them over 100 MB.
     assert process.memory_info().rss - memory < 10e6
+
+
+@pytest.mark.parametrize("kind", ["stream", "resident"])
+@pytest.mark.parametrize("start", [-1, 6])
+def test_an_epoch_is_not_opened_where_it_has_no_batch(beton, kind, start):
+    feed = plain_feed(beton, Place(kind, CPU, 1), 64)
+    refused = pytest.raises(DataError, match=f"an epoch of 5 batches cannot be opened at batch {start}")
+    with refused, feed.epoch(0, start):
+        pass
+
+
+def test_an_operation_that_raises_stop_iteration_does_not_shorten_the_epoch(beton, monkeypatch):
+    feed, calls, real = make(beton), [], stream.augment
+
+    def stops(*words, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise StopIteration
+        return real(*words, **options)
+
+    monkeypatch.setattr(stream, "augment", stops)
+    with pytest.raises(RuntimeError, match="the loader stopped after 2 of 5 batches"), feed.epoch() as batches:
+        list(batches)
 
 
 class Planted(Exception):
