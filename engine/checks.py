@@ -1,5 +1,6 @@
 """What can be refused before anything heavy is imported: the policy, sizes that are known, folders."""
 
+import os
 from pathlib import Path
 
 from engine.errors import EngineError
@@ -31,14 +32,31 @@ def training_count(recipe: Recipe, count: int) -> int:
     return count - round(count * recipe.section("data").validation)
 
 
-def refuse_early(recipe: Recipe) -> None:
-    """Raise for what is wrong already without data or torch."""
+def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
+    """Raise for what is wrong already without torch; with `data_needed` also for a data folder that is not there."""
     policy_of(recipe)
-    known, data, batch = facts_of(recipe), recipe.section("data"), recipe.section("train").batch
-    if known and batch > training_count(recipe, known.train):
-        raise EngineError(f"train.batch={batch} is larger than the {training_count(recipe, known.train):,} training "
-                          f"images of {data.name}: make it smaller")
-    if data.name != "shapes" and not data.download and not Path(data.root).expanduser().is_dir():
+    known, data, train = facts_of(recipe), recipe.section("data"), recipe.section("train")
+    if known:
+        count = training_count(recipe, known.train)
+        if train.batch > count:
+            raise EngineError(f"train.batch={train.batch} is larger than the {count:,} training images of {data.name}: "
+                              "make it smaller")
+        if train.accumulate > -(-count // train.batch):
+            raise EngineError(f"train.accumulate={train.accumulate} is more than the {-(-count // train.batch):,} "
+                              f"batches of an epoch: make it smaller")
+    root, download = recipe.get("data.root"), recipe.get("data.download", False)
+    if data_needed and root is not None and not download and not Path(root).expanduser().is_dir():
         fetch = " or --data.download=true" if data.name != "folder" else ""
-        raise EngineError(f"data.root={data.root} is not a folder: give the one that holds {data.name} with "
+        raise EngineError(f"data.root={root} is not a folder: give the one that holds {data.name} with "
                           f"--data.root=DIR{fetch}")
+
+
+def refuse_folder(wanted: str) -> None:
+    """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
+    folder = Path(wanted or "runs").expanduser().absolute()
+    if (folder / "config.yaml").exists():
+        raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise EngineError(f"run.folder={folder} cannot be made, {nearest} is not a folder that can be written: "
+                          "choose another with --run.folder")

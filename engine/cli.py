@@ -38,6 +38,8 @@ class Parser(argparse.ArgumentParser):
                 if not argv or argv[0].startswith("--"):
                     raise EngineError(f"{name} needs a value: {name}=VALUE")
                 value = argv.pop(0)
+            if name[2:] in settings:
+                raise EngineError(f"{name} is given twice: keep one of {settings[name[2:]]} and {value}")
             settings[name[2:]] = value
         if "-h" in own or "--help" in own:
             print_help(self)

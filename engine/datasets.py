@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from loaders.beton import Beton, ensure
-
 from engine.checks import resolution_of
+from loaders.beton import Beton, ensure
 from loaders.sources import Source, open_source
 from recipes.load import Recipe
 
@@ -15,12 +14,12 @@ OnWarning = Callable[[str], None] | None
 
 def open_data(recipe: Recipe) -> Source:
     """The recipe's data set, its files not yet decoded."""
-    data = recipe.section("data")
     shapes = {"classes": "data.classes", "train_count": "data.train_count", "test_count": "data.test_count",
               "seed": "data.shapes_seed"}
     options = {key: recipe.get(path) for key, path in shapes.items() if recipe.get(path) is not None}
-    return open_source(data.name, root=Path(data.root).expanduser(), labels=recipe.get("data.labels", "fine"),
-                       download=data.download, resolution=resolution_of(recipe), **options)
+    return open_source(recipe.get("data.name"), root=Path(recipe.get("data.root", "")).expanduser(),
+                       labels=recipe.get("data.labels", "fine"), download=recipe.get("data.download", False),
+                       resolution=resolution_of(recipe), **options)
 
 
 def open_betons(recipe: Recipe, source: Source, on_progress: OnProgress = None,

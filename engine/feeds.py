@@ -24,7 +24,7 @@ def train_options(recipe: Recipe) -> dict:
     """What the training feed is made of besides its place."""
     train, data = recipe.section("train"), recipe.section("data")
     return {"policy": policy_of(recipe), "batch": train.batch, "seed": train.seed, "validation": data.validation,
-            "split_seed": data.split_seed, "mean_rgb": mean_rgb(recipe)}
+            "split_seed": recipe.get("data.split_seed", 0), "mean_rgb": mean_rgb(recipe)}
 
 
 def build_train_feed(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int,

@@ -22,7 +22,6 @@ from recipes.load import Recipe, restore
 
 def start(recipe: Recipe) -> int:
     """Train `recipe` from the beginning in a new run folder; returns the exit status."""
-    runfolder.refuse_folder(recipe.section("run").folder)
     with Screen() as screen:
         run = build(recipe, on_progress=screen.writing, on_warning=screen.say)
         try:

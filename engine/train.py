@@ -32,14 +32,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--recipe is missing: --list shows the recipes")
     recipe = load.load(options.recipe, options.config_file, settings)
 
-    from engine.checks import refuse_early
+    from engine.checks import refuse_early, refuse_folder
 
+    refuse_early(recipe, data_needed=not options.plan)
     if options.plan:
         from engine.plan import make_plan, show_plan
 
         show_plan(make_plan(recipe), options.json)
         return 0
-    refuse_early(recipe)
+    refuse_folder(recipe.section("run").folder)
     from engine.session import start
 
     return start(recipe)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import recipes
+from recipes.conflicts import conflict
 from recipes.schema import Setting, declare
 
 LARGEST_FILE_BYTES = 1_000_000
@@ -75,7 +76,7 @@ def in_one_line(value: object) -> str:
 def names() -> list[str]:
     """The known recipes, sorted."""
     modules = (info.name for info in pkgutil.iter_modules(recipes.__path__))
-    return sorted(name for name in modules if name not in ("checkers", "load", "schema"))
+    return sorted(name for name in modules if name not in ("checkers", "conflicts", "load", "schema"))
 
 
 def doc(name: str) -> str:
@@ -103,6 +104,7 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = Ma
     given = {**from_file, **settings}
     base = dict(module.values)
     values = _check(base, given)
+    _refuse_conflicts(values, settings)
     return Recipe(name, module.__doc__.strip(), MappingProxyType(values),
                   MappingProxyType({path: values[path] for path in given}))
 
@@ -110,6 +112,7 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = Ma
 def restore(name: str, values: Mapping[str, object]) -> Recipe:
     """The recipe that a checkpoint or config.yaml holds, checked again as if it came from a user."""
     values = _check({}, dict(values))
+    _refuse_conflicts(values, {})
     return Recipe(name, "", MappingProxyType(values), MappingProxyType(values))
 
 
@@ -127,8 +130,8 @@ def read_file(path: str) -> dict[str, object]:
     except UnicodeDecodeError:
         raise RecipeError(f"config file {path} is not UTF-8 text: give a .yaml or .json file") from None
     try:
-        tree = json.loads(text) if source.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        tree = json.loads(text, object_pairs_hook=_once) if source.suffix == ".json" else _yaml(text)
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RecipeError(f"config file {path} is not valid {source.suffix.lstrip('.') or 'YAML'}: {reason}") from None
     if tree is None:
@@ -141,6 +144,36 @@ def read_file(path: str) -> dict[str, object]:
         for tail, leaf in inner.items():
             flat[str(head) if tail is None else f"{head}.{tail}"] = leaf
     return flat
+
+
+def _once(pairs: list[tuple[object, object]]) -> dict:
+    """A mapping's pairs as a dict; ValueError where a key stands twice."""
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key} is given twice")
+        found[key] = value
+    return found
+
+
+def _yaml(text: str) -> object:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML of plain values, each key once."""
+
+    def mapping(loader, node):
+        return _once([(loader.construct_object(key, deep=True), loader.construct_object(value, deep=True))
+                      for key, value in node.value])
+
+    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    return yaml.load(text, Loader)
+
+
+def _refuse_conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> None:
+    problem = conflict(values, given)
+    if problem:
+        raise RecipeError(problem)
 
 
 def _check(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
@@ -165,22 +198,4 @@ def _check(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str,
         value = config[path]
         if value is not None:
             values[path] = value
-    _check_together(values)
     return values
-
-
-def _check_together(values: Mapping[str, object]) -> None:
-    """Refuse settings that are each in range but would not do anything, or could not work, together."""
-    held_out, watch, select = values["data.validation"] > 0, values["eval.watch"], values["eval.select"]
-    if values["train.patience"] and not (held_out or select == "test"):
-        raise RecipeError(f"train.patience={values['train.patience']} needs a validation set: set data.validation "
-                          "above 0")
-    if select == "test" and watch == "none":
-        raise RecipeError("eval.select=test needs the test set after each epoch: eval.watch=none leaves it out")
-    if (values["train.stop_at"] or values["train.patience"]) and watch == "none":
-        raise RecipeError("train.stop_at and train.patience look at the watched split: eval.watch=none leaves none")
-    if held_out and select == "test":
-        raise RecipeError("eval.select=test chooses on the test set though data.validation holds images out: "
-                          "set one of them")
-    if values.get("schedule.momentum_low", 0) > values.get("schedule.momentum_high", 1):
-        raise RecipeError(f"schedule.momentum_low={values['schedule.momentum_low']:g} must not be above momentum_high")

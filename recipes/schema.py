@@ -52,16 +52,22 @@ def declare() -> Config:
     )
     section("data", "the data set and how it is fed").params(
         name=Setting(Choice(*DATASETS), "shapes", "the data set"),
-        root=Setting(Text(), "data", "folder that holds the data set's files (not used by shapes)", "path"),
         cache=Setting(Text(), "~/.cache/cadence", "folder for beton files", "path"),
-        download=Setting(Truth(), False, "fetch CIFAR by torchvision when it is absent"),
         validation=Setting(Number(0, 0.9), 0.0, "share of the training set held out, stratified", "fraction"),
-        split_seed=Setting(Whole(0), 0, "which samples are held out"),
         feed=Setting(Choice("auto", "stream", "resident"), "auto",
                      "stream: beton, FFCV, device; resident: held and augmented on the device; auto: resident on a GPU "
                      "that holds it"),
         mean=Setting(Several(Number(0, 1), 3), (0.5, 0.5, 0.5), "subtracted, a channel", "of 0..1"),
         std=Setting(Several(Number(0, 1, above=True), 3), (0.25, 0.25, 0.25), "divided by, a channel", "of 0..1"),
+    )
+    section("data", "data sets in files", When("data.name", "cifar10", "cifar100", "folder")).params(
+        root=Setting(Text(), "data", "folder that holds the data set's files", "path"),
+    )
+    section("data", "CIFAR", When("data.name", "cifar10", "cifar100")).params(
+        download=Setting(Truth(), False, "fetch it by torchvision when it is absent"),
+    )
+    section("data", "held-out samples", When("data.validation")).params(
+        split_seed=Setting(Whole(0), 0, "which samples are held out"),
     )
     section("data", "the stream feed", When("data.feed", "auto", "stream")).params(
         workers=Setting(Whole(0), 0, "loader threads; 0: one on a CPU run, all cores beside a GPU", "threads"),
@@ -120,7 +126,7 @@ def declare() -> Config:
         clip_norm=Setting(Number(0), 0.0, "largest gradient norm, after unscaling; 0: no clipping"),
         precision=Setting(Choice("auto", "fp32", "bf16", "fp16"), "auto", "of the arithmetic"),
         device=Setting(Choice("auto", "cpu", "cuda"), "auto", "where the network is"),
-        threads=Setting(Whole(0, 1024), 0, "torch's CPU threads; 0: every core", "threads"),
+        threads=Setting(Whole(0, 1024), 0, "torch's CPU threads, at most the cores; 0: every core", "threads"),
         channels_last=Setting(Truth(), True, "memory layout of images and weights"),
         stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"),

@@ -10,21 +10,9 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import EngineError
 from engine.files import make_folder, write_atomic, write_json
 
 PACKAGES = ("cadence-train", "torch", "torchvision", "ffcv", "fastargs", "numba", "numpy")
-
-
-def refuse_folder(wanted: str) -> None:
-    """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
-    folder = Path(wanted or "runs").expanduser().absolute()
-    if (folder / "config.yaml").exists():
-        raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise EngineError(f"run.folder={folder} cannot be made, {nearest} is not a folder that can be written: "
-                          "choose another with --run.folder")
 
 
 def open_folder(wanted: str, recipe_name: str) -> Path:

@@ -37,6 +37,7 @@ def test_settings_are_taken_with_an_equals_sign_or_a_space():
     (["--train.epochs"], "--train.epochs needs a value"),
     (["--train.epochs", "--recipe", "a"], "--train.epochs needs a value"),
     (["stray"], "stray is unknown"),
+    (["--train.epochs=3", "--train.epochs=4"], "--train.epochs is given twice: keep one of 3 and 4"),
 ])
 def test_what_cannot_be_read_is_one_line(words, said):
     parser = Parser("engine.train", "")
@@ -78,6 +79,9 @@ def test_list_shows_every_recipe_in_a_line():
     (["--recipe", "quickstart", "--augment.policy=crop(pad_px=40)"], "pad_px"),
     (["--recipe", "quickstart", "--augment.policy=__import__('os').mkdir('x')"], "policy"),
     (["--recipe", "quickstart", "--config-file", "/nowhere.yaml"], "config file /nowhere.yaml cannot be read"),
+    (["--recipe", "quickstart", "--plan", "--augment.policy=crop(pad_px=40)"], "pad_px"),
+    (["--recipe", "quickstart", "--train.accumulate=1000"], "is more than the 71 batches of an epoch"),
+    (["--recipe", "quickstart", "--data.root=/x"], "data.root=/x has no effect here"),
     (["--recipe", "quickstart", "--json", "x"], "--json goes with --plan"),
     (["--resume", "/nowhere"], "/nowhere does not exist"),
     (["--resume", "x", "--train.epochs=3"], "--resume takes the recipe from the run's folder"),

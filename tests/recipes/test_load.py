@@ -52,6 +52,15 @@ def test_precedence_is_recipe_then_file_then_command_line(tmp_path):
     ({"train.patience": 3}, "needs a validation set"),
     ({"eval.select": "test", "data.validation": 0.1}, "chooses on the test set though"),
     ({"eval.watch": "none", "train.stop_at": 0.5}, "eval.watch=none leaves none"),
+    ({"data.split_seed": 4}, "it needs data.validation above 0"),
+    ({"schedule.name": "step", "schedule.milestones": "4,2"}, "schedule.milestones=4,2 must be one or more rising"),
+    ({"schedule.name": "step"}, "schedule.milestones= must be one or more rising epochs below train.epochs=20"),
+    ({"schedule.name": "step", "schedule.milestones": "20"}, "below train.epochs=20"),
+    ({"schedule.name": "cosine", "schedule.warmup_epochs": 60}, "schedule.warmup_epochs=60 must be below"),
+    ({"checkpoint.every": 50}, "checkpoint.every=50 has no effect in train.epochs=20"),
+    ({"optim.decay_all": False}, "optim.decay_all=false has no effect"),
+    ({"mix.p": 0.5, "mix.smooth": False}, "mix.smooth has no effect"),
+    ({"optim.name": "sgd", "optim.momentum": 0}, "optim.nesterov=true needs optim.momentum above 0"),
 ])
 def test_a_bad_setting_is_one_line(settings, said):
     with pytest.raises(RecipeError) as caught:
@@ -76,13 +85,22 @@ def test_an_unknown_recipe_is_named_with_the_nearest():
 
 
 @pytest.mark.parametrize("content", ["- 1\n- 2\n", "{", "a: [1", "\x00", "train: 3", "!!python/object:os.system {}",
-                                     "[" * 5000, "&a [*a]"])
+                                     "[" * 5000, "&a [*a]", "train: {epochs: 3, epochs: 4}",
+                                     "? [a]\n: 1"])
 def test_a_bad_file_is_one_line(tmp_path, content):
     file = tmp_path / "bad.yaml"
     file.write_text(content)
     with pytest.raises(RecipeError) as caught:
         load("baseline", str(file))
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    twice = {"a.yaml": "train: {epochs: 3, epochs: 4}", "b.json": '{"train.epochs": 3, "train.epochs": 4}'}
+    for name, text in twice.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(RecipeError, match="is given twice"):
+            read_file(str(tmp_path / name))
 
 
 def test_a_missing_file_is_one_line(tmp_path):
