@@ -17,8 +17,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="with --plan: write it as JSON too")
     options, settings = parser.read(argv)
     if options.list:
+        width = max(map(len, load.names()))
         for name in load.names():
-            print(f"{name:<14} {load.doc(name).splitlines()[0]}")
+            print(f"{name:<{width}}  {load.doc(name).splitlines()[0]}")
         return 0
     if options.json and not options.plan:
         parser.error("--json goes with --plan: a run writes its own summary.json")
