@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.readme import fill
-from benchmarks.results import read_rows, write_rows
+from benchmarks.results import read_rows, shareable, write_rows
 from engine import cli
 from engine.errors import EngineError
 from recipes import load
@@ -95,8 +95,7 @@ def add_row(name: str, folder: Path, results: Path) -> None:
         summary = json.loads((folder / "summary.json").read_text())
     except OSError:
         raise EngineError(f"{folder} has no summary.json: remove the folder and run again") from None
-    words = [word for word in shlex.split(summary["command"]) if not word.startswith(("--run.", "--data.cache"))]
-    command = shlex.join("--data.root=DIR" if word.startswith("--data.root=") else word for word in words)
+    command = shareable(shlex.split(summary["command"]))
     environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
     row = {"name": name} | {key: summary[key] for key in KEPT if key != "command"}
     write_rows(results, [row], environment, command, merge=True)

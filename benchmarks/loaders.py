@@ -8,7 +8,6 @@ Rows: {name, policy, threads, batch, images_per_second: {median, min, max, n}, r
 FFCV's own operations at the same threads, batch and output (uint8, or float32 for the normalised ones).
 """
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 from benchmarks import loader_peers as peers
 from benchmarks.loader_table import committed_summary
 from benchmarks.readme import fill
-from benchmarks.results import write_rows
+from benchmarks.results import shareable, write_rows
 from benchmarks.timing import Samples, alternate, environment
 from engine import cli
 from engine.datasets import open_betons, open_data
@@ -62,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
                 rows += time_peers(beton, source.read("train").images_nhwc, batch, count, options)
     show(rows)
     if options.json:
-        command = shlex.join(["python", "-m", "benchmarks.loaders", *(argv if argv is not None else sys.argv[1:])])
+        command = shareable(["python", "-m", "benchmarks.loaders", *(argv if argv is not None else sys.argv[1:])])
         write_rows(Path(options.json), rows, environment("cuda" if torch.cuda.is_available() else "cpu"), command)
         draw(rows, Path(options.json).with_suffix(".png"))
     return 0

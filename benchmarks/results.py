@@ -1,11 +1,14 @@
 """Results files: JSON lists of rows, each row complete, so that rows of different days can stand in one file."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from engine.errors import EngineError
 from engine.files import make_folder, write_atomic
+
+PRIVATE = ("--json", "--runs", "--run.folder", "--data.cache")
 
 
 def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str, merge: bool = False) -> list[dict]:
@@ -24,6 +27,22 @@ def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str
     make_folder(path.parent)
     write_atomic(path, (json.dumps(together, indent=1) + "\n").encode())
     return together
+
+
+def shareable(words: Iterable[str]) -> str:
+    """A command for a row: without the files and folders of the machine it ran on, DIR for where its data lie."""
+    kept, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        name, equals, _ = word.partition("=")
+        if name in PRIVATE or name == "--data.root":
+            if not equals and words:
+                words.pop(0)
+            if name == "--data.root":
+                kept.append("--data.root=DIR")
+        else:
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -104,10 +104,7 @@ def _require_safe_layer(threads: int) -> None:
     try:
         layer = numba.threading_layer()
     except ValueError:
-        # No kernel has run in parallel yet. What numba would pick by itself can end in workqueue; of the safe layers
-        # OpenMP starts a batch of 512 in half of TBB's time.
-        if numba.config.THREADING_LAYER == "default":
-            numba.config.THREADING_LAYER = "omp" if _has_openmp() else "threadsafe"
+        # No kernel has run in parallel yet.
         layer = numba.config.THREADING_LAYER
     if layer == "workqueue":
         raise DataError(f"threads={threads}: numba runs its workqueue layer, which is not thread-safe; install tbb and "
@@ -136,6 +133,18 @@ def _has_openmp() -> bool:
     except ImportError:
         return False
     return True
+
+
+def _prefer_openmp() -> None:
+    """What numba would pick by itself can end in workqueue; of the safe layers OpenMP starts a batch fastest.
+
+    On import, because the first kernel of the process that runs in parallel, whoever's it is, decides for all.
+    """
+    if numba.config.THREADING_LAYER == "default":
+        numba.config.THREADING_LAYER = "omp" if _has_openmp() else "threadsafe"
+
+
+_prefer_openmp()
 
 
 def _arrays(policy: Policy, mean_rgb: tuple[int, int, int]) -> batch.Program:

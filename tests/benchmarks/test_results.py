@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks.results import read_rows, write_rows
+from benchmarks.results import read_rows, shareable, write_rows
 from engine.errors import EngineError
 
 HERE = {"commit": "abc", "hardware": {"cores": 2}}
@@ -57,3 +57,9 @@ def test_an_absent_file_is_one_line(tmp_path):
 def test_rows_are_plain_json(tmp_path):
     write_rows(tmp_path / "r.json", [{"name": "a"}], HERE, "one")
     assert json.loads((tmp_path / "r.json").read_text())[0]["name"] == "a"
+
+
+def test_a_rows_command_names_no_folder_of_the_machine():
+    words = ["python", "-m", "x", "--json", "/a", "--runs=/b", "--data.root=/c", "--seconds", "1", "--data.cache", "/d"]
+    assert shareable(words) == "python -m x --data.root=DIR --seconds 1"
+    assert shareable(["x", "--data.root", "/c", "--json"]) == "x --data.root=DIR"
