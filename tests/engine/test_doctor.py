@@ -31,8 +31,9 @@ def doctor(folder, *arguments, requires=("torch>=2.10", "ffcv==1.0.2"), block=()
     (package / "__init__.py").touch()
     (package / "loader.py").touch()
     (folder / "sitecustomize.py").write_text(BLOCKER.format(names=set(block)))
-    done = subprocess.run([sys.executable, *flags, "-m", "engine.doctor", *arguments], cwd=ROOT, capture_output=True,
-                          text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(folder)})
+    # From the planted folder: in the repository's own, an installed checkout's metadata would come first.
+    done = subprocess.run([sys.executable, *flags, "-m", "engine.doctor", *arguments], cwd=folder, capture_output=True,
+                          text=True, timeout=120, env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"})
     assert "Traceback" not in done.stdout + done.stderr
     return done
 
