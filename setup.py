@@ -5,8 +5,10 @@ from pathlib import Path
 from setuptools import setup
 
 EXTRAS = {
+    "safetensors": ["safetensors>=0.4"],
     "tensorboard": ["tensorboard>=2.16"],
-    "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "tensorboard>=2.16"],
+    "timm": ["timm>=1.0"],
+    "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "safetensors>=0.4", "tensorboard>=2.16", "timm>=1.0"],
 }
 
 setup(

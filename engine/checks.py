@@ -27,6 +27,12 @@ def policy_of(recipe: Recipe) -> Policy:
     return parse(recipe.section("augment").policy, side_px, side_px)
 
 
+def evaluation_policy_of(recipe: Recipe) -> Policy:
+    """What brings validation and test images to the size that the training policy gives; nothing where it is theirs."""
+    side_px, policy = resolution_of(recipe), policy_of(recipe)
+    return parse("none" if policy.output_px == side_px else f"resize(px={policy.output_px})", side_px, side_px)
+
+
 def training_count(recipe: Recipe, count: int) -> int:
     """Images left for training of `count` once the validation share is held out (rounded as the split rounds)."""
     return count - round(count * recipe.section("data").validation)
@@ -54,7 +60,7 @@ def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
 def refuse_folder(wanted: str) -> None:
     """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
     folder = Path(wanted or "runs").expanduser().absolute()
-    if (folder / "config.yaml").exists():
+    if any((folder / name).exists() for name in ("config.yaml", "repeats.json")):
         raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):

@@ -2,7 +2,7 @@
 
 import torch
 
-from engine.checks import policy_of
+from engine.checks import evaluation_policy_of, policy_of
 from loaders.beton import Beton
 from loaders.feed import Feed, Feeds, Place, build_feeds, choose_kind, train_feed
 from recipes.load import Recipe
@@ -38,4 +38,4 @@ def build_all_feeds(recipe: Recipe, betons: dict[str, Beton], device: torch.devi
     """The train, validation and test feeds."""
     place = place_of(recipe, betons, device, threads)
     return build_feeds(betons["train"], betons.get("test"), place, eval_batch=recipe.section("eval").batch,
-                       **train_options(recipe))
+                       eval_policy=evaluation_policy_of(recipe), **train_options(recipe))

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from engine.build import build_model
+from engine.checks import evaluation_policy_of
 from engine.datasets import open_betons, open_data
 from engine.devices import choose_device, place_threads
 from engine.errors import EngineError
 from engine.feeds import place_of
+from engine.network import build_model
 from engine.training import checkpoint, precision
 from engine.training.evaluation import evaluate
 from engine.training.metrics import Result
@@ -53,16 +54,17 @@ def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
     with torch.device("meta"):
         model = build_model(recipe, len(source.class_names))
     model = model.to_empty(device=device)
-    checkpoint.load_weights(model, saved["model"], path)
+    checkpoint.load_weights(model, checkpoint.measured_weights(saved), path)
     if recipe.section("train").channels_last:
         model = model.to(memory_format=torch.channels_last)
     data = recipe.section("data")
     to_input = ToInput(data.mean, data.std, device, recipe.section("train").channels_last)
     betons = open_betons(recipe, source)
-    feed = plain_feed(betons["test"], place_of(recipe, betons, device, threads), recipe.section("eval").batch)
+    feed = plain_feed(betons["test"], place_of(recipe, betons, device, threads), recipe.section("eval").batch,
+                      evaluation_policy_of(recipe))
     try:
         result = evaluate(model, feed, len(source.class_names), to_input, arithmetic,
-                          recipe.section("eval").tta == "flip")
+                          recipe.section("eval").tta)
     finally:
         feed.close()
     return Measured(recipe, source.class_names, result)

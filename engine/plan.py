@@ -17,10 +17,9 @@ def make_plan(recipe: Recipe) -> dict:
     """
     import torch
 
-    from engine.build import build_model, build_schedule
     from engine.devices import choose_device
     from engine.models.count import flops_per_image, parameters
-    from engine.optim.schedule import lr_after_epochs
+    from engine.network import build_model, check_sizes
     from engine.training.precision import resolve
 
     known = facts_of(recipe)
@@ -32,9 +31,9 @@ def make_plan(recipe: Recipe) -> dict:
     total, trainable = parameters(model)
     steps = -(-training_count(recipe, known.train) // train.batch)
     updates = -(-steps // train.accumulate)
-    schedule = build_schedule(recipe, updates)
+    check_sizes(recipe, model)
+    stages = plan_stages(recipe, model, steps, updates)
     device = choose_device(train.device)
-    rates = lr_after_epochs(schedule, updates, train.epochs)
     policy = policy_of(recipe)
     return {
         "recipe": recipe.name,
@@ -44,16 +43,42 @@ def make_plan(recipe: Recipe) -> dict:
         "parameters": total,
         "trainable": trainable,
         "flops_per_image": flops_per_image(model, policy.output_height),
-        "epochs": train.epochs,
+        "epochs": recipe.epochs,
         "steps_per_epoch": steps,
-        "lr_after_epoch": rates,
-        "stages": [{"name": "all", "epochs": train.epochs, "trainable": trainable, "steps": steps * train.epochs}],
+        "lr_after_epoch": [rate for stage in stages for rate in stage["lr_after_epoch"]],
+        "stages": stages,
+        "sizes_px": dict(train.sizes),
         "augmentation": policy.describe(),
         "mixing": describe_mixing(recipe),
         "precision": resolve(train.precision, device),
         "device": str(device),
         "feed": recipe.section("data").feed if recipe.section("data").feed != "auto" else auto_feed(device),
     }
+
+
+def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
+    """What each stage trains, for how long, at which rates: checked as a run checks it, on weightless parameters."""
+    from engine.models.count import parameters
+    from engine.optim.schedule import lr_after_epochs
+    from engine.optimisation import build_optimizer, build_schedule, build_stages
+    from engine.training.stages import always_frozen, freeze
+
+    fixed, planned = always_frozen(model), []
+    for stage in build_stages(recipe):
+        freeze(model, stage, fixed)
+        total, trainable = parameters(model)
+        rates = lr_after_epochs(build_schedule(recipe, stage, updates), updates, stage.epochs)
+        groups: dict[str, dict] = {}
+        for group in build_optimizer(recipe, model, stage).param_groups:
+            known = groups.setdefault(group["pattern"], {
+                "pattern": group["pattern"], "parameters": 0, "lr_max": stage.lrs[group["pattern"]],
+                "lr_after_epoch": [rate * group["lr_scale"] for rate in rates]})
+            known["parameters"] += sum(p.numel() for p in group["params"])
+        planned.append({"name": stage.name, "epochs": stage.epochs, "steps": steps * stage.epochs,
+                        "trainable": trainable, "frozen": total - trainable,
+                        "frozen_statistics": "move" if stage.moving_statistics else "stay",
+                        "lr_after_epoch": rates, "groups": list(groups.values())})
+    return planned
 
 
 def auto_feed(device) -> str:
@@ -87,6 +112,10 @@ def show_plan(plan: dict, json_file: str | None) -> None:
     table.add_row("steps", f"{plan['steps_per_epoch']:,} an epoch, {plan['epochs']:,} epochs")
     shown = sorted({0, len(rates) // 4, len(rates) // 2, 3 * len(rates) // 4, len(rates) - 1})
     table.add_row("learning rate after epoch", "  ".join(f"{epoch}: {rates[epoch]:.6f}" for epoch in shown))
+    for stage in plan["stages"] if len(plan["stages"]) > 1 or len(plan["stages"][0]["groups"]) > 1 else ():
+        groups = ", ".join(f"{group['pattern']} {group['lr_max']:g}" for group in stage["groups"])
+        table.add_row(f"stage {stage['name']}", f"{stage['epochs']:,} epochs, {stage['trainable']:,} trainable "
+                                                f"parameters, highest rates: {groups}")
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
     table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
     table.add_row("precision, device, feed", f"{plan['precision']}, {plan['device']}, {plan['feed']}")

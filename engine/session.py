@@ -17,7 +17,7 @@ from engine.training.screen import Screen
 from engine.training.signals import Interrupted, Signals
 from engine.training.trackers import open_trackers
 from engine.views.curves import draw_curves
-from recipes.load import Recipe, restore
+from recipes.load import Recipe, as_plain, restore
 
 
 def start(recipe: Recipe) -> int:
@@ -25,15 +25,21 @@ def start(recipe: Recipe) -> int:
     with Screen() as screen:
         run = build(recipe, on_progress=screen.writing, on_warning=screen.say)
         try:
-            folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)
-            runfolder.write_start(folder, recipe.name, recipe.nested(), recipe.command(), run.device,
-                                  {split: beton.sha256 for split, beton in run.betons.items()})
-            return Session(run, folder, screen, []).go()
+            return begin(run, screen)
         finally:
             run.close()
 
 
-def resume(run_folder: str) -> int:
+def begin(run: Run, screen: Screen, go_on_with: Path | None = None, first: bool = True) -> int:
+    """Train a composed run from its start in a new run folder; returns the exit status. Arguments as in Session."""
+    recipe = run.recipe
+    folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)
+    runfolder.write_start(folder, recipe.name, recipe.nested(), recipe.command(), run.device,
+                          {split: beton.sha256 for split, beton in run.betons.items()})
+    return Session(run, folder, screen, [], go_on_with, first).go()
+
+
+def resume(run_folder: str, screen: Screen) -> int:
     """Go on with the run in `run_folder` from its last checkpoint; returns the exit status."""
     folder = Path(run_folder)
     saved = checkpoint.load(checkpoint.find(run_folder))
@@ -42,25 +48,34 @@ def resume(run_folder: str) -> int:
     # A run that was stopped between its last epoch and its summary still has that to write.
     if (folder / "summary.json").exists():
         raise EngineError(f"{run_folder} is finished ({progress.epoch} epochs): there is nothing to go on with")
-    with Screen() as screen:
-        run = build(recipe, on_progress=screen.writing, on_warning=screen.say)
-        try:
-            checkpoint.load_weights(run.model, saved["model"], folder)
-            run.step.optimizer.load_state_dict(saved["optimizer"])
-            if run.precision.scaler and saved["scaler"]:
-                run.precision.scaler.load_state_dict(saved["scaler"])
-            run.step.updates, run.loop.progress = saved["updates"], progress
-            checkpoint.set_rng_state(saved["rng"])
-            screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")
-            return Session(run, folder, screen, saved["history"]).go()
-        finally:
-            run.close()
+    run = build(recipe, going_on=True, on_progress=screen.writing, on_warning=screen.say)
+    try:
+        checkpoint.load_weights(run.model, saved["model"], folder)
+        run.loop.go_to(progress)
+        run.step.optimizer.load_state_dict(saved["optimizer"])
+        for follower, key in ((run.step.ema, "ema"), (run.step.lookahead, "lookahead")):
+            if follower is not None:
+                follower.load_state_dict(saved[key])
+        if run.precision.scaler and saved["scaler"]:
+            run.precision.scaler.load_state_dict(saved["scaler"])
+        run.step.updates, run.step.updates_done = saved["updates"], saved["updates_done"]
+        checkpoint.set_rng_state(saved["rng"])
+        screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")
+        return Session(run, folder, screen, saved["history"], first=progress.epoch == 0).go()
+    finally:
+        run.close()
 
 
 class Session:
-    """A composed run with a folder and a screen."""
+    """A composed run with a folder and a screen.
 
-    def __init__(self, run: Run, folder: Path, screen: Screen, history: list[dict]):
+    go_on_with: the folder to name for --resume where it is not the run's own; first: whether the process' first step
+    is this run's, to be timed as such.
+    """
+
+    def __init__(self, run: Run, folder: Path, screen: Screen, history: list[dict], go_on_with: Path | None = None,
+                 first: bool = True):
+        self.go_on_with, self.untimed_steps = go_on_with or folder, 2 if first else 0
         self.run, self.folder, self.screen, self.history = run, folder, screen, history
         self.checkpoints = make_folder(folder / "checkpoints")
         settings = run.recipe.section("checkpoint")
@@ -84,7 +99,7 @@ class Session:
                     self.signals.check()
             except Interrupted as interrupted:
                 self.save("last")
-                screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.folder}")
+                screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.go_on_with}")
                 return interrupted.status
             finally:
                 for tracker in self.trackers:
@@ -95,17 +110,18 @@ class Session:
     def between_steps(self, loop) -> None:
         """After each step: the bar, a checkpoint when it is time, a signal when one has come."""
         progress = loop.progress
-        if self.compile_seconds is None:
-            self._time_first_step(progress)
+        if self.untimed_steps:
+            self._time_first_steps(progress)
         self.screen.step(progress.epoch, self.epochs, progress.step, len(loop.feed), loop.step.tally, self.batch)
         if time.monotonic() - self.saved_at > self.every_s:
             self.save("last")
         self.signals.check()
 
-    def _time_first_step(self, progress: Progress) -> None:
+    def _time_first_steps(self, progress: Progress) -> None:
         """Note when the first step was done, and what it took beyond the second (compiling, tuning, warming up)."""
+        self.untimed_steps -= 1
         if self.run.device.type == "cuda":
-            # Once a run, so that the device's work is in the figure.
+            # Twice a run, so that the device's work is in the figure.
             torch.cuda.synchronize(self.run.device)
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - psutil.Process().create_time()
@@ -138,12 +154,15 @@ class Session:
         run = self.run
         checkpoint.save(self.checkpoints / f"{name}.pt", {
             "recipe": run.recipe.name,
-            "values": {path: list(v) if isinstance(v, tuple) else v for path, v in run.recipe.values.items()},
+            "values": {path: as_plain(value) for path, value in run.recipe.values.items()},
             "class_names": list(run.class_names),
             "resolution": run.resolution,
             "model": run.model.state_dict(),
             "optimizer": run.step.optimizer.state_dict(),
             "scaler": run.precision.scaler.state_dict() if run.precision.scaler else {},
+            "ema": run.step.ema.state_dict() if run.step.ema else None,
+            "lookahead": run.step.lookahead.state_dict() if run.step.lookahead else None,
+            "updates_done": run.step.updates_done,
             "updates": run.step.updates,
             "progress": run.loop.state(),
             "rng": checkpoint.rng_state(),

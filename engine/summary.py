@@ -20,7 +20,7 @@ def summarise(run: Run, history: list[dict], test: Result | None, compile_second
     return {
         "recipe": run.recipe.name,
         "dataset": run.recipe.section("data").name,
-        "model": run.recipe.section("model").name,
+        "model": run.recipe.get("model.arch", run.recipe.section("model").name),
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "epochs": progress.epoch,
         "steps": progress.steps_done,
@@ -41,7 +41,7 @@ def summarise(run: Run, history: list[dict], test: Result | None, compile_second
         "precision": run.precision.name,
         "feed": run.feeds.kind,
         "seed": run.recipe.section("train").seed,
-        "weights_sha256": weights_sha256(run.model),
+        "weights_sha256": weights_sha256(run.measured),
         "command": run.recipe.command(),
         "versions": runfolder.versions(),
         "hardware": runfolder.hardware(run.device),

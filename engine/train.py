@@ -1,6 +1,7 @@
 """Train a recipe: `python -m engine.train --recipe NAME [--section.name=VALUE ...]`."""
 
 import sys
+from pathlib import Path
 
 from engine import cli
 from recipes import load
@@ -26,9 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.resume:
         if options.recipe or options.config_file or settings:
             parser.error("--resume takes the recipe from the run's folder: leave --recipe and settings out")
-        from engine.session import resume
-
-        return resume(options.resume)
+        return go_on(options.resume)
     if not options.recipe:
         parser.error("--recipe is missing: --list shows the recipes")
     recipe = load.load(options.recipe, options.config_file, settings)
@@ -42,9 +41,23 @@ def main(argv: list[str] | None = None) -> int:
         show_plan(make_plan(recipe), options.json)
         return 0
     refuse_folder(recipe.section("run").folder)
-    from engine.session import start
+    if recipe.section("train").repeats > 1:
+        from engine.repeats import start
+    else:
+        from engine.session import start
 
     return start(recipe)
+
+
+def go_on(run_folder: str) -> int:
+    """Go on with the run, or the repeats, in a folder; returns the exit status."""
+    from engine import repeats, session
+    from engine.training.screen import Screen
+
+    if (Path(run_folder) / repeats.MARK).exists():
+        return repeats.go_on(Path(run_folder))
+    with Screen() as screen:
+        return session.resume(run_folder, screen)
 
 
 if __name__ == "__main__":

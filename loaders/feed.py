@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from loaders.beton import Beton, labels_of
-from loaders.policy import Policy, parse
+from loaders.policy import Policy
 from loaders.resident import Held, Resident, fits
 from loaders.split import stratified
 from loaders.stream import MID_GREY, Batch, Stream
@@ -28,6 +28,11 @@ class DeviceFeed:
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.stream)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The samples used, positions in the beton."""
+        return self.stream.indices
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
@@ -49,6 +54,10 @@ class DeviceFeed:
             ready = coming
         if ready is not None:
             yield ready
+
+    def reseed(self, seed: int) -> None:
+        """Draw the epochs opened from now on from another seed."""
+        self.stream.reseed(seed)
 
     def close(self) -> None:
         """Close the stream."""
@@ -110,22 +119,26 @@ def train_feed(beton: Beton, place: Place, *, policy: Policy, batch: int, seed: 
     return DeviceFeed(stream, place.device), held_out
 
 
-def build_feeds(train: Beton, test: Beton | None, place: Place, *, eval_batch: int, **training) -> Feeds:
-    """Feeds over a training beton and a test beton; `training` are the further arguments of `train_feed`."""
+def build_feeds(train: Beton, test: Beton | None, place: Place, *, eval_batch: int, eval_policy: Policy,
+                **training) -> Feeds:
+    """Feeds over a training beton and a test beton; `training` are the further arguments of `train_feed`.
+
+    `eval_policy` makes the images of validation and test the size that the training policy gives; it draws nothing.
+    """
     feed, held_out = train_feed(train, place, **training)
     validation = None
     if held_out is not None:
         held = Held(feed.images_nhwc, feed.labels) if isinstance(feed, Resident) else None
-        validation = plain_feed(train, place, eval_batch, held_out, held)
-    return Feeds(place.kind, feed, validation, None if test is None else plain_feed(test, place, eval_batch))
+        validation = plain_feed(train, place, eval_batch, eval_policy, held_out, held)
+    return Feeds(place.kind, feed, validation,
+                 None if test is None else plain_feed(test, place, eval_batch, eval_policy))
 
 
-def plain_feed(beton: Beton, place: Place, batch: int, indices: np.ndarray | None = None,
+def plain_feed(beton: Beton, place: Place, batch: int, policy: Policy, indices: np.ndarray | None = None,
                held: Held | None = None) -> Feed:
-    """A feed of images as they are, in order, each exactly once; `held` shares device memory with another feed."""
+    """A feed of images in order, each exactly once; `held` shares device memory with another feed."""
     if indices is None:
         indices = np.arange(beton.samples)
-    policy = parse("none", beton.height, beton.width)
     if place.kind == "resident":
         return Resident(beton, indices, batch, policy, device=place.device, mean_rgb=MID_GREY, held=held)
     return DeviceFeed(Stream(beton, indices, batch, policy, threads=place.threads), place.device)

@@ -45,6 +45,14 @@ def hold(beton: Beton, device: torch.device | str) -> Held:
     return Held(images_nhwc, torch.from_numpy(labels.copy()).to(device))
 
 
+def read_images(beton: Beton, indices: np.ndarray) -> np.ndarray:
+    """Some images of a beton, uint8 (n, H, W, 3) in the order of `indices`: for a few, it reads one at a time."""
+    pointers, shape = pointers_of(beton), (beton.height, beton.width, 3)
+    mapped = np.memmap(beton.path, np.uint8, mode="r")
+    image_bytes = int(np.prod(shape))
+    return np.stack([mapped[at: at + image_bytes].reshape(shape) for at in pointers[indices].tolist()])
+
+
 def fits(beton: Beton, device: torch.device | str) -> bool:
     """Whether the images and what augmenting a batch takes stay below half of the memory that is free on the device.
 
@@ -117,6 +125,10 @@ class Resident:
         for at in range(start * self.batch, self.samples, self.batch):
             indices = order[at: at + self.batch]
             yield Batch(self.policy(self.images_nhwc, indices, keys), self.labels[indices], indices)
+
+    def reseed(self, seed: int) -> None:
+        """Draw the epochs opened from now on from another seed."""
+        self.seed = seed
 
     def close(self) -> None:
         """Let go of the device memory. The feed cannot be used afterwards."""

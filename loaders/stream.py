@@ -169,6 +169,10 @@ class Stream:
             yield Batch(torch.from_numpy(images_bhwc), torch.from_numpy(self.labels[indices]),
                         torch.from_numpy(indices.copy()))
 
+    def reseed(self, seed: int) -> None:
+        """Draw the epochs opened from now on from another seed."""
+        self.seed = seed
+
     def close(self) -> None:
         """Close every epoch still open. The stream cannot be used afterwards."""
         close_all(self._mine)

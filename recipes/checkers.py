@@ -4,7 +4,9 @@ fastargs' own take `bool("False")` for True and `int(3.7)` for 3; these accept a
 of one from the command line, and nothing else. Each raises ValueError with what is allowed.
 """
 
+import json
 import math
+from collections.abc import Mapping
 
 from fastargs.validation import Checker
 
@@ -117,3 +119,75 @@ class Several(Checker):
 
     def help(self):
         return f"{self.count or 'any number of'} values with commas between, each {self.each.help()}"
+
+
+class Pairs(Checker):
+    """Names (or whole numbers) each with a value: a mapping, or its text, NAME:VALUE with commas between."""
+
+    def __init__(self, key: Checker, value: Checker):
+        self.key, self.value = key, value
+
+    def check(self, value):
+        if isinstance(value, str):
+            value = self._read(value)
+        if not isinstance(value, Mapping):
+            raise ValueError(self.help())
+        try:
+            return {self.key.check(name): self.value.check(each) for name, each in value.items()}
+        except ValueError:
+            raise ValueError(self.help()) from None
+
+    def _read(self, text: str) -> dict[str, str]:
+        pairs = [part.rpartition(":") for part in text.split(",") if part.strip()]
+        names = [name.strip() for name, _, _ in pairs]
+        if not all(names) or len(set(names)) != len(names):
+            raise ValueError(self.help())
+        return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
+
+    def help(self):
+        return f"KEY:VALUE pairs with commas between, no key twice, KEY {self.key.help()}, VALUE {self.value.help()}"
+
+
+class Stages(Checker):
+    """Stages of training in order: a list of mappings, or its JSON text; each comes back with all of its keys.
+
+    name: what it is called; epochs; lrs: pattern -> highest rate, in order; frozen: patterns of what stays as it is;
+    moving_statistics: whether frozen batch norms still follow the batches.
+    """
+
+    keys = {"name": Text(40), "epochs": Whole(1, 100_000), "lrs": Pairs(Text(200), Number(0, above=True)),
+            "frozen": Several(Text(200)), "moving_statistics": Truth()}
+    optional = {"frozen": (), "moving_statistics": False}
+
+    def check(self, value):
+        if isinstance(value, str):
+            try:
+                value = json.loads(value or "[]")
+            except ValueError:
+                raise ValueError(self.help()) from None
+        if not isinstance(value, list | tuple):
+            raise ValueError(self.help())
+        stages = tuple(self._stage(number, stage) for number, stage in enumerate(value, 1))
+        if len({stage["name"] for stage in stages}) != len(stages):
+            raise ValueError("stages with names of their own")
+        return stages
+
+    def _stage(self, number: int, stage: object) -> dict[str, object]:
+        if not isinstance(stage, Mapping):
+            raise ValueError(self.help())
+        stage = {**self.optional, **stage}
+        for key in (*self.keys, *stage):
+            if key not in stage or key not in self.keys:
+                raise ValueError(f"{self.help()}; stage {number} {'lacks' if key in self.keys else 'has'} {key}")
+        checked = {}
+        for key, checker in self.keys.items():
+            try:
+                checked[key] = checker.check(stage[key])
+            except ValueError as error:
+                raise ValueError(f"stages whose {key} is {error} (stage {number})") from None
+        if not checked["lrs"]:
+            raise ValueError(f"stages that train something (stage {number} has no lrs)")
+        return checked
+
+    def help(self):
+        return "a list of stages, each with name, epochs, lrs and perhaps frozen, moving_statistics (JSON as text)"

@@ -26,28 +26,44 @@ def _evaluation(values: Mapping[str, object]) -> str | None:
 
 
 def _schedule(values: Mapping[str, object]) -> str | None:
-    epochs, milestones = values["train.epochs"], values.get("schedule.milestones")
+    epochs, milestones = stage_epochs(values), values.get("schedule.milestones")
+    bound = f"a stage's {epochs} epochs" if values["train.stages"] else f"train.epochs={epochs}"
     if values.get("schedule.momentum_low", 0) > values.get("schedule.momentum_high", 1):
         return f"schedule.momentum_low={values['schedule.momentum_low']:g} must not be above momentum_high"
     if milestones is not None:
         rising = all(a < b for a, b in zip(milestones, milestones[1:], strict=False))
         if not milestones or not rising or milestones[-1] >= epochs:
             shown = ",".join(map(str, milestones))
-            return f"schedule.milestones={shown} must be one or more rising epochs below train.epochs={epochs}"
+            return f"schedule.milestones={shown} must be one or more rising epochs below {bound}"
     if values.get("schedule.warmup_epochs", 0) >= epochs:
-        return (f"schedule.warmup_epochs={values['schedule.warmup_epochs']:g} must be below "
-                f"train.epochs={epochs}")
+        return f"schedule.warmup_epochs={values['schedule.warmup_epochs']:g} must be below {bound}"
     if values.get("optim.nesterov") and not values.get("optim.momentum"):
         return "optim.nesterov=true needs optim.momentum above 0: set one of them"
     return None
 
 
 def _without_effect(values: Mapping[str, object], given: Mapping[str, object]) -> str | None:
-    if "checkpoint.every" in given and values["checkpoint.every"] > values["train.epochs"]:
-        return (f"checkpoint.every={values['checkpoint.every']} has no effect in train.epochs="
-                f"{values['train.epochs']}: make it smaller, or 0")
+    epochs = total_epochs(values)
+    run = f"stages of {epochs} epochs" if values["train.stages"] else f"train.epochs={epochs}"
+    if "checkpoint.every" in given and values["checkpoint.every"] > epochs:
+        return (f"checkpoint.every={values['checkpoint.every']} has no effect in {run}: make it smaller, or 0")
+    late = [epoch for epoch in values["train.sizes"] if epoch >= epochs]
+    if late:
+        return f"train.sizes: epoch {late[0]} (from 0) is never reached in {run}: leave it out"
     if not values["optim.decay_all"] and not values["optim.weight_decay"]:
         return "optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out"
     if "mix.smooth" in given and not values["train.label_smoothing"]:
         return "mix.smooth has no effect with train.label_smoothing=0: leave one of them out"
     return None
+
+
+def stage_epochs(values: Mapping[str, object]) -> int:
+    """Epochs of the shortest stage: a schedule runs in each."""
+    stages = values["train.stages"]
+    return min(stage["epochs"] for stage in stages) if stages else values["train.epochs"]
+
+
+def total_epochs(values: Mapping[str, object]) -> int:
+    """Epochs of all stages together."""
+    stages = values["train.stages"]
+    return sum(stage["epochs"] for stage in stages) if stages else values["train.epochs"]

@@ -9,13 +9,14 @@ import json
 import pkgutil
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import recipes
 from recipes.conflicts import conflict
-from recipes.schema import Setting, declare
+from recipes.schema import declare
+from recipes.setting import Setting
 
 LARGEST_FILE_BYTES = 1_000_000
 
@@ -45,13 +46,24 @@ class Recipe:
         """The value at `path`, or `otherwise` where the setting does not apply."""
         return self.values.get(path, otherwise)
 
+    @property
+    def epochs(self) -> int:
+        """Passes over the training set, over all stages."""
+        stages = self.values["train.stages"]
+        return sum(stage["epochs"] for stage in stages) if stages else self.values["train.epochs"]
+
     def nested(self) -> dict:
         """The values as {section: {name: value}} of plain types, as written to config.yaml."""
         tree: dict = {}
         for path, value in self.values.items():
             head, tail = path.split(".", 1)
-            tree.setdefault(head, {})[tail] = list(value) if isinstance(value, tuple) else value
+            tree.setdefault(head, {})[tail] = as_plain(value)
         return tree
+
+    def changed(self, changes: Mapping[str, object]) -> "Recipe":
+        """The recipe with some of its settings changed, as if the command line had said so."""
+        return replace(self, values=MappingProxyType({**self.values, **changes}),
+                       given=MappingProxyType({**self.given, **changes}))
 
     def command(self, module: str = "engine.train") -> str:
         """The shell command that runs this recipe again."""
@@ -60,10 +72,21 @@ class Recipe:
         return shlex.join(words)
 
 
+def as_plain(value: object) -> object:
+    """A value without tuples, as YAML and JSON hold it."""
+    if isinstance(value, Mapping):
+        return {key: as_plain(each) for key, each in value.items()}
+    return [as_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
 def as_text(value: object) -> str:
     """A value as the command line takes it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{as_text(each)}" for key, each in value.items())
+    if isinstance(value, tuple) and value and isinstance(value[0], Mapping):
+        return json.dumps(as_plain(value))
     return ",".join(as_text(part) for part in value) if isinstance(value, list | tuple) else str(value)
 
 
@@ -76,7 +99,7 @@ def in_one_line(value: object) -> str:
 def names() -> list[str]:
     """The known recipes, sorted."""
     modules = (info.name for info in pkgutil.iter_modules(recipes.__path__))
-    return sorted(name for name in modules if name not in ("checkers", "conflicts", "load", "schema"))
+    return sorted(name for name in modules if name not in ("checkers", "conflicts", "load", "schema", "setting"))
 
 
 def doc(name: str) -> str:
@@ -140,7 +163,7 @@ def read_file(path: str) -> dict[str, object]:
         raise RecipeError(f"config file {path} holds a {type(tree).__name__}; it must map sections to settings")
     flat: dict[str, object] = {}
     for head, value in tree.items():
-        inner = value if isinstance(value, dict) else {None: value}
+        inner = value if isinstance(value, dict) and "." not in str(head) else {None: value}
         for tail, leaf in inner.items():
             flat[str(head) if tail is None else f"{head}.{tail}"] = leaf
     return flat

@@ -6,36 +6,15 @@ a setting always has an effect.
 
 from collections.abc import Callable
 
-from fastargs import Param, Section
+from fastargs import Section
 from fastargs.config import Config
 
-from recipes.checkers import Choice, Number, Several, Text, Truth, Whole
+from recipes.checkers import Choice, Number, Pairs, Several, Stages, Text, Truth, Whole
+from recipes.setting import Either, Setting, Unless, When
 
 DATASETS = ("cifar10", "cifar100", "folder", "shapes")
-MODELS = ("baseline", "cnn", "cnn4", "resnet34")
+MODELS = ("baseline", "cnn", "cnn4", "resnet34", "sprint", "torchvision", "timm")
 SHARE = Number(0, 1)
-
-
-class Setting(Param):
-    """A fastargs parameter that also knows its unit ("" where it is a plain number or a name)."""
-
-    def __init__(self, checker, default, desc: str, unit: str = ""):
-        super().__init__(checker, desc=desc, default=default)
-        self.unit = unit
-
-
-class When:
-    """A section's condition: `path` holds one of `names` (or, with no names, a value other than 0)."""
-
-    def __init__(self, path: str, *names: str):
-        self.path, self.names = path, names
-
-    def __call__(self, config: Config) -> bool:
-        value = config[self.path]
-        return value in self.names if self.names else bool(value)
-
-    def __str__(self):
-        return f"{self.path}={'|'.join(self.names)}" if self.names else f"{self.path} above 0"
 
 
 def declare() -> Config:
@@ -106,9 +85,25 @@ def declare() -> Config:
     )
     section("model", "the network").params(
         name=Setting(Choice(*MODELS), "cnn", "architecture"),
+        weights=Setting(Text(), "", "start from these, the head anew: a file (.pt of a run, .pth, .safetensors), or "
+                                    "for torchvision and timm the name of published ones", "path or name"),
     )
     section("model", "dropout", When("model.name", "baseline", "cnn", "cnn4", "resnet34")).params(
         dropout=Setting(Number(0, 0.95), None, "before the last layers; unset: the network's own", "probability"),
+    )
+    section("model", "residual blocks", When("model.name", "resnet34")).params(
+        stochastic_depth=Setting(Number(0, 0.9), 0.0, "chance that the last block is skipped; earlier ones less",
+                                 "probability"),
+    )
+    section("model", "the sprint family", When("model.name", "sprint")).params(
+        widths=Setting(Several(Whole(8, 1024), 3), (64, 256, 256), "channels of the three groups", "channels"),
+        convs=Setting(Whole(1, 4), 2, "convolutions of each group", "layers"),
+        activation=Setting(Choice("gelu", "relu", "silu"), "gelu", "after each norm"),
+    )
+    section("model", "networks of torchvision and timm", When("model.name", "torchvision", "timm")).params(
+        arch=Setting(Text(80), "resnet50", "the network's name there"),
+        stem=Setting(Choice("own", "small"), "own", "small: first convolution 3x3 without stride, no pooling after it, "
+                                                    "for 32 px"),
     )
     section("model", "the cnn family", When("model.name", "cnn")).params(
         width=Setting(Whole(4, 1024), 32, "channels of the first layer; doubles at each stage", "channels"),
@@ -118,10 +113,13 @@ def declare() -> Config:
         head=Setting(Choice("average", "flatten"), "average", "what comes between convolutions and classes"),
     )
     section("train", "the loop").params(
-        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set", "epochs"),
+        stages=Setting(Stages(), (), "one after another, each with its rates, frozen layers and own schedule"),
         batch=Setting(Whole(1, 65_536), 128, "images a step", "images"),
         accumulate=Setting(Whole(1, 1024), 1, "batches whose gradients are added before an update", "batches"),
         seed=Setting(Whole(0), 0, "of weights, order, augmentation, mixing and dropout"),
+        repeats=Setting(Whole(1, 10_000), 1, "runs, each with the next seed, in one process", "runs"),
+        sizes=Setting(Pairs(Whole(0), Whole(8, 512)), {}, "progressive resolution: from which epoch (from 0) on "
+                                                          "images are made how large", "px"),
         label_smoothing=Setting(Number(0, 0.9), 0.0, "share of the target spread over all classes", "fraction"),
         clip_norm=Setting(Number(0), 0.0, "largest gradient norm, after unscaling; 0: no clipping"),
         precision=Setting(Choice("auto", "fp32", "bf16", "fp16"), "auto", "of the arithmetic"),
@@ -131,25 +129,59 @@ def declare() -> Config:
         stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"),
     )
+    section("train", "training in one stage", Unless("train.stages")).params(
+        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set", "epochs"),
+    )
     section("train", "early stopping", When("train.patience")).params(
         min_delta=Setting(Number(0), 0.0, "by how much the validation loss must fall to count as better"),
     )
     section("optim", "the optimiser").params(
-        name=Setting(Choice("sgd", "adam", "adamw"), "sgd", "which"),
+        name=Setting(Choice("sgd", "adam", "adamw", "muon"), "sgd", "which"),
         weight_decay=Setting(Number(0), 0.0, "L2 in sgd and adam, decoupled in adamw"),
         decay_all=Setting(Truth(), True, "weight decay on norms and biases too"),
     )
-    section("optim", "SGD", When("optim.name", "sgd")).params(
+    section("optim", "Muon", When("optim.name", "muon")).params(
+        muon_for=Setting(Several(Text(200)), ("*",),
+                         "patterns of the weights that it updates, of those with two or more dimensions; the rest's "
+                         "optimiser takes the others"),
+        muon_scale=Setting(Choice("rms", "shape", "unit"), "rms",
+                           "an update's size: rms as AdamW's; shape by rows over columns; unit with weights kept at "
+                           "norm sqrt(rows)"),
+        rest=Setting(Choice("sgd", "adamw"), "adamw", "the optimiser of the other parameters"),
+    )
+    section("optim", "SGD and Muon", When("optim.name", "sgd", "muon")).params(
         momentum=Setting(Number(0, 0.9999), 0.9, "momentum"),
         nesterov=Setting(Truth(), True, "Nesterov's form"),
     )
-    section("optim", "Adam and AdamW", When("optim.name", "adam", "adamw")).params(
+    section("optim", "SGD beside Muon", When("optim.rest", "sgd")).params(
+        rest_momentum=Setting(Number(0, 0.9999), 0.9, "momentum of the rest, in Nesterov's form"),
+    )
+    adaptive = Either(When("optim.name", "adam", "adamw"), When("optim.rest", "adamw"))
+    section("optim", "Adam and AdamW", adaptive).params(
         beta1=Setting(Number(0, 0.9999), 0.9, "of the first moment"),
         beta2=Setting(Number(0, 0.99999), 0.999, "of the second moment"),
         eps=Setting(Number(0, above=True), 1e-8, "added to the denominator"),
     )
+    section("average", "averages of the weights").params(
+        ema=Setting(Number(0, 0.99999), 0.0, "share of the average kept at each update; it is evaluated then; 0: none",
+                    "fraction"),
+        lookahead=Setting(Whole(0, 10_000), 0, "updates between a slow copy's steps towards the weights; 0: none",
+                          "updates"),
+    )
+    section("average", "the exponential average", When("average.ema")).params(
+        ema_every=Setting(Whole(1, 10_000), 1, "updates between its own", "updates"),
+    )
+    section("average", "lookahead", When("average.lookahead")).params(
+        lookahead_share=Setting(Number(0, 1, above=True), 0.5, "how far the slow copy goes", "fraction"),
+    )
     section("schedule", "the learning rate, step by step").params(
-        name=Setting(Choice("onecycle", "constant", "cosine", "step"), "onecycle", "which"),
+        name=Setting(Choice("onecycle", "constant", "cosine", "linear", "step"), "onecycle", "which"),
+    )
+    section("schedule", "rates of one stage", Unless("train.stages")).params(
+        lrs=Setting(Pairs(Text(200), Number(0, above=True)), {}, "parts of the network (patterns), each with its "
+                                                                 "highest rate, instead of one rate for all"),
+    )
+    section("schedule", "one rate for all", Unless("train.stages", "schedule.lrs")).params(
         lr=Setting(Number(0, above=True), 0.1, "learning rate at its highest"),
     )
     section("schedule", "one cycle", When("schedule.name", "onecycle")).params(
@@ -162,7 +194,7 @@ def declare() -> Config:
         momentum_low=Setting(Number(0, 0.9999), 0.85, "momentum at the highest rate"),
         momentum_high=Setting(Number(0, 0.9999), 0.95, "momentum at both ends"),
     )
-    section("schedule", "cosine", When("schedule.name", "cosine")).params(
+    section("schedule", "cosine and linear", When("schedule.name", "cosine", "linear")).params(
         warmup_epochs=Setting(Number(0), 0.0, "linear rise from 0", "epochs"),
         final_fraction=Setting(SHARE, 0.0, "last rate = lr x this", "fraction"),
     )
@@ -172,7 +204,8 @@ def declare() -> Config:
     )
     section("eval", "validation and test").params(
         batch=Setting(Whole(1, 65_536), 500, "images a step", "images"),
-        tta=Setting(Choice("none", "flip"), "none", "flip: average the answers for an image and its mirror image"),
+        tta=Setting(Choice("none", "flip", "shifts"), "none",
+                    "flip: average the answers for an image and its mirror image; shifts: also for both moved by 1 px"),
         watch=Setting(Choice("auto", "none"), "auto",
                       "evaluated after each epoch; auto: validation, or test where nothing is held out"),
         select=Setting(Choice("auto", "test", "none"), "auto",

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,90 @@ def test_the_plan_of_resnet34_is_the_seeds(tmp_path):
               165: .010736}
     assert {epoch: round(plan["lr_after_epoch"][epoch], 6) for epoch in logged} == logged
     assert len(plan["lr_after_epoch"]) == 200 and plan["stages"] and plan["flops_per_image"] > 10**9
+
+
+PLANS = {"baseline": 2_520_676, "cnn4": 2_553_994, "resnet34": 30_032_292, "resnet50": 23_712_932,
+         "best50": 23_712_932, "fast34": 30_032_292, "best34": 30_032_292}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_each_plan_has_the_seeds_parameters_and_a_rate_for_each_epoch(name, tmp_path):
+    from engine.plan import make_plan
+
+    plan = make_plan(load(name))
+    assert plan["parameters"] == PLANS[name]
+    assert len(plan["lr_after_epoch"]) == plan["epochs"] == sum(stage["epochs"] for stage in plan["stages"])
+    for stage in plan["stages"]:
+        assert stage["trainable"] == sum(group["parameters"] for group in stage["groups"])
+        assert stage["trainable"] + stage["frozen"] == plan["parameters"]
+
+
+def test_the_plan_of_resnet50_has_its_authors_stages():
+    from engine.plan import make_plan
+
+    stages = make_plan(load("resnet50"))["stages"]
+    assert [(s["name"], s["epochs"], s["trainable"]) for s in stages] == [
+        ("head", 10, 204_900), ("upper", 15, 22_268_004), ("all", 75, 23_703_396)]
+    assert {g["pattern"]: g["lr_max"] for g in stages[1]["groups"]} == {"layer3": 5e-4, "layer4": 1e-3, "fc": 5e-3}
+    for stage in stages:
+        for group in stage["groups"]:
+            # 45,000 images in batches of 32; the highest rate lies within an epoch, so that no epoch ends above it.
+            assert len(group["lr_after_epoch"]) == stage["epochs"]
+            assert 0.98 * group["lr_max"] < max(group["lr_after_epoch"]) <= group["lr_max"]
+
+
+def test_repeats_have_the_bits_of_single_runs_and_go_on(run, tmp_path, cache):
+    folder, _ = run
+    shown = train(tmp_path / "two", cache, "--train.repeats=2").stdout
+    assert "2 runs, mean ± standard deviation" in shown
+    together = summary(tmp_path / "two")
+    assert together["seeds"] == [0, 1] and together["test_top1"]["sd"] is not None
+    train(tmp_path / "single", cache, "--train.seed=1")
+    weights = [summary(tmp_path / "two" / f"seed_{seed}")["weights_sha256"] for seed in (0, 1)]
+    assert weights == [summary(folder)["weights_sha256"], summary(tmp_path / "single")["weights_sha256"]]
+    (tmp_path / "two" / "summary.json").unlink()
+    (tmp_path / "two" / "seed_1" / "summary.json").unlink()
+    command("engine.train", "--resume", tmp_path / "two")
+    assert summary(tmp_path / "two")["test_top1"] == together["test_top1"]
+    assert "already holds a run" in train(tmp_path / "two", cache, status=2).stderr
+
+
+STAGES = json.dumps([{"name": "head", "epochs": 1, "lrs": {"head": 0.05}, "frozen": ["*"]},
+                     {"name": "all", "epochs": 2, "lrs": {"head": 0.02, "*": 0.01}}])
+
+
+@pytest.mark.parametrize("more", [
+    ["--average.ema=0.9"],
+    ["--average.lookahead=3", "--optim.name=muon", "--optim.muon_for=features", "--optim.rest=sgd"],
+    ["--train.sizes=0:8,1:16", "--optim.name=adamw", "--mix.p=0.5"],
+], ids=["ema", "muon, lookahead", "sizes, adamw, cutmix"])
+def test_a_staged_run_stopped_in_its_second_stage_goes_on_to_the_same_weights(more, tmp_path, cache):
+    words = [word for word in SMALL if "epochs" not in word] + [f"--train.stages={STAGES}", *more]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    command("engine.train", "--recipe", "quickstart", *words, f"--data.cache={cache}", f"--run.folder={whole}",
+            "--checkpoint.every=1")
+    (cut / "checkpoints").mkdir(parents=True)
+    shutil.copy(whole / "checkpoints" / "epoch_002.pt", cut / "checkpoints" / "last.pt")
+    command("engine.train", "--resume", cut)
+    assert summary(cut)["weights_sha256"] == summary(whole)["weights_sha256"]
+    assert summary(cut)["test_top1"] == summary(whole)["test_top1"]
+
+
+def test_a_run_starts_from_another_runs_weights_with_a_new_head(run, tmp_path, cache):
+    folder, _ = run
+    shown = train(tmp_path / "tuned", cache, f"--model.weights={folder}/checkpoints/last.pt").stdout
+    assert "starts anew" in shown
+    assert "cannot be read" in train(tmp_path / "none", cache, "--model.weights=/nowhere/a.pt", status=2).stderr
+
+
+def test_training_at_another_size_than_the_images_is_evaluated_at_that_size(tmp_path, cache):
+    words = [word for word in SMALL if "policy" not in word]
+    shown = command("engine.train", "--recipe", "quickstart", *words, "--augment.policy=resize(px=24), flip()",
+                    f"--data.cache={cache}", f"--run.folder={tmp_path}/r").stdout
+    assert "test top-1" in shown
+    again = command("engine.evaluate", tmp_path / "r", "--json", tmp_path / "e.json").stdout
+    assert "top-1" in again
+    assert json.loads((tmp_path / "e.json").read_text())["test_top1"] == summary(tmp_path / "r")["test_top1"]
 
 
 @pytest.mark.skipif(not (CIFAR / "cifar.py").is_file(), reason="the real CIFAR files are not beside this checkout")

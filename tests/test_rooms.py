@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("recipes", "loaders", "engine", "benchmarks")
 # A door is a command; everything under it is shared, so no door needs another.
-DOORS = {"train", "evaluate", "data", "doctor"}
+DOORS = {"train", "evaluate", "data", "doctor", "lr_find"}
 
 
 def files(room: str) -> list[Path]:
@@ -43,7 +43,8 @@ def test_the_engine_does_not_import_benchmarks(path):
     assert "benchmarks" not in rooms_of(path)
 
 
-READERS = {"build", "checks", "cli", "datasets", "devices", "digest", "feeds", "measure", "plan", "session", "sheet",
+READERS = {"build", "checks", "cli", "datasets", "devices", "digest", "feeds", "measure", "network", "optimisation",
+           "plan", "repeats", "session", "sheet",
            "summary", *DOORS}
 
 
@@ -67,7 +68,7 @@ def test_no_door_imports_another(door):
 @pytest.mark.parametrize("path", files("recipes"), ids=str)
 def test_a_recipe_imports_at_most_one_sibling(path):
     siblings = {name.split(".")[1] for name in imported(path) if name.startswith("recipes.")}
-    if path.stem not in ("load", "schema", "checkers", "conflicts", "__init__"):
+    if path.stem not in ("load", "schema", "checkers", "conflicts", "setting", "__init__"):
         assert len(siblings) <= 1
 
 

@@ -12,12 +12,15 @@ from engine.errors import EngineError
 if TYPE_CHECKING:
     from torch import nn
 
-# name -> (module, class); the class takes (classes, resolution, *, options of its own)
+# name -> (module, class or function in it); that takes (classes, resolution, *, options of its own)
 MODELS = {
     "baseline": ("engine.models.baseline", "Baseline"),
     "cnn": ("engine.models.cnn", "Cnn"),
     "cnn4": ("engine.models.cnn4", "Cnn4"),
     "resnet34": ("engine.models.resnet", "ResNet"),
+    "sprint": ("engine.models.sprint", "Sprint"),
+    "torchvision": ("engine.models.backbone", "from_torchvision"),
+    "timm": ("engine.models.backbone", "from_timm"),
 }
 
 
@@ -25,7 +28,7 @@ def build(name: str, classes: int, resolution: int = 32, **options: Any) -> nn.M
     """Build the network called `name` on torch's current default device.
 
     It maps float images (batch, 3, resolution, resolution), NCHW or channels_last, to logits (batch, classes).
-    `options` are the keyword arguments of its class (dropout, width, ...). The initial weights come from torch's
+    `options` are the network's keyword arguments (dropout, width, ...). The initial weights come from torch's
     global generator: seed it first. Under `torch.device("meta")` nothing is allocated.
 
     Raises EngineError for an unknown name or option, and for values the network can't be built with.

@@ -19,8 +19,8 @@ from engine.files import write_atomic
 
 MAGIC = b"CADENCE1"
 TAIL_BYTES = len(MAGIC) + 32
-KEYS = {"recipe", "values", "class_names", "resolution", "model", "optimizer", "scaler", "updates", "progress", "rng",
-        "history"}
+KEYS = {"recipe", "values", "class_names", "resolution", "model", "ema", "lookahead", "optimizer", "scaler", "updates",
+        "updates_done", "progress", "rng", "history"}
 
 
 def rng_state() -> dict[str, object]:
@@ -81,6 +81,11 @@ def load_weights(model: nn.Module, weights: dict, path: Path) -> None:
         raise EngineError(f"checkpoint {path} is of another model: {name} is {came.get(name, 'absent')} there and "
                           f"{have.get(name, 'absent')} here")
     model.load_state_dict(weights)
+
+
+def measured_weights(content: dict) -> dict:
+    """The weights that a checkpoint's run is judged by: the exponential average's where there is one."""
+    return content["ema"]["model"] if content["ema"] else content["model"]
 
 
 def find(run_or_file: str, which: str = "last") -> Path:

@@ -1,10 +1,11 @@
 """Epochs: train, evaluate, decide whether to go on. No files, no screen: what happened is yielded, epoch by epoch."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from engine.training.metrics import Result
+from engine.training.stages import Stage, stage_of
 from engine.training.step import TrainStep
 
 
@@ -55,20 +56,31 @@ class Stops:
 
 
 class Loop:
-    """Trains `epochs` epochs of `feed` by `step`, from wherever `progress` is.
+    """Trains `stages`, one after another, on `feed` by `step`, from wherever `go_to` put it.
 
+    `enter(stage)` makes ready what a stage needs, before its first batch and before the first one after `go_to`;
+    `set_modes(stage)` puts the network into training mode before each epoch; each stage counts its epochs without gain
+    anew.
     `watch()` evaluates after each epoch (None: nothing is watched); with `select` the epoch of the best watched top-1
     is remembered. `between_steps(loop)` is called after each step and may raise to leave: `progress` then is the
     position of the next batch, so that a checkpoint taken there goes on exactly.
     """
 
-    def __init__(self, step: TrainStep, feed, epochs: int, *, watch: Callable[[], Result] | None = None,
-                 select: bool = False, stops: Stops = Stops(), progress: Progress | None = None,
+    def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, enter: Callable[[Stage], None],
+                 set_modes: Callable[[Stage], None], watch: Callable[[], Result] | None = None,
+                 select: bool = False, stops: Stops = Stops(),
                  between_steps: Callable[["Loop"], None] | None = None):
-        self.step, self.feed, self.epochs = step, feed, epochs
+        self.step, self.feed, self.stages, self.epochs = step, feed, stages, stages[-1].end
+        self.enter, self.set_modes = enter, set_modes
         self.watch, self.select, self.stops = watch, select, stops
-        self.progress, self.between_steps = progress or Progress(), between_steps
+        self.between_steps = between_steps
+        self.go_to(Progress())
+
+    def go_to(self, progress: Progress) -> None:
+        """Take up the position `progress`: its stage is entered, its optimiser state still to be loaded."""
+        self.progress, self.stage = progress, stage_of(self.stages, progress.epoch)
         self.last_watched: Result | None = None
+        self.enter(self.stage)
 
     def run(self) -> Iterator[EpochRecord]:
         """Yield a record after each epoch until the last one, or until a stop is reached."""
@@ -83,12 +95,18 @@ class Loop:
                                  watched.top1 if watched else None, seconds, waited, images / seconds, is_best)
             progress.epoch, progress.step = progress.epoch + 1, 0
             progress.tally, progress.epoch_seconds = [0.0, 0.0, 0.0], 0.0
+            following = stage_of(self.stages, progress.epoch)
+            if following is not self.stage:
+                # Before the epoch is told of: a checkpoint that is taken then goes on in the stage that follows.
+                self.stage = following
+                self.enter(following)
+                progress.epochs_without_gain = 0
             yield record
 
     def _train_epoch(self) -> tuple[float, tuple[float, float, int], float, float]:
         """One epoch from `progress.step` on: (last rate, (loss, top-1, images), seconds waited for data, seconds)."""
         progress, step = self.progress, self.step
-        step.model.train()
+        self.set_modes(self.stage)
         step.reset()
         step.tally += step.tally.new_tensor(progress.tally)
         began, waited = time.perf_counter() - progress.epoch_seconds, 0.0

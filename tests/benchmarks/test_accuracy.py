@@ -1,6 +1,7 @@
 """The accuracy benchmark: rows from finished runs, none repeated, and a table that says what is not measured."""
 
 import json
+import time
 
 import pytest
 
@@ -47,12 +48,28 @@ def test_a_finished_run_becomes_a_row_once(tmp_path):
     assert rows[0]["command"] == "python -m engine.train --recipe a --data.root=DIR --train.epochs=3"
     recipe = load("baseline")
     (tmp_path / "rows.json").write_text(json.dumps([rows[0] | {"name": accuracy.label(recipe, 0)}]))
-    assert accuracy.run_one(recipe, 0, tmp_path / "nowhere", tmp_path / "rows.json", 0.0)
+    assert accuracy.run_seeds(recipe, 1, tmp_path / "nowhere", tmp_path / "rows.json", 0.0)
 
 
 def test_without_time_nothing_is_started(tmp_path):
-    assert not accuracy.run_one(load("baseline"), 0, tmp_path / "runs", tmp_path / "rows.json", 0.0)
+    assert not accuracy.run_seeds(load("baseline"), 2, tmp_path / "runs", tmp_path / "rows.json", 0.0)
     assert not list(tmp_path.iterdir())
+
+
+SMALL = {"data.train_count": 400, "data.test_count": 100, "data.resolution": 16, "train.batch": 50, "model.width": 4,
+         "model.depth": 3, "train.epochs": 2, "run.report": False}
+
+
+def test_seeds_go_through_one_process_and_the_budget_ends_it_resumably(tmp_path, capfd):
+    recipe = load("quickstart", settings={**SMALL, "data.cache": str(tmp_path / "cache")})
+    runs, rows = tmp_path / "runs", tmp_path / "rows.json"
+    # Less time than the imports take: the first call is cut off before it has trained anything.
+    assert not accuracy.run_seeds(recipe, 2, runs, rows, time.monotonic() + 1)
+    assert accuracy.run_seeds(recipe, 2, runs, rows, time.monotonic() + 300)
+    found = read_rows(rows)
+    assert [row["seed"] for row in found] == [0, 1] and len({row["weights_sha256"] for row in found}) == 2
+    assert capfd.readouterr().out.count("2 runs, mean ± standard deviation") == 1
+    assert accuracy.run_seeds(recipe, 2, runs, rows, 0.0), "rows that are there need no time"
 
 
 def test_a_run_without_a_summary_is_one_line(tmp_path):

@@ -55,7 +55,7 @@ def pixels_by_sample(feed, epoch=0):
 
 def test_a_plain_feed_is_the_data_set_in_order(source, beton):
     truth = source.read("train")
-    feed = plain_feed(beton, Place("stream", CPU, 1), 64)
+    feed = plain_feed(beton, Place("stream", CPU, 1), 64, parse("none", beton.height, beton.width))
     with feed.epoch() as batches:
         images, labels, indices = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
     assert np.array_equal(images, truth.images_nhwc)
@@ -172,7 +172,7 @@ def test_200_epochs_left_early_leave_no_thread_and_no_memory(beton):
 @pytest.mark.parametrize("kind", ["stream", "resident"])
 @pytest.mark.parametrize("start", [-1, 6])
 def test_an_epoch_is_not_opened_where_it_has_no_batch(beton, kind, start):
-    feed = plain_feed(beton, Place(kind, CPU, 1), 64)
+    feed = plain_feed(beton, Place(kind, CPU, 1), 64, parse("none", beton.height, beton.width))
     refused = pytest.raises(DataError, match=f"an epoch of 5 batches cannot be opened at batch {start}")
     with refused, feed.epoch(0, start):
         pass
@@ -247,6 +247,7 @@ def test_a_training_batch_larger_than_the_data_is_refused(beton):
 def test_held_out_images_are_never_trained_on_and_come_plain(source, beton, tmp_path, kind):
     test = ensure(source, "test", tmp_path)
     feeds = build_feeds(beton, test, Place(kind, CPU, 1), policy=parse("flip(p=1)", 16, 16), batch=50, eval_batch=64,
+                        eval_policy=parse("none", 16, 16),
                         seed=0, validation=0.2, split_seed=1, mean_rgb=(1, 2, 3))
     train, held_out = pixels_by_sample(feeds.train), pixels_by_sample(feeds.validation)
     assert len(train) == 240 and len(held_out) == 60 and not set(train) & set(held_out)

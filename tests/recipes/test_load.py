@@ -80,8 +80,8 @@ def test_a_recipes_own_value_gives_way_when_the_mode_is_changed():
 
 
 def test_an_unknown_recipe_is_named_with_the_nearest():
-    with pytest.raises(RecipeError, match="recipe resnet is unknown; did you mean resnet34"):
-        load("resnet")
+    with pytest.raises(RecipeError, match="recipe resnet3 is unknown; did you mean resnet34"):
+        load("resnet3")
 
 
 @pytest.mark.parametrize("content", ["- 1\n- 2\n", "{", "a: [1", "\x00", "train: 3", "!!python/object:os.system {}",

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -7,20 +8,26 @@ import torch
 from engine.errors import EngineError
 from engine.models.table import MODELS, build
 
+without_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the extra timm")
+ALL = [pytest.param(name, marks=without_timm if name == "timm" else ()) for name in MODELS]
+DROPOUT = ["baseline", "cnn", "cnn4", "resnet34"]
+# Of libraries' networks, small ones.
+ARCH = {"torchvision": {"arch": "resnet18"}, "timm": {"arch": "test_resnet"}}
 
-@pytest.mark.parametrize("name", MODELS)
+
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("resolution", [32, 40])
 def test_every_network_maps_a_batch_to_logits(name, resolution):
     torch.manual_seed(0)
-    model = build(name, 7, resolution).eval()
+    model = build(name, 7, resolution, **ARCH.get(name, {})).eval()
     logits = model(torch.randn(2, 3, resolution, resolution))
     assert logits.shape == (2, 7)
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL)
 def test_channels_last_lasts_to_the_head(name):
-    model = build(name, 10).to(memory_format=torch.channels_last).eval()
+    model = build(name, 10, **ARCH.get(name, {})).to(memory_format=torch.channels_last).eval()
     images = torch.randn(2, 3, 32, 32)
     expected = model(images)
     layouts = []
@@ -34,17 +41,17 @@ def test_channels_last_lasts_to_the_head(name):
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL)
 def test_on_the_meta_device_nothing_is_allocated(name):
     with torch.device("meta"):
-        model = build(name, 100)
+        model = build(name, 100, **ARCH.get(name, {}))
         assert model(torch.empty(4, 3, 32, 32)).shape == (4, 100)
     assert all(t.is_meta for t in model.state_dict().values())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_global_seed_decides_the_weights(name):
-    small = {"blocks": (1, 1, 1, 1), "width": 4} if name == "resnet34" else {}
+    small = {"blocks": (1, 1, 1, 1), "width": 4} if name == "resnet34" else ARCH.get(name, {})
     states = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -54,7 +61,7 @@ def test_the_global_seed_decides_the_weights(name):
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("resolution", [0, 4, -8])
 def test_too_small_images_are_refused(name, resolution):
     with pytest.raises(EngineError, match=f"data.resolution={resolution} must be"):
@@ -67,20 +74,20 @@ def test_networks_with_three_poolings_need_a_multiple_of_8(name):
         build(name, 10, 36)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", DROPOUT)
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
 def test_dropout_out_of_range_is_refused(name, dropout):
     with pytest.raises(EngineError, match=r"model\.dropout="):
         build(name, 10, dropout=dropout)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL)
 def test_no_classes_are_refused(name):
     with pytest.raises(EngineError, match="model.classes=0 must be 1 or more"):
         build(name, 0)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", DROPOUT)
 def test_dropout_reaches_the_network(name):
     model = build(name, 10, dropout=0.625)
     assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.625]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.errors import EngineError
-from engine.optim.schedule import Constant, Cosine, OneCycle, Step, lr_after_epochs
+from engine.optim.schedule import Constant, Cosine, Exponential, Linear, OneCycle, Step, lr_after_epochs
 
 # The rate after these epochs, as the author of the enhanced ResNet-34 logged them: 391 steps an epoch, 200 epochs.
 LOGGED = {
@@ -85,7 +85,7 @@ def test_one_cycle_by_hand():
 
 
 def test_one_past_the_end_stays_and_further_is_an_error():
-    for schedule in (OneCycle(0.1, 10), Cosine(0.1, 10)):
+    for schedule in (OneCycle(0.1, 10), Cosine(0.1, 10), Exponential(0.01, 0.1, 10)):
         assert schedule.at(10) == schedule.at(9)
         with pytest.raises(EngineError, match="step 11 lies beyond schedule.total_steps=10"):
             schedule.at(11)
@@ -120,13 +120,56 @@ def test_step_equals_torch():
         assert schedule.at(step)[0] == pytest.approx(lr, abs=1e-12)
 
 
+@pytest.mark.parametrize("total", [1, 7, 10, 391])
+def test_linear_without_a_rise_falls_to_nothing_after_the_last_step(total):
+    schedule = Linear(0.24, total)
+    for step in range(total + 1):
+        assert schedule.at(step) == (pytest.approx(0.24 * (1 - step / total), rel=1e-12, abs=1e-15), None)
+    assert schedule.at(0)[0] == 0.24 and schedule.at(total)[0] == 0.0
+    with pytest.raises(EngineError, match=f"step {total + 1} lies beyond schedule.total_steps={total}"):
+        schedule.at(total + 1)
+
+
+def test_linear_rises_as_cosine_does_and_ends_at_its_fraction():
+    schedule = Linear(0.8, 10, warmup_steps=3, final_fraction=0.3)
+    rates = [schedule.at(step)[0] for step in range(11)]
+    assert rates[:4] == [Cosine(0.8, 10, warmup_steps=3).at(step)[0] for step in range(4)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[3:] == pytest.approx([0.8 * (1 - 0.7 * past / 7) for past in range(8)])
+    assert (rates[3], rates[10]) == (0.8, 0.8 * 0.3)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 1 / 3, 0.07, 1.0])
+def test_linear_has_both_ends_exactly(fraction):
+    schedule = Linear(0.7, 91, 13, fraction)
+    assert (schedule.at(13)[0], schedule.at(91)[0]) == (0.7, 0.7 * fraction)
+
+
+def test_linear_equals_torch_without_a_rise():
+    schedule = Linear(0.3, 50, final_fraction=0.1)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=50)
+    for step, (lr, _) in enumerate(stepped(optimizer, scheduler, 51)):
+        assert schedule.at(step)[0] == pytest.approx(lr, abs=1e-12)
+
+
+def test_exponential_multiplies_by_the_same_at_each_step():
+    schedule = Exponential(1e-4, 10.0, 6)
+    assert schedule.lr == 10.0
+    rates = [schedule.at(step)[0] for step in range(6)]
+    assert (rates[0], rates[-1]) == (1e-4, 10.0)
+    assert rates == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1, 10])
+    assert schedule.at(3)[1] is None
+
+
 def test_constant():
     schedule = Constant(1e-3)
     assert {schedule.at(step) for step in (0, 5, 10**6)} == {(1e-3, None)}
     assert lr_after_epochs(schedule, 391, 3) == [1e-3] * 3
 
 
-@pytest.mark.parametrize("schedule", [OneCycle(0.2, 40), Cosine(0.2, 40, 5, 0.1), Step(0.2, (10, 20)), Constant(0.2)])
+@pytest.mark.parametrize("schedule", [OneCycle(0.2, 40), Cosine(0.2, 40, 5, 0.1), Linear(0.2, 40, 5, 0.1),
+                                      Step(0.2, (10, 20)), Constant(0.2)])
 def test_rates_are_proportional_to_the_peak(schedule):
     double = type(schedule)(**{**schedule.__dict__, "lr": 0.4})
     for step in range(40):
@@ -151,6 +194,14 @@ def test_rates_are_proportional_to_the_peak(schedule):
         (lambda: Cosine(0.1, 10, warmup_steps=-1), r"schedule\.warmup_steps=-1"),
         (lambda: Cosine(0.1, 10, final_fraction=1.1), r"schedule\.final_fraction=1\.1"),
         (lambda: Cosine(0.1, 0), r"schedule\.total_steps=0"),
+        (lambda: Linear(0, 10), r"schedule\.lr=0 must be above 0"),
+        (lambda: Linear(0.1, 10, warmup_steps=10), r"schedule\.warmup_steps=10 must be 0 or more and below the 10"),
+        (lambda: Linear(0.1, 10, final_fraction=-0.1), r"schedule\.final_fraction=-0\.1 must be between 0 and 1"),
+        (lambda: Linear(0.1, 0), r"schedule\.total_steps=0 must be 1 or more"),
+        (lambda: Exponential(0.0, 1.0, 10), r"schedule\.low=0\.0 must be above 0 and finite"),
+        (lambda: Exponential(1.0, 1.0, 10), r"schedule\.high=1\.0 must be above schedule\.low=1\.0 and finite"),
+        (lambda: Exponential(1.0, float("inf"), 10), r"schedule\.high=inf"),
+        (lambda: Exponential(0.1, 1.0, 1), r"schedule\.total_steps=1 must be 2 or more"),
         (lambda: Step(0.1, ()), r"schedule\.milestones=\(\)"),
         (lambda: Step(0.1, (0, 3)), r"schedule\.milestones=\(0, 3\)"),
         (lambda: Step(0.1, (4, 3)), r"schedule\.milestones=\(4, 3\)"),

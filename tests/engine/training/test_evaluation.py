@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.training.evaluation import evaluate
+from engine.training.evaluation import ANSWERS, evaluate
 from engine.training.precision import Precision
 from engine.training.step import ToInput
 
@@ -65,10 +65,59 @@ def test_flip_averages_the_logits_of_an_image_and_its_mirror_image():
     images = torch.randint(0, 256, (6, 2, 2, 3), dtype=torch.uint8)
     feed = Feed()
     feed._batches = lambda: iter([SimpleNamespace(images_bhwc=images, labels=torch.zeros(6, dtype=torch.int64))])
-    measured = [evaluate(LeftHalf(), feed, 2, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU), flip=flip)
-                for flip in (False, True)]
+    measured = [evaluate(LeftHalf(), feed, 2, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU), tta=tta)
+                for tta in ("none", "flip")]
     assert measured[1].loss == pytest.approx(0.693147, abs=1e-5)
     assert measured[0].loss != pytest.approx(0.693147, abs=1e-3)
+
+
+def moved_pixel_by_pixel(images, down_px, right_px):
+    """Images (B, C, H, W) moved by whole px; what comes in at an edge is mirrored about the edge's own pixels."""
+    _, _, height, width = images.shape
+    rows = [abs(y - down_px) if y - down_px < height else 2 * (height - 1) - (y - down_px) for y in range(height)]
+    columns = [abs(x - right_px) if x - right_px < width else 2 * (width - 1) - (x - right_px) for x in range(width)]
+    made = torch.empty_like(images)
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            made[:, :, y, x] = images[:, :, row, column]
+    return made
+
+
+def mirrored_pixel_by_pixel(images):
+    return torch.stack([images[..., x] for x in reversed(range(images.shape[3]))], 3)
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "shifts"])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_answers_are_the_weighted_mean_over_the_views(tta, layout):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5)).eval()
+    images = torch.randn(6, 3, 5, 7).contiguous(memory_format=layout)
+    plain, turned = images, mirrored_pixel_by_pixel(images)
+    views = {
+        "none": [(1, plain)],
+        "flip": [(1 / 2, plain), (1 / 2, turned)],
+        "shifts": [(1 / 4, plain), (1 / 4, turned)] + [
+            (1 / 8, view) for px in (1, -1) for moved in [moved_pixel_by_pixel(images, px, px)]
+            for view in (moved, mirrored_pixel_by_pixel(moved))],
+    }
+    with torch.inference_mode():
+        expected = sum(weight * model(view) for weight, view in views[tta])
+        answer = ANSWERS[tta](model, images)
+        one_view = ANSWERS["none"](model, images)
+    torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-6)
+    assert tta == "none" or not torch.allclose(answer, one_view, atol=1e-3)
+
+
+def test_shifts_are_measured_on_a_feed():
+    images, labels = torch.randint(0, 256, (6, 4, 4, 3), dtype=torch.uint8), torch.arange(6) % 2
+    feed = Feed()
+    feed._batches = lambda: iter([SimpleNamespace(images_bhwc=images, labels=labels)])
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    result = evaluate(model, feed, 2, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU), tta="shifts")
+    logits = ANSWERS["shifts"](model, images.permute(0, 3, 1, 2) / 255)
+    assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])

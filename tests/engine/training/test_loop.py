@@ -1,5 +1,6 @@
 """The loop against feeds and steps that only count: order of epochs, stops, best epoch, and going on anywhere."""
 
+import itertools
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import torch
 
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.signals import Interrupted
+from engine.training.stages import in_order
 
 
 class CountingFeed:
@@ -50,6 +52,15 @@ class CountingStep:
         return loss / count, correct / count, int(count)
 
 
+def make(step, feed, epochs, *, entered=None, modes=None, **options):
+    """A loop over stages of the given epochs (a number: one stage), named a, b, c in order."""
+    lengths = [epochs] if isinstance(epochs, int) else epochs
+    stages = in_order({"name": name, "epochs": length, "lrs": {"*": 0.1}}
+                      for name, length in zip("abc", lengths, strict=False))
+    return Loop(step, feed, stages, enter=(entered if entered is not None else []).append,
+                set_modes=(modes if modes is not None else []).append, **options)
+
+
 def watched(values):
     """A watch that answers with (loss, top1) pairs in turn."""
     turn = iter(values)
@@ -58,25 +69,25 @@ def watched(values):
 
 def test_every_batch_of_every_epoch_is_trained_on_once_in_order():
     feed, step = CountingFeed(), CountingStep()
-    records = list(Loop(step, feed, 3).run())
+    records = list(make(step, feed, 3).run())
     assert step.calls == feed.given == [(e, s) for e in range(3) for s in range(2)]
     assert [(r.epoch, r.train_loss, r.train_top1) for r in records] == [(0, 1, 1), (1, 1, 1), (2, 1, 1)]
     assert feed.open == 0
 
 
 def test_the_best_epoch_is_the_highest_top1_and_ties_keep_the_first():
-    loop = Loop(CountingStep(), CountingFeed(), 4, select=True, watch=watched([(1, .5), (1, .7), (1, .7), (1, .6)]))
+    loop = make(CountingStep(), CountingFeed(), 4, select=True, watch=watched([(1, .5), (1, .7), (1, .7), (1, .6)]))
     assert [record.is_best for record in loop.run()] == [True, True, False, False]
     assert (loop.progress.best_epoch, loop.progress.best_top1) == (1, .7)
 
 
 def test_nothing_is_best_where_nothing_may_be_chosen():
-    loop = Loop(CountingStep(), CountingFeed(), 2, watch=watched([(1, .5), (1, .7)]))
+    loop = make(CountingStep(), CountingFeed(), 2, watch=watched([(1, .5), (1, .7)]))
     assert not any(record.is_best for record in loop.run())
 
 
 def test_it_stops_at_the_accuracy_asked_for():
-    loop = Loop(CountingStep(), CountingFeed(), 9, watch=watched([(1, .5), (1, .75), (1, .9)]), stops=Stops(top1=.75))
+    loop = make(CountingStep(), CountingFeed(), 9, watch=watched([(1, .5), (1, .75), (1, .9)]), stops=Stops(top1=.75))
     assert len(list(loop.run())) == 2
     assert "75.00%" in loop.progress.stopped
 
@@ -84,35 +95,74 @@ def test_it_stops_at_the_accuracy_asked_for():
 def test_patience_counts_epochs_without_a_loss_better_by_min_delta():
     losses = [1.0, 0.8, 0.79, 0.78, 0.5]
     stops = Stops(patience=2, min_delta=0.05)
-    loop = Loop(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]), stops=stops)
+    loop = make(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]), stops=stops)
     assert len(list(loop.run())) == 4
     assert loop.progress.best_loss == 0.8
 
 
 def test_a_nan_loss_is_never_better():
-    loop = Loop(CountingStep(), CountingFeed(), 9, watch=watched([(float("nan"), 0)] * 9), stops=Stops(patience=3))
+    loop = make(CountingStep(), CountingFeed(), 9, watch=watched([(float("nan"), 0)] * 9), stops=Stops(patience=3))
     assert len(list(loop.run())) == 3
 
 
 @pytest.mark.parametrize("stop_after", range(1, 7))
 def test_a_run_left_after_any_step_goes_on_to_the_same_records(stop_after):
-    whole = list(Loop(CountingStep(), CountingFeed(), 3).run())
+    whole = list(make(CountingStep(), CountingFeed(), 3).run())
 
     def leave(loop):
         if loop.progress.steps_done == stop_after:
             raise Interrupted(15)
 
     first, records = CountingStep(), []
-    loop = Loop(first, CountingFeed(), 3, between_steps=leave)
+    loop = make(first, CountingFeed(), 3, between_steps=leave)
     with pytest.raises(Interrupted):
         records += list_into(records, loop)
     assert loop.feed.open == 0
     second = CountingStep()
-    rest = Loop(second, CountingFeed(), 3, progress=Progress(**loop.state()))
+    rest = make(second, CountingFeed(), 3)
+    rest.go_to(Progress(**loop.state()))
     records += list(rest.run())
     assert first.calls + second.calls == [(e, s) for e in range(3) for s in range(2)]
     assert [(r.epoch, r.train_loss, r.train_top1) for r in records] == \
         [(r.epoch, r.train_loss, r.train_top1) for r in whole]
+
+
+def test_stages_are_entered_in_order_once_each_and_modes_are_set_before_each_epoch():
+    step, entered, modes = CountingStep(), [], []
+    records = list(make(step, CountingFeed(), [2, 1, 3], entered=entered, modes=modes).run())
+    assert [record.epoch for record in records] == list(range(6))
+    assert step.calls == [(e, s) for e in range(6) for s in range(2)]
+    assert [stage.name for stage in entered] == ["a", "b", "c"]
+    assert [stage.name for stage in modes] == ["a", "a", "b", "c", "c", "c"]
+
+
+def test_patience_starts_anew_with_each_stage_and_the_best_loss_stays():
+    losses = [1.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.6, 0.6, 0.6]
+    by_stage = make(CountingStep(), CountingFeed(), [3, 2, 4], watch=watched([(loss, 0) for loss in losses]),
+                    stops=Stops(patience=3))
+    assert len(list(by_stage.run())) == 9 and by_stage.progress.stopped == "no better loss for 3 epochs"
+    assert by_stage.progress.best_loss == 0.5
+    whole = make(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]),
+                 stops=Stops(patience=3))
+    assert len(list(whole.run())) == 4
+
+
+@pytest.mark.parametrize("left_after", range(7))
+def test_a_staged_run_left_between_epochs_goes_on_to_the_same_end(left_after):
+    losses = [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+
+    def staged():
+        loop = make(CountingStep(), CountingFeed(), [2, 2, 3], stops=Stops(patience=3),
+                    watch=lambda: SimpleNamespace(loss=losses[loop.progress.epoch], top1=0))
+        return loop
+
+    whole, first, rest = staged(), staged(), staged()
+    epochs = [record.epoch for record in whole.run()]
+    done = [record.epoch for record in itertools.islice(first.run(), left_after)]
+    rest.go_to(Progress(**first.state()))
+    assert rest.stage == first.stage
+    assert done + [record.epoch for record in rest.run()] == epochs
+    assert {**rest.progress.state(), "train_seconds": 0} == {**whole.progress.state(), "train_seconds": 0}
 
 
 def list_into(records, loop):

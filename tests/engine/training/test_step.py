@@ -3,12 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.transforms import v2
 
 from engine.optim.groups import build_optimizer, by_pattern, split_decay
-from engine.optim.schedule import Constant, OneCycle
+from engine.optim.schedule import Constant, Exponential, OneCycle
 from engine.training import mixing
 from engine.training.precision import Precision, cpu_has_native_bf16, resolve
-from engine.training.step import ToInput, TrainStep
+from engine.training.step import ToInput, TrainStep, resize
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -29,8 +30,9 @@ def make(model, schedule=None, **options):
     groups = split_decay(by_pattern(model, {"*": 0.1}), 5e-4, True)
     optimizer = build_optimizer("sgd", groups, momentum=0.9, nesterov=True)
     options = {"steps_per_epoch": 4} | options
-    return TrainStep(model, optimizer, schedule or Constant(0.1), ToInput(MEAN, STD, CPU), Precision("fp32", CPU),
-                     **options)
+    step = TrainStep(model, ToInput(MEAN, STD, CPU), Precision("fp32", CPU), **options)
+    step.begin(optimizer, schedule or Constant(0.1))
+    return step
 
 
 def plain_input(images):
@@ -80,8 +82,8 @@ def test_accumulated_batches_equal_one_large_batch_and_a_smaller_last_group_is_a
 def test_mixed_batches_are_drawn_by_epoch_and_step_and_counted_by_share():
     asked = []
 
-    def draw(epoch, step):
-        asked.append((epoch, step))
+    def draw(epoch, step, height, width):
+        asked.append((epoch, step, height, width))
         return mixing.Mix("mixup", 0.75)
 
     images, labels = batches(1)[0]
@@ -93,7 +95,7 @@ def test_mixed_batches_are_drawn_by_epoch_and_step_and_counted_by_share():
     guess = logits.argmax(1)
     right = (lam * (guess == first) + (1 - lam) * (guess == second)).mean()
     step(images, labels, 2, 3)
-    assert asked == [(2, 3)]
+    assert asked == [(2, 3, 8, 8)]
     mean_loss, top1, count = step.totals()
     assert count == 6 and mean_loss == pytest.approx(loss.item(), rel=1e-5) and top1 == pytest.approx(right.item())
 
@@ -103,6 +105,133 @@ def test_counting_starts_anew_after_reset():
     step(*batches(1)[0], 0, 0)
     step.reset()
     assert step.totals() == (0.0, 0.0, 0)
+
+
+class Pooled(torch.nn.Module):
+    """Answers for images of any size; remembers what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.given = torch.nn.Linear(3, 5), []
+
+    def forward(self, images):
+        self.given.append(images)
+        return self.fc(images.mean((2, 3)))
+
+
+@pytest.mark.parametrize("size_px", [3, 4, 8, 12])
+def test_resizing_is_torchvisions(size_px):
+    images = plain_input(batches(1)[0][0])
+    theirs = v2.functional.resize(images, [size_px, size_px], antialias=True)
+    torch.testing.assert_close(resize(images, size_px), theirs)
+
+
+def test_halving_averages_and_a_flat_image_stays_flat():
+    images = torch.full((2, 3, 8, 8), 0.7)
+    torch.testing.assert_close(resize(images, 5), torch.full((2, 3, 5, 5), 0.7))
+    images[:, :, :, 4:] = 0.1
+    halves = resize(images, 2)
+    torch.testing.assert_close(halves[..., 0] + halves[..., 1], torch.full((2, 3, 2), 0.8))
+    assert (halves[..., 0] > halves[..., 1]).all()
+
+
+def test_images_are_as_large_as_their_epoch_says_and_mixed_at_that_size():
+    asked, mix = [], mixing.Mix("cutmix", 0.75, (0, 3, 3, 6))
+
+    def draw(epoch, step, height, width):
+        asked.append((epoch, step, height, width))
+        return mix if epoch == 1 else None
+
+    model, data = Pooled(), batches(3)
+    step = make(model, size_of={0: 4, 1: 6}.get, draw_mix=draw)
+    for epoch, (images, labels) in enumerate(data):
+        step(images, labels, epoch, epoch + 5)
+    assert asked == [(0, 5, 4, 4), (1, 6, 6, 6), (2, 7, 8, 8)]
+    small = resize(plain_input(data[1][0]), 6)
+    torch.testing.assert_close(model.given[0], resize(plain_input(data[0][0]), 4))
+    torch.testing.assert_close(model.given[1], mixing.apply_mix(small, data[1][1], mix)[0])
+    torch.testing.assert_close(model.given[2], plain_input(data[2][0]))
+
+
+class Follower:
+    """Notes what it hears, and the network's first weight at that moment."""
+
+    def __init__(self, name, heard, model):
+        self.name, self.heard, self.model = name, heard, model
+
+    def update(self, updates_done):
+        self.heard.append((self.name, updates_done, next(self.model.parameters()).flatten()[0].item()))
+
+    def reset(self):
+        self.heard.append((self.name, "reset"))
+
+
+def test_lookahead_then_ema_follow_each_update_and_nothing_else():
+    model, heard, weights = network(), [], []
+    step = make(model, accumulate=2, steps_per_epoch=3, ema=Follower("ema", heard, model),
+                lookahead=Follower("lookahead", heard, model))
+    for epoch in range(2):
+        for number, batch in enumerate(batches(3)):
+            step(*batch, epoch, number)
+            weights.append(next(model.parameters()).flatten()[0].item())
+    # Three batches are two updates: the second closes a pair, the third stands alone at the epoch's end.
+    after = [weights[1], weights[2], weights[4], weights[5]]
+    assert heard == [(name, number, weight) for number, weight in enumerate(after, 1) for name in ("lookahead", "ema")]
+    assert step.updates == step.updates_done == 4
+
+
+def test_an_update_that_fp16_skipped_is_followed_by_nobody_and_its_rate_comes_again(monkeypatch):
+    model, heard = network(), []
+    step = make(model, OneCycle(0.1, 4), ema=Follower("ema", heard, model))
+    monkeypatch.setattr(step.precision, "update", lambda *_: False)
+    step(*batches(1)[0], 0, 0)
+    assert (heard, step.updates, step.updates_done, step.rate) == ([], 0, 0, OneCycle(0.1, 4).at(0)[0])
+    assert all(p.grad is None for p in model.parameters())
+    monkeypatch.undo()
+    step(*batches(1)[0], 0, 1)
+    assert step.rate == OneCycle(0.1, 4).at(0)[0] and [number for _, number, _ in heard] == [1]
+
+
+def test_a_stage_begins_its_schedule_anew_while_the_updates_of_the_run_count_on():
+    model, heard = network(), []
+    step = make(model, Exponential(0.1, 0.4, 3), ema=Follower("ema", heard, model))
+    first = step.optimizer
+    for number, batch in enumerate(batches(2)):
+        step(*batch, 0, number)
+    assert first.param_groups[0]["lr"] == pytest.approx(0.2)
+    for p in model[0].parameters():
+        p.requires_grad_(False)
+    second = build_optimizer("sgd", split_decay(by_pattern(model, {"3": 0.5}), 0.0, True))
+    step.begin(second, Exponential(0.5, 0.6, 3))
+    assert (step.updates, step.updates_done, step.rate) == (0, 2, 0.5)
+    before = [p.clone() for p in model.parameters()]
+    step(*batches(1)[0], 0, 2)
+    assert [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)] == [True, True, False, False]
+    assert second.param_groups[0]["lr"] == 0.5 and first.param_groups[0]["lr"] == pytest.approx(0.2)
+    assert (step.updates, step.updates_done) == (1, 3) and [number for _, number, _ in heard] == [1, 2, 3]
+
+
+def test_restarting_forgets_the_updates_and_resets_the_followers():
+    model, heard = network(), []
+    step = make(model, ema=Follower("ema", heard, model), lookahead=Follower("lookahead", heard, model))
+    step(*batches(1)[0], 0, 0)
+    heard.clear()
+    step.restart(None)
+    assert step.updates_done == 0 and heard == [("lookahead", "reset"), ("ema", "reset")]
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [(Constant(0.1), 0.8), (OneCycle(0.1, 4), 0.8),
+                                                    (OneCycle(0.1, 4, momentum_low=0.5, momentum_high=0.6), 0.6)])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_schedule_moves_momentum_or_leaves_the_optimisers_own(name, schedule, expected):
+    model = network()
+    settings = {"momentum": 0.8} if name == "sgd" else {"beta1": 0.8, "beta2": 0.99}
+    step = make(model)
+    step.begin(build_optimizer(name, split_decay(by_pattern(model, {"*": 0.1}), 0.0, True), **settings), schedule)
+    step(*batches(1)[0], 0, 0)
+    (group,) = step.optimizer.param_groups
+    assert group["momentum"] == expected if name == "sgd" else group["betas"] == (expected, 0.99)
 
 
 @pytest.mark.skipif(not cpu_has_native_bf16(), reason="bf16 is emulated on this processor")

@@ -1,0 +1,117 @@
+"""A net for the shortest time to an accuracy: a whitened stem, three groups of convolutions, a linear head.
+
+    images       3 x 32 x 32
+    stem        24 x 31 x 31    conv 2x2 of fixed whitening filters (12 directions and their negatives), activation
+    group 1   w[0] x 15 x 15    conv 3x3, max-pool 2, BN, activation; then (convs - 1) x [conv 3x3, BN, activation]
+    group 2   w[1] x  7 x  7    the same
+    group 3   w[2] x  3 x  3    the same
+    max-pool  w[2]              over the pixels
+    head    classes             no bias; logits divided by w[2]
+
+After Jordan, cifar10-airbench (arXiv:2404.00498). The norms have a shift and no scale and follow the batches fast
+(momentum .4). Convolutions start as partial identities, so the untrained net passes the whitened patches on; from
+three convolutions a group on, those after the first are one residual branch. `whiten` sets the stem's filters from
+images of the training set; they are not trained, its bias is.
+
+1,971,352 trainable parameters and 118 million multiply-adds an image at widths 64, 256, 256 and 10 classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from engine.errors import EngineError
+from engine.models.checks import check_at_least
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+# Added to the patches' variances before dividing by their roots: directions that hold only noise stay small.
+WHITEN_EPS = 5e-4
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    """A batch norm with a shift and a fixed scale of 1, whose statistics are mostly those of the last few batches."""
+    made = nn.BatchNorm2d(channels, eps=1e-5, momentum=0.4)
+    made.weight.requires_grad_(False)
+    return made
+
+
+def conv(before: int, channels: int) -> nn.Conv2d:
+    """A 3x3 convolution without bias whose first filters pass the channels that come in on (Dirac initialisation)."""
+    made = nn.Conv2d(before, channels, 3, padding=1, bias=False)
+    nn.init.dirac_(made.weight[:before])
+    return made
+
+
+class Group(nn.Module):
+    """(batch, before, h, w) to (batch, channels, h // 2, w // 2)."""
+
+    def __init__(self, before: int, channels: int, convs: int, activation: str):
+        super().__init__()
+        self.conv1, self.pool, self.norm1 = conv(before, channels), nn.MaxPool2d(2), norm(channels)
+        self.act = ACTIVATIONS[activation]()
+        self.residual = convs > 2
+        self.rest = nn.ModuleList(nn.Sequential(conv(channels, channels), norm(channels)) for _ in range(convs - 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = branch = self.act(self.norm1(self.pool(self.conv1(x))))
+        for number, layer in enumerate(self.rest, 1):
+            branch = layer(branch)
+            if self.residual and number == len(self.rest):
+                branch = branch + x
+            branch = self.act(branch)
+        return branch
+
+
+class Sprint(nn.Module):
+    """Images (batch, 3, resolution, resolution) float to logits (batch, classes); nothing is random.
+
+    Images of another size than `resolution` work too, from 16 px on. Raises EngineError for a resolution below 16 px
+    and for widths that are not three numbers of 24 or more.
+    """
+
+    def __init__(self, classes: int, resolution: int = 32, *, widths: Sequence[int] = (64, 256, 256), convs: int = 2,
+                 activation: str = "gelu") -> None:
+        super().__init__()
+        check_at_least("classes", classes, 1)
+        check_at_least("convs", convs, 1)
+        if resolution < 16:
+            raise EngineError(f"data.resolution={resolution} must be 16 px or more for sprint")
+        if activation not in ACTIVATIONS:
+            raise EngineError(f"model.activation={activation} must be one of {', '.join(ACTIVATIONS)}")
+        patch = 3 * 2 * 2
+        if len(widths) != 3 or list(widths) != sorted(widths) or widths[0] < 2 * patch:
+            raise EngineError(f"model.widths={','.join(map(str, widths))} must be three numbers, none below the one "
+                              f"before it, the first at least {2 * patch}")
+        self.stem = nn.Conv2d(3, 2 * patch, 2, bias=True)
+        self.stem.weight.requires_grad_(False)
+        nn.init.zeros_(self.stem.bias)
+        self.act = ACTIVATIONS[activation]()
+        befores = (2 * patch, *widths[:2])
+        self.groups = nn.Sequential(*(Group(a, b, convs, activation) for a, b in zip(befores, widths, strict=True)))
+        self.head = nn.Linear(widths[2], classes, bias=False)
+        with torch.no_grad():
+            self.head.weight /= self.head.weight.std()
+
+    @torch.no_grad()
+    def whiten(self, images: torch.Tensor) -> None:
+        """Set the stem's filters from `images` (n, 3, height, width), normalised float: patches come out uncorrelated.
+
+        The filters are the eigenvectors of the 2x2 patches' covariance over the roots of their eigenvalues, then the
+        same negated. A pure function of the images, computed in float64 on their device.
+        """
+        patches = F.unfold(images.double(), 2).transpose(1, 2).reshape(-1, self.stem.weight[0].numel())
+        covariance = patches.T @ patches / len(patches)
+        values, vectors = torch.linalg.eigh(covariance)
+        # A direction's sign is the solver's choice; the largest entry decides it, for the same net everywhere.
+        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        filters = (vectors * largest.sign() / (values + WHITEN_EPS).sqrt()).T.flip(0)
+        self.stem.weight.copy_(torch.cat([filters, -filters]).reshape(self.stem.weight.shape))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.groups(self.act(self.stem(images)))
+        x = x.amax((2, 3))
+        return self.head(x) / self.head.in_features

@@ -1,0 +1,62 @@
+"""A recipe's network: its architecture, and the weights that training starts with."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from engine.checks import policy_of
+from engine.datasets import OnWarning
+from engine.errors import EngineError
+from engine.models import table
+from engine.models.weights import start_from
+from engine.training.step import ToInput
+from loaders.beton import Beton
+from loaders.resident import read_images
+from recipes.load import Recipe
+
+# How many training images a whitening stem is fitted to.
+WHITEN_IMAGES = 5000
+
+
+def build_model(recipe: Recipe, classes: int) -> nn.Module:
+    """The recipe's network on torch's default device, its weights drawn from torch's generator."""
+    options = vars(recipe.section("model")).copy()
+    del options["weights"]
+    return table.build(options.pop("name"), classes, policy_of(recipe).output_height, **options)
+
+
+def starting_model(recipe: Recipe, classes: int, beton: Beton, indices: np.ndarray, to_input: ToInput,
+                   read_weights: bool = True, say: OnWarning = None) -> nn.Module:
+    """The network as training starts with it: drawn from the recipe's seed, or read from `model.weights`.
+
+    A network that whitens its input and starts from nothing is given the first of the training set's `indices`,
+    unaugmented. `say` is told what was read.
+    """
+    torch.manual_seed(recipe.section("train").seed)
+    settings = recipe.section("model")
+    model = build_model(recipe, classes)
+    pretrained = settings.weights and read_weights
+    if pretrained:
+        loaded = start_from(model, settings.weights, library=settings.name, arch=recipe.get("model.arch"))
+        if say:
+            say(str(loaded))
+    model = model.to(to_input.device)
+    if recipe.section("train").channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if hasattr(model, "whiten") and not pretrained:
+        images_nhwc = read_images(beton, indices[:WHITEN_IMAGES])
+        model.whiten(to_input(torch.from_numpy(images_nhwc).to(to_input.device)))
+    return model
+
+
+def check_sizes(recipe: Recipe, model: nn.Module) -> None:
+    """EngineError where the network cannot take images of one of train.sizes."""
+    shadow = copy.deepcopy(model).to("meta").eval()
+    for side_px in set(recipe.section("train").sizes.values()):
+        try:
+            shadow(torch.empty(2, 3, side_px, side_px, device="meta"))
+        except RuntimeError:
+            raise EngineError(f"train.sizes: {recipe.section('model').name} cannot take images of {side_px} px: leave "
+                              "that size out, or choose a network that pools before its head") from None

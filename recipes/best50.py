@@ -1,0 +1,28 @@
+"""The ResNet-50 recipe's network and data in 12 epochs: all layers at once, each at its rate, mixed precision, an EMA.
+
+Meant to reach 87 % from ImageNet weights, where the seed's 66 epochs reach 84.35 %.
+
+    python -m engine.train --recipe best50 --data.root=DIR
+"""
+
+from recipes import resnet50
+
+values = {
+    **resnet50.values,
+    "data.validation": 0.0,
+    "augment.policy": "crop(pad_px=4), resize(px=224), flip(), trivial_wide(), erase(p=.25)",
+    "mix.p": 0.5,
+    "mix.cutmix_alpha": 1.0,
+    "mix.mixup_alpha": 0.4,
+    "train.stages": (
+        {"name": "all", "epochs": 12, "lrs": {"conv1": 5e-3, "bn1": 5e-3, "layer1": 5e-3, "layer2": 1e-2,
+                                              "layer3": 2e-2, "layer4": 4e-2, "fc": 1e-1}},
+    ),
+    "train.batch": 128,
+    "train.precision": "auto",
+    "train.patience": 0,
+    "optim.weight_decay": 1e-4,
+    "optim.decay_all": False,
+    "schedule.cycle_momentum": False,
+    "average.ema": 0.999,
+}

@@ -1,0 +1,26 @@
+"""CIFAR-10 on two CPU cores: cnn4's 89 % in a small fraction of its time, by a whitened net of 26 million products.
+
+sprint10's net and optimiser, narrow and with ReLU; its stem does not train, so no gradient is taken through the largest
+images, and most epochs see 20 and 24 px, where a step costs a third. Answers are not averaged over flips. Widths, rates
+and sizes were chosen on 5,000 held-out training images.
+
+    python -m engine.train --recipe pocket10 --data.root=DIR
+"""
+
+from recipes import sprint10
+
+values = {
+    **{path: value for path, value in sprint10.values.items() if path not in ("train.epochs", "schedule.lrs")},
+    "model.widths": (32, 96, 128),
+    "model.activation": "relu",
+    "train.stages": (
+        {"name": "all", "epochs": 10, "lrs": {"head": 100.0, "groups.*.bias": 10.0, "groups": 0.1},
+         "frozen": ("stem",)},
+    ),
+    "train.batch": 500,
+    "train.sizes": {0: 20, 5: 24, 7: 32},
+    "optim.weight_decay": 1e-5,
+    "schedule.warmup_epochs": 0.5,
+    "eval.batch": 500,
+    "eval.tta": "none",
+}

@@ -1,0 +1,32 @@
+"""CIFAR-10 to 94 % in seconds on one GPU: a whitened net, Muon, 8 epochs of batches of 2,000.
+
+After Jordan, cifar10-airbench (`airbench94_muon`: 94 % in 2.59 s on an A100, mean of 200 runs). Its loss is a sum over
+the batch, ours a mean, so its rates of the head and of the biases stand here times 2,000. Differs from it in that the
+stem's bias trains to the end.
+
+    python -m engine.train --recipe sprint10 --data.root=DIR --train.repeats=30
+"""
+
+values = {
+    "data.name": "cifar10",
+    "data.mean": (0.4914, 0.4822, 0.4465),
+    "data.std": (0.2470, 0.2435, 0.2616),
+    "augment.policy": "airbench",
+    "model.name": "sprint",
+    "model.widths": (64, 256, 256),
+    "train.epochs": 8,
+    "train.batch": 2000,
+    "train.label_smoothing": 0.2,
+    "optim.name": "muon",
+    "optim.muon_for": ("groups",),
+    "optim.muon_scale": "unit",
+    "optim.momentum": 0.6,
+    "optim.rest": "sgd",
+    "optim.rest_momentum": 0.85,
+    "optim.weight_decay": 3e-6,
+    "schedule.name": "linear",
+    "schedule.lrs": {"head": 1340.0, "*.bias": 106.0, "groups": 0.24},
+    "eval.batch": 2000,
+    "eval.tta": "shifts",
+    "eval.watch": "none",
+}

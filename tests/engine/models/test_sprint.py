@@ -1,0 +1,149 @@
+import pytest
+import torch
+from torch import nn
+
+from engine.errors import EngineError
+from engine.models.count import flops_per_image, parameters
+from engine.models.sprint import WHITEN_EPS, Group, Sprint
+
+
+@pytest.fixture
+def images():
+    """Neighbouring pixels and channels go together, as in photographs."""
+    torch.manual_seed(0)
+    noise = torch.randn(40, 3, 12, 12)
+    return 0.05 * (noise + noise.roll(1, 2) + noise.roll(1, 3) + noise.mean(1, keepdim=True))
+
+
+def test_the_size_that_its_docstring_states():
+    with torch.device("meta"):
+        model = Sprint(10)
+        fixed = 24 * 3 * 2 * 2 + 2 * (64 + 256 + 256)
+        assert parameters(model) == (1_971_352 + fixed, 1_971_352)
+        assert round(flops_per_image(model, 32) / 2e6) == 118
+
+
+def test_multiply_adds_by_hand():
+    with torch.device("meta"):
+        model = Sprint(10, widths=(24, 32, 40), convs=2)
+    expected = 24 * 12 * 31**2
+    for before, width, side in ((24, 24, 31), (24, 32, 15), (32, 40, 7)):
+        expected += 9 * before * width * side**2 + 9 * width * width * (side // 2) ** 2
+    assert flops_per_image(model, 32) == 2 * (expected + 40 * 10)
+
+
+@pytest.mark.parametrize("convs", [1, 2, 3])
+def test_feature_maps(convs):
+    with torch.device("meta"):
+        model = Sprint(10, widths=(24, 32, 40), convs=convs)
+        x = model.act(model.stem(torch.empty(2, 3, 32, 32)))
+        shapes = [tuple(x.shape)] + [tuple((x := group(x)).shape) for group in model.groups]
+        assert shapes == [(2, 24, 31, 31), (2, 24, 15, 15), (2, 32, 7, 7), (2, 40, 3, 3)]
+        assert model(torch.empty(2, 3, 64, 64)).shape == (2, 10)
+        assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 1 + 3 * convs
+
+
+def test_what_trains():
+    model = Sprint(10, widths=(24, 24, 24), convs=3)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    norms = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    assert len(norms) == 9 and frozen == norms | {"stem.weight"}
+    model(torch.randn(8, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in model.parameters() if p.requires_grad)
+
+
+def test_logits_by_hand():
+    torch.manual_seed(0)
+    model = Sprint(5, widths=(24, 24, 30)).eval()
+    images = torch.randn(3, 3, 32, 32)
+    features = model.groups(nn.functional.gelu(model.stem(images))).flatten(2).max(2).values
+    torch.testing.assert_close(model(images), features @ model.head.weight.T / 30)
+    assert model.head.bias is None
+    torch.testing.assert_close(model.head.weight.std(), torch.tensor(1.0))
+
+
+def test_convolutions_pass_their_first_channels_on():
+    torch.manual_seed(0)
+    group = Group(4, 6, 2, "relu")
+    x = torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(group.conv1(x)[:, :4], x)
+    y = torch.randn(2, 6, 8, 8)
+    torch.testing.assert_close(group.rest[0][0](y), y)
+
+
+@pytest.mark.parametrize("convs", [1, 2, 3, 4])
+def test_a_group_by_hand(convs):
+    torch.manual_seed(0)
+    group = Group(4, 6, convs, "silu").eval()
+    for parameter in group.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    x, act = torch.randn(2, 4, 8, 8), nn.functional.silu
+    expected = first = act(group.norm1(nn.functional.max_pool2d(group.conv1(x), 2)))
+    for number in range(convs - 1):
+        convolution, norm = group.rest[number]
+        expected = norm(convolution(expected))
+        if convs > 2 and number == convs - 2:
+            expected = expected + first
+        expected = act(expected)
+    torch.testing.assert_close(group(x), expected)
+
+
+def test_whitened_patches_are_uncorrelated(images):
+    model = Sprint(10)
+    model.whiten(images)
+    outputs = model.stem(images)[:, :12].permute(1, 0, 2, 3).flatten(1).double()
+    covariance = outputs @ outputs.T / outputs.shape[1]
+
+    patches = [image[:, row:row + 2, column:column + 2].flatten() for image in images.double()
+               for row in range(11) for column in range(11)]
+    second_moments = sum(torch.outer(patch, patch) for patch in patches) / len(patches)
+    variances = torch.linalg.eigvalsh(second_moments).flip(0)
+    assert variances[0] / variances[-1] > 5 and variances[-1] < 10 * WHITEN_EPS
+    torch.testing.assert_close(covariance, torch.diag(variances / (variances + WHITEN_EPS)), rtol=0, atol=1e-5)
+
+
+def test_directions_that_hold_nothing_stay_quiet():
+    torch.manual_seed(0)
+    grey = torch.randn(20, 1, 10, 10).expand(-1, 3, -1, -1)
+    model = Sprint(10)
+    model.whiten(grey)
+    outputs = model.stem(grey)
+    assert outputs[:, :4].std() > 0.9 and outputs[:, 4:12].abs().max() < 1e-2
+
+
+def test_the_second_half_of_the_stem_is_the_first_negated(images):
+    model = Sprint(10)
+    model.whiten(images)
+    assert torch.equal(model.stem.weight[12:], -model.stem.weight[:12])
+    assert not model.stem.weight.requires_grad
+
+
+def test_the_images_alone_decide_the_filters(images):
+    filters = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = Sprint(10)
+        model.whiten(images)
+        filters.append(model.stem.weight)
+    assert torch.equal(*filters)
+    model.whiten(images.flip(0))
+    torch.testing.assert_close(model.stem.weight, filters[0], rtol=1e-4, atol=1e-4)
+    largest = model.stem.weight[:12].flatten(1)
+    assert (largest.gather(1, largest.abs().argmax(1, keepdim=True)) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 15}, "data.resolution=15 must be 16 px or more"),
+        ({"convs": 0}, "model.convs=0 must be 1 or more"),
+        ({"activation": "tanh"}, "model.activation=tanh must be one of gelu, relu, silu"),
+        ({"widths": (23, 64, 64)}, "model.widths=23,64,64 must be three numbers, .* at least 24"),
+        ({"widths": (64, 32, 64)}, "model.widths=64,32,64 must be three numbers, none below the one before"),
+        ({"widths": (64, 64)}, "model.widths=64,64 must be three numbers"),
+        ({"classes": 0}, "model.classes=0 must be 1 or more"),
+    ],
+)
+def test_values_out_of_range_are_refused(options, message):
+    with pytest.raises(EngineError, match=message):
+        Sprint(**{"classes": 10, **options})
