@@ -24,11 +24,12 @@ from engine.optimisation import (
     build_stages,
     size_of,
 )
-from engine.training import precision, stages
+from engine.training import precision, programs, stages
+from engine.training.compute import Compute, ToInput
 from engine.training.evaluation import evaluate
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.metrics import Result
-from engine.training.step import ToInput, TrainStep
+from engine.training.step import TrainStep
 from loaders.beton import Beton
 from loaders.feed import Feeds
 from recipes.load import Recipe
@@ -64,6 +65,7 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
     train, data, held = recipe.section("train"), recipe.section("data"), recipe.section("eval")
     device = choose_device(train.device)
     arithmetic = precision.Precision(precision.resolve(train.precision, device), device)
+    precision.allow_tf32(recipe.get("train.tf32", True))
     loader_threads = place_threads(recipe, device)
     # Weights decay towards denormal numbers, on which CPUs are many times slower. It holds for the whole process.
     torch.set_flush_denormal(device.type == "cpu")
@@ -75,8 +77,11 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
                            read_weights=not going_on, say=on_warning)
     check_sizes(recipe, model)
     ema = build_ema(recipe, model)
-    step = TrainStep(model, to_input, arithmetic, steps_per_epoch=len(feeds.train), smoothing=train.label_smoothing,
-                     smooth_mixed=recipe.get("mix.smooth", True), draw_mix=build_mixing(recipe),
+    draw_mix = build_mixing(recipe)
+    compute = Compute(model, to_input, arithmetic, smoothing=train.label_smoothing,
+                      smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
+    mode = programs.resolve(train.step, device, train.accumulate)
+    step = TrainStep(compute, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
                      size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
                      ema=ema, lookahead=build_lookahead(recipe, model))
     fixed, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)

@@ -13,9 +13,9 @@ from engine.errors import EngineError
 from engine.feeds import place_of
 from engine.network import build_model
 from engine.training import checkpoint, precision
+from engine.training.compute import ToInput
 from engine.training.evaluation import evaluate
 from engine.training.metrics import Result
-from engine.training.step import ToInput
 from loaders.feed import plain_feed
 from recipes.load import Recipe, restore
 

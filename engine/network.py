@@ -11,7 +11,7 @@ from engine.datasets import OnWarning
 from engine.errors import EngineError
 from engine.models import table
 from engine.models.weights import start_from
-from engine.training.step import ToInput
+from engine.training.compute import ToInput
 from loaders.beton import Beton
 from loaders.resident import read_images
 from recipes.load import Recipe

@@ -21,6 +21,7 @@ def make_plan(recipe: Recipe) -> dict:
     from engine.models.count import flops_per_image, parameters
     from engine.network import build_model, check_sizes
     from engine.training.precision import resolve
+    from engine.training.programs import resolve as resolve_step
 
     known = facts_of(recipe)
     if known is None:
@@ -52,6 +53,7 @@ def make_plan(recipe: Recipe) -> dict:
         "mixing": describe_mixing(recipe),
         "precision": resolve(train.precision, device),
         "device": str(device),
+        "step": resolve_step(train.step, device, train.accumulate),
         "feed": recipe.section("data").feed if recipe.section("data").feed != "auto" else auto_feed(device),
     }
 
@@ -118,7 +120,8 @@ def show_plan(plan: dict, json_file: str | None) -> None:
                                                 f"parameters, highest rates: {groups}")
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
     table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
-    table.add_row("precision, device, feed", f"{plan['precision']}, {plan['device']}, {plan['feed']}")
+    table.add_row("precision, device, feed, step",
+                  f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}")
     Console(highlight=False).print(table)
     if json_file:
         write_json(Path(json_file), plan)

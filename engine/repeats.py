@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine import session
 from engine.build import build, start_again
+from engine.errors import EngineError
 from engine.files import write_json
 from engine.training import runfolder
 from engine.training.screen import Screen
@@ -27,10 +28,17 @@ def start(recipe: Recipe) -> int:
 
 
 def go_on(folder: Path) -> int:
-    """Go on with the repeats in `folder`; returns the exit status."""
-    mark = json.loads((folder / MARK).read_text())
-    values = {f"{head}.{tail}": value for head, tree in mark["values"].items() for tail, value in tree.items()}
-    return go_through(restore(mark["recipe"], values), folder)
+    """Go on with the repeats in `folder`; returns the exit status.
+
+    Raises EngineError where its repeats.json is not what `start` wrote.
+    """
+    try:
+        mark = json.loads((folder / MARK).read_text("utf-8"))
+        values = {f"{head}.{tail}": value for head, tree in mark["values"].items() for tail, value in tree.items()}
+        name = mark["recipe"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise EngineError(f"{folder / MARK} is damaged: begin again in another folder") from None
+    return go_through(restore(name, values), folder)
 
 
 def go_through(recipe: Recipe, folder: Path) -> int:
@@ -87,5 +95,10 @@ def rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
         if name in summary:
             unit, factor = ("%", 100) if name.endswith("top1") else (" s" if name.endswith("seconds") else "", 1)
             mean, deviation = (factor * (summary[name][key] or 0) for key in ("mean", "sd"))
-            shown.append((name.replace("_", " "), f"{mean:,.4g} ± {deviation:,.2g}{unit}"))
+            shown.append((name.replace("_", " "), f"{figure(mean, 4)} ± {figure(deviation, 2)}{unit}"))
     return [*shown, ("seeds", f"{summary['seeds'][0]} to {summary['seeds'][-1]}"), ("folder", str(folder))]
+
+
+def figure(value: float, digits: int) -> str:
+    """A number to `digits` significant digits, whole and without an exponent where it has more before the point."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"

@@ -40,6 +40,7 @@ def summarise(run: Run, history: list[dict], test: Result | None, compile_second
         "device": str(run.device),
         "precision": run.precision.name,
         "feed": run.feeds.kind,
+        "step": run.step.mode,
         "seed": run.recipe.section("train").seed,
         "weights_sha256": weights_sha256(run.measured),
         "command": run.recipe.command(),

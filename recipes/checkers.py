@@ -6,6 +6,7 @@ of one from the command line, and nothing else. Each raises ValueError with what
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 
 from fastargs.validation import Checker
@@ -45,7 +46,8 @@ class Number(Checker):
                 value = float(value)
             except ValueError:
                 raise ValueError(self.help()) from None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        # Neither NaN and infinities nor whole numbers that no float holds.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise ValueError(self.help())
         if not self.low <= value <= self.high or (self.above and value == self.low):
             raise ValueError(self.help())
@@ -133,9 +135,13 @@ class Pairs(Checker):
         if not isinstance(value, Mapping):
             raise ValueError(self.help())
         try:
-            return {self.key.check(name): self.value.check(each) for name, each in value.items()}
+            checked = {self.key.check(name): self.value.check(each) for name, each in value.items()}
         except ValueError:
             raise ValueError(self.help()) from None
+        # Different texts may name one key: 1 and 01.
+        if len(checked) != len(value):
+            raise ValueError(self.help())
+        return checked
 
     def _read(self, text: str) -> dict[str, str]:
         pairs = [part.rpartition(":") for part in text.split(",") if part.strip()]
@@ -162,8 +168,8 @@ class Stages(Checker):
     def check(self, value):
         if isinstance(value, str):
             try:
-                value = json.loads(value or "[]")
-            except ValueError:
+                value = json.loads(value or "[]", object_pairs_hook=_once)
+            except (ValueError, RecursionError):
                 raise ValueError(self.help()) from None
         if not isinstance(value, list | tuple):
             raise ValueError(self.help())
@@ -178,7 +184,8 @@ class Stages(Checker):
         stage = {**self.optional, **stage}
         for key in (*self.keys, *stage):
             if key not in stage or key not in self.keys:
-                raise ValueError(f"{self.help()}; stage {number} {'lacks' if key in self.keys else 'has'} {key}")
+                shown = str(key).encode("unicode_escape").decode()[:40]
+                raise ValueError(f"{self.help()}; stage {number} {'lacks' if key in self.keys else 'has'} {shown}")
         checked = {}
         for key, checker in self.keys.items():
             try:
@@ -191,3 +198,11 @@ class Stages(Checker):
 
     def help(self):
         return "a list of stages, each with name, epochs, lrs and perhaps frozen, moving_statistics (JSON as text)"
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object's pairs as a dict; ValueError where a key stands twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found

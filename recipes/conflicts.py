@@ -8,7 +8,7 @@ def conflict(values: Mapping[str, object], given: Mapping[str, object]) -> str |
 
     `given` are the settings of the command line: only there must each have an effect. A dumped recipe names them all.
     """
-    return _evaluation(values) or _schedule(values) or _without_effect(values, given)
+    return _evaluation(values) or _step(values) or _schedule(values) or _without_effect(values, given)
 
 
 def _evaluation(values: Mapping[str, object]) -> str | None:
@@ -22,6 +22,13 @@ def _evaluation(values: Mapping[str, object]) -> str | None:
     if held_out and select == "test":
         return ("eval.select=test chooses on the test set though data.validation holds images out: "
                 "set one of them")
+    return None
+
+
+def _step(values: Mapping[str, object]) -> str | None:
+    if values["train.step"] == "graph" and values["train.accumulate"] > 1:
+        return (f"train.step=graph replays whole steps and train.accumulate={values['train.accumulate']} adds several "
+                "up: choose compile, or larger batches")
     return None
 
 

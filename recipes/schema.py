@@ -124,10 +124,16 @@ def declare() -> Config:
         clip_norm=Setting(Number(0), 0.0, "largest gradient norm, after unscaling; 0: no clipping"),
         precision=Setting(Choice("auto", "fp32", "bf16", "fp16"), "auto", "of the arithmetic"),
         device=Setting(Choice("auto", "cpu", "cuda"), "auto", "where the network is"),
+        step=Setting(Choice("eager", "compile", "graph", "auto"), "auto",
+                     "compile: forward and backward as fused kernels; graph: those captured and replayed, on a GPU; "
+                     "auto: graph on a GPU, eager on a CPU"),
         threads=Setting(Whole(0, 1024), 0, "torch's CPU threads, at most the cores; 0: every core", "threads"),
         channels_last=Setting(Truth(), True, "memory layout of images and weights"),
         stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"),
+    )
+    section("train", "fp32", When("train.precision", "fp32")).params(
+        tf32=Setting(Truth(), True, "GPUs may round the factors of fp32 products to TF32"),
     )
     section("train", "training in one stage", Unless("train.stages")).params(
         epochs=Setting(Whole(1, 100_000), 10, "passes over the training set", "epochs"),

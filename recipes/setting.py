@@ -48,15 +48,7 @@ class Either:
         self.conditions = conditions
 
     def __call__(self, config: Config) -> bool:
-        return any(self._holds(condition, config) for condition in self.conditions)
-
-    @staticmethod
-    def _holds(condition: Callable, config: Config) -> bool:
-        # fastargs raises for a setting whose own section is off: then the condition does not hold.
-        try:
-            return condition(config)
-        except Exception:
-            return False
+        return any(condition(config) for condition in self.conditions)
 
     def __str__(self):
         return " or ".join(map(str, self.conditions))

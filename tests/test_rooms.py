@@ -43,9 +43,8 @@ def test_the_engine_does_not_import_benchmarks(path):
     assert "benchmarks" not in rooms_of(path)
 
 
-READERS = {"build", "checks", "cli", "datasets", "devices", "digest", "feeds", "measure", "network", "optimisation",
-           "plan", "repeats", "session", "sheet",
-           "summary", *DOORS}
+READERS = {"bottleneck", "build", "checks", "cli", "datasets", "devices", "diagnosis", "digest", "feeds", "measure",
+           "network", "optimisation", "plan", "repeats", "selfcheck", "session", "sheet", "summary", *DOORS}
 
 
 @pytest.mark.parametrize("path", files("engine"), ids=str)

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from engine.training.compute import ToInput
 from engine.training.metrics import Metrics, Result
 from engine.training.precision import Precision
-from engine.training.step import ToInput
 
 
 def mirrored(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

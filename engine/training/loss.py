@@ -11,14 +11,15 @@ def mixed_cross_entropy(
     labels_a: torch.Tensor,
     labels_b: torch.Tensor,
     lam: float | torch.Tensor,
-    smoothing: float = 0.0,
+    smoothing: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
     """Mean cross-entropy of a batch, a scalar in fp32 (fp64 for fp64 logits).
 
     logits: (batch, classes), any floating type. labels_a, labels_b: (batch,) int64 class numbers; for a plain batch
     the same tensor twice. lam: the weight of labels_a in 0..1, a number or a scalar tensor (in a compiled step a
     tensor keeps each new value from compiling anew). smoothing: the share of the target in 0..1 that is spread evenly
-    over all classes (Szegedy et al. 2016); the caller passes 0 where mixed batches get none.
+    over all classes (Szegedy et al. 2016), a number or a scalar tensor; the caller passes 0 where mixed batches get
+    none.
 
     Equals F.cross_entropy on the dense target lam * onehot(a) + (1 - lam) * onehot(b), without building it.
     """
@@ -26,6 +27,6 @@ def mixed_cross_entropy(
     loss = F.nll_loss(log_probs, labels_a)
     if labels_b is not labels_a:
         loss = lam * loss + (1 - lam) * F.nll_loss(log_probs, labels_b)
-    if smoothing == 0:
+    if not isinstance(smoothing, torch.Tensor) and smoothing == 0:
         return loss
     return (1 - smoothing) * loss - smoothing * log_probs.mean()

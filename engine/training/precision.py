@@ -25,6 +25,12 @@ def cpu_has_native_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def allow_tf32(allowed: bool) -> None:
+    """Whether GPUs may round the factors of fp32 products to TF32's 10 bits, several times as fast; for the process."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
 class Precision:
     """Autocast, backward, clip and update in one precision ("fp32", "bf16" or "fp16")."""
 

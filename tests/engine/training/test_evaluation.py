@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from engine.training.compute import ToInput
 from engine.training.evaluation import ANSWERS, evaluate
 from engine.training.precision import Precision
-from engine.training.step import ToInput
 
 CPU = torch.device("cpu")
 

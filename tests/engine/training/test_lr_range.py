@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from engine.errors import EngineError
 from engine.optim.groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Exponential
+from engine.training.compute import Compute, ToInput
 from engine.training.lr_range import Sweep, noise_of, smooth, steps_kept, suggest, train_rising
 from engine.training.precision import Precision
-from engine.training.step import ToInput, TrainStep
+from engine.training.step import TrainStep
 
 CPU = torch.device("cpu")
 
@@ -171,8 +172,8 @@ def network():
 
 def rising(model, steps, **options):
     """A step over `model` whose rate goes from 1e-4 to 1 in `steps` updates."""
-    step = TrainStep(model, ToInput((0.5,) * 3, (0.25,) * 3, CPU, channels_last=False), Precision("fp32", CPU),
-                     steps_per_epoch=5, **options)
+    to_input = ToInput((0.5,) * 3, (0.25,) * 3, CPU, channels_last=False)
+    step = TrainStep(Compute(model, to_input, Precision("fp32", CPU)), steps_per_epoch=5, **options)
     groups = split_decay(by_pattern(model, {"1.bias": 0.02, "*": 0.1}), 0.0, True)
     step.begin(build_optimizer("sgd", groups, momentum=0.9), Exponential(1e-4, 1.0, steps))
     return step

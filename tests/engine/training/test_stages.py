@@ -12,10 +12,11 @@ from engine.errors import EngineError
 from engine.models.resnet import ResNet
 from engine.optim.groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import OneCycle
+from engine.training.compute import Compute, ToInput
 from engine.training.loop import Loop, Stops
 from engine.training.precision import Precision
 from engine.training.stages import Stage, always_frozen, freeze, in_order, set_modes, stage_of
-from engine.training.step import ToInput, TrainStep
+from engine.training.step import TrainStep
 
 CPU = torch.device("cpu")
 STAGES = in_order([
@@ -196,8 +197,8 @@ class Staged:
 
     def __init__(self, name="sgd", stages=STAGES, **options):
         self.model, self.name, self.entered = network(), name, []
-        self.step = TrainStep(self.model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("fp32", CPU),
-                              steps_per_epoch=STEPS)
+        compute = Compute(self.model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("fp32", CPU))
+        self.step = TrainStep(compute, steps_per_epoch=STEPS)
         self.loop = Loop(self.step, Feed(), stages, enter=self.enter, set_modes=partial(set_modes, self.model),
                          **options)
 

@@ -8,8 +8,9 @@ from torchvision.transforms import v2
 from engine.optim.groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant, Exponential, OneCycle
 from engine.training import mixing
+from engine.training.compute import Compute, ToInput, resize
 from engine.training.precision import Precision, cpu_has_native_bf16, resolve
-from engine.training.step import ToInput, TrainStep, resize
+from engine.training.step import TrainStep
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -30,7 +31,9 @@ def make(model, schedule=None, **options):
     groups = split_decay(by_pattern(model, {"*": 0.1}), 5e-4, True)
     optimizer = build_optimizer("sgd", groups, momentum=0.9, nesterov=True)
     options = {"steps_per_epoch": 4} | options
-    step = TrainStep(model, ToInput(MEAN, STD, CPU), Precision("fp32", CPU), **options)
+    loss = {"smoothing": options.pop("smoothing", 0.0), "smooth_mixed": options.pop("smooth_mixed", True)}
+    compute = Compute(model, ToInput(MEAN, STD, CPU), Precision("fp32", CPU), mixes="draw_mix" in options, **loss)
+    step = TrainStep(compute, **options)
     step.begin(optimizer, schedule or Constant(0.1))
     return step
 

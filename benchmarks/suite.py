@@ -1,0 +1,165 @@
+"""Everything worth knowing about a machine in one bounded command, most important first.
+
+    python -m benchmarks.suite --budget-minutes 9 --json FILE --data.root=DIR     # again to go on where time ran out
+    python -m benchmarks.suite --small --json FILE                                # all of it, tiny, on embedded data
+
+Self-checks of every step mode and of the device's pixels, then the loaders, then epochs of each recipe against its
+peers, then accuracies. Each part is a command of its own with its rows beside FILE; FILE says which are done, so a
+suite that is cut off keeps what it has. The page <device>-<date>.md beside FILE shows it all, with its picture.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.results import shareable
+from benchmarks.suite_page import write_page
+from benchmarks.timing import environment
+from engine import cli
+from engine.errors import EngineError
+from engine.files import make_folder, write_json
+
+RECIPES = ("resnet34", "resnet50", "sprint10", "baseline")
+# What a recipe's benchmark is scaled down to where only its working is shown.
+SMALL = {"resnet34": ["--train.batch=4"], "resnet50": ["--train.batch=2", "--model.weights=", "--model.arch=resnet18",
+                                                      "--augment.policy=resize(px=64), flip()"],
+         "sprint10": ["--train.batch=50"], "baseline": ["--train.batch=16"]}
+EMBEDDED = ["--data.name=shapes", "--data.train_count=500", "--data.test_count=100"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command of the suite: its module and arguments; `goes_on`: it can be cut off and started again."""
+
+    name: str
+    words: tuple[str, ...]
+    goes_on: bool = False
+
+
+def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
+    """The suite's commands in order of importance."""
+    given = [f"--{path}={value}" for path, value in settings.items()]
+    quick = ["--seconds", "0.05", "--repeats", "1"] if small else ["--seconds", "1.5", "--repeats", "3"]
+    checked = "quickstart" if small or not gpu else "baseline,sprint10"
+    found = [Part("selfcheck", ("benchmarks.selfcheck", "--recipes", checked, *(["--steps", "5"] if small else []),
+                                *([] if small else given))),
+             Part("loaders", ("benchmarks.loaders", *quick))]
+    for name in RECIPES:
+        own = [*EMBEDDED, *SMALL[name]] if small else given
+        found.append(Part(f"epochs-{name}", ("benchmarks.epochs", "--recipes", name, *quick, *own)))
+    if small:
+        scores = [("quickstart", 1, [*EMBEDDED[1:], "--train.epochs=1"])]
+    elif gpu:
+        scores = [("sprint10", 30, given), ("sprint100", 30, given), ("fast34", 1, given), ("resnet34", 1, given),
+                  ("best34", 1, given)]
+    else:
+        scores = [("pocket10", 3, given), ("baseline", 1, given)]
+    for name, seeds, own in scores:
+        found.append(Part(f"accuracy-{name}", ("benchmarks.accuracy", "--recipes", name, "--seeds", str(seeds), *own),
+                          goes_on=True))
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The door: run the parts that are not done, each as long as there is time; write the page."""
+    parser = cli.Parser("benchmarks.suite", __doc__)
+    parser.add_argument("--budget-minutes", type=float, default=9.0, metavar="M", help="stop after so long (9)")
+    parser.add_argument("--json", required=True, metavar="FILE", help="what is done; rows and page lie beside it")
+    parser.add_argument("--small", action="store_true", help="everything tiny, on embedded data: does it work?")
+    options, settings = parser.read(argv)
+    if not options.budget_minutes > 0:
+        parser.error(f"--budget-minutes={options.budget_minutes:g} must be above 0")
+    if options.small and settings:
+        parser.error(f"--small runs on embedded data, as it is: leave --{next(iter(settings))} out")
+    file = Path(options.json)
+    make_folder(file.parent)
+    state = read_state(file)
+    import torch
+
+    ends, gpu = time.monotonic() + 60 * options.budget_minutes, torch.cuda.is_available()
+    state["environment"] = state["environment"] or environment("cuda" if gpu else "cpu")
+    todo = parts(options.small, settings, gpu)
+    for part in todo:
+        known = known_of(part, state)
+        if known.get("done"):
+            continue
+        left_s = ends - time.monotonic()
+        if left_s <= 0:
+            break
+        print(f"--- {part.name}", flush=True)
+        state["parts"][part.name] = run(part, rows_file(file, part.name), left_s, known.get("seconds", 0.0))
+        write_json(file, state)
+        write_page(file, state)
+    write_page(file, state)
+    failed = [name for name, part in state["parts"].items() if part["status"] not in (0, None)]
+    waiting = [part.name for part in todo if not known_of(part, state).get("done")]
+    if waiting:
+        print(f"the budget of {options.budget_minutes:g} minutes is spent; the same command goes on with "
+              f"{', '.join(waiting)}")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def read_state(file: Path) -> dict:
+    """{environment, parts} as the suite's file holds them, both empty where there is none yet.
+
+    Raises EngineError for a file that is something else.
+    """
+    if not file.exists():
+        return {"environment": {}, "parts": {}}
+    try:
+        state = json.loads(file.read_text("utf-8"))
+        whole = ({"hardware", "versions", "commit", "utc"} <= set(state["environment"])
+                 and all({"done", "status", "seconds", "command"} <= set(part) for part in state["parts"].values()))
+    except OSError as error:
+        raise EngineError(f"{file} cannot be read ({error.strerror}): give another file with --json") from None
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise EngineError(f"{file} is damaged or no suite's file: remove it, or give another name with --json")
+    return state
+
+
+def known_of(part: Part, state: dict) -> dict:
+    """What the suite's file says of a part; nothing where it was another command then."""
+    known = state["parts"].get(part.name, {})
+    return known if known.get("command") == command_of(part) else {}
+
+
+def command_of(part: Part) -> str:
+    """A part's command as the page shows it."""
+    return f"python -m {shareable(part.words)}"
+
+
+def rows_file(file: Path, part: str) -> Path:
+    """Where a part's rows lie: beside the suite's file."""
+    return file.with_name(f"{file.stem}-{part}.json")
+
+
+def run(part: Part, rows: Path, seconds: float, spent_s: float) -> dict:
+    """Run a part for at most `seconds`: what the suite's file says of it. status is None where time ran out."""
+    words = [*part.words, "--json", str(rows)]
+    if part.goes_on:
+        words += ["--budget-minutes", f"{max(seconds - 5, 1) / 60:.4f}", "--runs", str(rows.with_suffix(""))]
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", *words])
+    try:
+        status = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        status = None
+    took_s = spent_s + time.monotonic() - began
+    # A command that can go on ends with 0 when its time is over, too: what is left shows in how long it took.
+    over = part.goes_on and time.monotonic() - began >= max(seconds - 5, 1)
+    return {"done": status is not None and not over, "status": status, "seconds": round(took_s, 1),
+            "command": command_of(part)}
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,70 @@
+"""A recipe's diagnosis from its values to its tables: build the run, measure the machine and it, draw, tell."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Table
+
+from engine.bottleneck import diagnose, precisions_of
+from engine.build import build
+from engine.peaks import measure_peaks
+from engine.training.screen import Screen
+from engine.views.roofline import draw_roofline
+from recipes.load import Recipe
+
+# A machine's peaks need no more time than this.
+LONGEST_PEAK_S = 1.0
+
+
+def diagnose_recipe(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> dict:
+    """Build the recipe's run, measure each of its parts for about `seconds`, draw its roofline to `picture`.
+
+    The result as plain values: recipe, stage, stages (how many there are), device, seconds, the fields of
+    bottleneck.Diagnosis, step_flops_s (reached), peaks (of the machine: flops_s by precision, bytes_s), picture,
+    command.
+    """
+    run = build(recipe, on_progress=screen.writing, on_warning=screen.say)
+    try:
+        stage, stages = run.loop.stage, len(run.loop.stages)
+        screen.say(f"measuring {recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
+                   f"{run.step.mode} step: about {seconds:g} s a part ...")
+        if stages > 1:
+            screen.say(f"only stage {stage.name}, the first of {stages}, is measured")
+        peaks = measure_peaks(run.device, precisions_of(run), min(LONGEST_PEAK_S, seconds / 3))
+        found = diagnose(run, seconds, peaks)
+    finally:
+        run.close()
+    step_flops_s = found.rates.step * found.work.flops
+    title = (f"Roofline of {recipe.name}, {found.facts.precision}, batches of {found.facts.batch:,}, "
+             f"{found.side_px} px")
+    draw_roofline(peaks.flops_s, peaks.bytes_s,
+                  {f"{recipe.name}'s step": (found.work.flops_per_byte, step_flops_s)}, picture, title)
+    return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "device": str(run.device),
+            "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s, "peaks": asdict(peaks),
+            "picture": str(picture), "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
+
+
+def tell(report: dict, screen: Screen) -> None:
+    """The rates, the verdict, what to change, where the picture is; `report` as diagnose_recipe gives it."""
+    screen.table(f"what bounds {report['recipe']}", rate_rows(report))
+    screen.say(report["verdict"]["sentence"])
+    advice = report["verdict"]["advice"]
+    if advice:
+        table = Table("setting to change", "images/s at most", "why", title="what would help", title_justify="left")
+        for each in advice:
+            table.add_row(each["setting"], f"{each['at_most_images_s']:,.0f}", each["why"])
+        screen.console.print(table)
+    else:
+        screen.say("no setting is known to help: what is left is the network, the images' size and the machine")
+    screen.say(f"roofline: {report['picture']}")
+
+
+def rate_rows(report: dict) -> list[tuple[str, str]]:
+    """(name, value) of the table of rates."""
+    rates, precision, reached = report["rates"], report["facts"]["precision"], report["step_flops_s"]
+    shown = [("feed alone", rates["feed"]), ("transfer alone", rates["transfer"]), ("step alone", rates["step"]),
+             ("all together", rates["together"])]
+    rows = [(name, "none" if rate is None else f"{rate:,.0f} images/s") for name, rate in shown]
+    peak = report["peaks"]["flops_s"][precision]
+    return [*rows, ("the step's arithmetic", f"{reached / 1e9:,.1f} GFLOP/s, {reached / peak:.0%} of the matrix rate "
+                                             f"measured in {precision}, {peak / 1e9:,.1f}")]

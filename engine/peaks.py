@@ -1,0 +1,130 @@
+"""What a device can do at most, measured, and what a training step asks of it, counted: the sides of a roofline.
+
+After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from engine.training.precision import DTYPES
+
+# Large enough that the device is busy with arithmetic, and that no cache holds what is copied.
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+COPIED_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
+# A step that is issued this slowly, as a share of what it takes, keeps the device waiting.
+ISSUE_SHARE = 0.9
+# Below this share of the roofline neither arithmetic nor memory explains the time.
+LITTLE = 0.3
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """`flops_s`: precision -> FLOP/s of a large matrix product; `bytes_s`: bytes a copy reads and writes a second."""
+
+    flops_s: dict[str, float]
+    bytes_s: float
+
+    def attainable(self, precision: str, flops_per_byte: float) -> float:
+        """The roofline: FLOP/s that arithmetic in `precision` and memory allow at this intensity."""
+        return min(self.flops_s[precision], flops_per_byte * self.bytes_s)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training step asks for each image: FLOPs (two a multiply-add) and, estimated, bytes moved."""
+
+    flops: float
+    bytes: float
+
+    @property
+    def flops_per_byte(self) -> float:
+        """The intensity."""
+        return self.flops / self.bytes
+
+
+def waiter(device: torch.device) -> Callable[[], None]:
+    """A function that returns when the device has done what it was asked."""
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
+
+
+def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: Callable[[], None]) -> float:
+    """`amount` a second at the fastest of the calls that fill `seconds` (at least one, after one that warms up).
+
+    The fastest, as whatever else runs on the machine can only slow a call.
+    """
+    call()
+    wait()
+    best, end = 0.0, time.perf_counter() + seconds
+    while True:
+        began = time.perf_counter()
+        call()
+        wait()
+        now = time.perf_counter()
+        best = max(best, amount / (now - began))
+        if now >= end:
+            return best
+
+
+def measure_peaks(device: torch.device, precisions: Iterable[str], seconds: float) -> Peaks:
+    """Measure matrix products in each precision (keys of precision.DTYPES) and a copy, each for about `seconds`.
+
+    With torch's threads and TF32 setting as they are; takes up to 2 GiB of a GPU's memory, 256 MiB of a CPU's.
+    """
+    wait, side = waiter(device), MATRIX_SIDE[device.type]
+    flops_s = {}
+    for name in dict.fromkeys(precisions):
+        left, right = (torch.randn(side, side, device=device).to(DTYPES[name]) for _ in range(2))
+        product = torch.empty_like(left)
+        flops_s[name] = best_rate(lambda a=left, b=right, out=product: torch.mm(a, b, out=out), 2 * side**3, seconds,
+                                  wait)
+        del left, right, product
+    source = torch.zeros(COPIED_BYTES[device.type], dtype=torch.uint8, device=device)
+    copied = torch.zeros_like(source)
+    return Peaks(flops_s, best_rate(lambda: copied.copy_(source), 2 * source.numel(), seconds, wait))
+
+
+def count_work(model: nn.Module, side_px: int, batch: int, element_bytes: int) -> Work:
+    """What one image (3, side_px, side_px) costs in a training step of `batch` images; frozen parameters save theirs.
+
+    FLOPs are those of the convolutions and matrix products of forward and backward. Bytes are an estimate: what every
+    leaf module reads and writes, of `element_bytes` each, once forward and twice backward, and three times the trained
+    weights, 4 bytes each. Fused operations move less; functions between modules and the optimiser's state are not
+    counted. On a copy on the meta device: no arithmetic is done, `model` stays as it was.
+    """
+    shadow, images, elements = copy.deepcopy(model).to("meta").eval(), 2, 0
+
+    def note(module: nn.Module, inputs: tuple, output: object) -> None:
+        nonlocal elements
+        tensors = [each for each in (*inputs, output) if isinstance(each, torch.Tensor)]
+        elements += (3 if tensors[-1].requires_grad else 1) * sum(map(torch.Tensor.numel, tensors))
+
+    for module in shadow.modules():
+        if not any(module.children()):
+            module.register_forward_hook(note)
+    with FlopCounterMode(display=False) as counter:
+        shadow(torch.empty(images, 3, side_px, side_px, device="meta")).sum().backward()
+    weights = sum(p.numel() for p in shadow.parameters() if p.requires_grad)
+    return Work(counter.get_total_flops() / images, element_bytes * elements / images + 12 * weights / batch)
+
+
+def limit_of(work: Work, peaks: Peaks, precision: str, images_s: float, issue_share: float | None) -> tuple[str, float]:
+    """(what limits a step that makes `images_s`, the share of the roofline it reaches).
+
+    issue_share: the host's time to issue a step as a share of the step's, None where the host computes itself. The
+    limit is "launches", "overhead", "memory" or "arithmetic".
+    """
+    attainable = peaks.attainable(precision, work.flops_per_byte)
+    reached = images_s * work.flops / attainable
+    if issue_share is not None and issue_share >= ISSUE_SHARE:
+        return "launches", reached
+    if reached < LITTLE:
+        return "overhead", reached
+    return ("memory" if attainable < peaks.flops_s[precision] else "arithmetic"), reached

@@ -1,0 +1,146 @@
+"""The command that compares fast ways with plain ones: a row for each check, status 1 where one of them fails."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import selfcheck
+from engine.digest import sample_digests
+from engine.errors import EngineError
+from engine.selfcheck import Deviation
+from loaders.policies import POLICIES
+from recipes.load import RecipeError
+
+SHAPES = {"data.train_count": "300", "data.test_count": "100", "data.resolution": "16"}
+POLICY = "crop(pad_px=2), flip(), maybe(.5, affine(rotate_deg=15)), jitter(hue=.1)"
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was():
+    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    return {**SHAPES, "data.cache": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture
+def words(shapes):
+    return [f"--{path}={value}" for path, value in shapes.items()]
+
+
+@pytest.fixture
+def one_policy(monkeypatch):
+    monkeypatch.setattr(selfcheck, "POLICIES", {"cnn4": POLICIES["cnn4"]})
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Stands for the comparisons of steps: (recipe, mode, steps) of each; graph is found to be wrong."""
+    calls = []
+
+    def check(recipe, mode, steps):
+        calls.append((recipe.name, mode, steps))
+        if mode == "graph":
+            raise EngineError("train.step=graph does not compute what eager does")
+        return Deviation(mode, "fp32", steps, 1e-4, 1e-5, 2e-3)
+
+    monkeypatch.setattr(selfcheck, "check_mode", check)
+    return calls
+
+
+def test_the_compiled_step_and_the_devices_pixels_pass(words, one_policy, tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    small = ["--model.width=4", "--model.depth=2", "--train.batch=50", "--train.threads=1", "--train.precision=fp32"]
+    assert selfcheck.main([*words, *small, "--modes=compile", "--steps", "3", "--json", str(file)]) == 0
+    step, pixels = json.loads(file.read_text())
+    assert (step["name"], step["ok"], step["allowed"]) == ("quickstart, step compile against eager", True, 2e-3)
+    assert 0 <= step["mean"] <= step["largest"] < 2e-3
+    assert pixels["name"].startswith("policy cnn4, ") and pixels["ok"]
+    assert pixels["said"] == "200 images, every bit equal"
+    assert step["command"].startswith("python -m benchmarks.selfcheck --data.train_count=300")
+    assert "cache" not in step["command"] and step["environment"]["commit"]
+    shown = capsys.readouterr().out
+    assert shown.count("ok     ") == 2 and "losses of 3 steps within" in shown
+
+
+def test_every_recipe_is_checked_in_every_mode_and_one_failure_decides(words, asked, one_policy, tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    named = ["--recipes=quickstart,cnn,quickstart", "--modes=compile,graph,compile", "--steps=7", "--json", str(file)]
+    assert selfcheck.main([*words, "--data.name=shapes", *named]) == 1
+    assert asked == [(name, mode, 7) for name in ("quickstart", "cnn") for mode in ("compile", "graph")]
+    rows = json.loads(file.read_text())
+    assert [row["ok"] for row in rows] == [True, False, True, False, True]
+    assert rows[1]["said"] == "train.step=graph does not compute what eager does" and "largest" not in rows[1]
+    shown = capsys.readouterr().out
+    assert "FAILED quickstart, step graph against eager: train.step=graph does not" in shown and "FAILED cnn," in shown
+
+
+def test_rows_of_earlier_checks_stay(words, asked, one_policy, tmp_path):
+    file = tmp_path / "rows.json"
+    for name in ("quickstart", "cnn"):
+        selfcheck.main([*words, "--data.name=shapes", f"--recipes={name}", "--modes=compile", "--json", str(file)])
+    assert [row["name"].split(",")[0] for row in json.loads(file.read_text())] == ["quickstart", "policy cnn4", "cnn"]
+
+
+def test_without_modes_those_of_the_machine_are_checked(asked, words, one_policy, monkeypatch):
+    monkeypatch.setattr(selfcheck, "pixel_row", lambda policy, settings: {"name": policy, "ok": True, "said": ""})
+    assert selfcheck.main(words) == (1 if torch.cuda.is_available() else 0)
+    assert [mode for _, mode, _ in asked] == (["compile", "graph"] if torch.cuda.is_available() else ["compile"])
+
+
+def test_every_named_policy_is_compared(asked, words, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(selfcheck, "pixel_row", lambda policy, settings: seen.append(policy) or {
+        "name": policy, "ok": policy != "cnn", "said": "they differ"})
+    assert selfcheck.main([*words, "--modes=compile"]) == 1
+    assert seen == list(POLICIES) and "FAILED cnn: they differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [{}, {"data.workers": "2"}, {"data.feed": "resident"}, {"data.batches_ahead": "1"},
+                                  {"data.validation": "0.2", "data.split_seed": "3"}], ids=str)
+def test_pixels_are_compared_under_any_setting_of_the_data(shapes, more):
+    row = selfcheck.pixel_row(POLICY, {**shapes, **more, "train.batch": "7"})
+    assert row["ok"] and row["said"].startswith("1" if "data.validation" in more else "2")
+
+
+def test_fewer_images_than_are_compared_are_all_compared(shapes):
+    row = selfcheck.pixel_row("flip()", {**shapes, "data.train_count": "100"})
+    assert row["ok"] and row["said"] == "90 images, every bit equal"
+
+
+def test_one_pixel_that_differs_is_found(shapes, monkeypatch):
+    from loaders.resident import Resident
+
+    def one_off(feed, epoch, start):
+        if isinstance(feed, Resident):
+            feed.images_nhwc[:, 3, 5, 1] ^= 1
+        return sample_digests(feed, epoch, start)
+
+    monkeypatch.setattr(selfcheck, "sample_digests", one_off)
+    row = selfcheck.pixel_row("flip()", shapes)
+    assert not row["ok"] and row["said"] == "200 images, they differ"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--steps=0"], "--steps=0 must be 1 or more"),
+    (["--modes=compiled"], "--modes=compiled must be one or more of compile,graph"),
+    (["--modes=compile,eager"], "--modes=compile,eager must be one or more of compile,graph"),
+    (["--stepz=1"], "did you mean --steps"),
+])
+def test_what_cannot_be_checked_is_one_line(words, said, asked):
+    with pytest.raises(EngineError) as caught:
+        selfcheck.main(words)
+    assert said in str(caught.value) and "\n" not in str(caught.value) and not asked
+
+
+def test_every_recipe_is_known_before_the_first_is_checked(asked):
+    with pytest.raises(RecipeError, match="recipe basline is unknown"):
+        selfcheck.main(["--recipes=quickstart,basline"])
+    assert not asked
