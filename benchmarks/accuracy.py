@@ -91,13 +91,18 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, ends: 
 
 def run_until(words: list[str], ends: float) -> int | None:
     """Run a command; its exit status, or None where it had to be told to stop because the time was over."""
+    # Told to stop itself, it must not leave the run behind.
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen(words)
     try:
         return process.wait(max(1.0, ends - time.monotonic()))
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
         return None
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        signal.signal(signal.SIGTERM, previous)
 
 
 def add_row(name: str, folder: Path, results: Path) -> None:

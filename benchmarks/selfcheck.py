@@ -24,6 +24,8 @@ from recipes import load
 MODES = ("compile", "graph")
 # Batches of each policy whose pixels are compared.
 BATCHES = 4
+# Settings of data sets in files: the embedded shapes, which are compared where no data set is named, have none of them.
+OF_FILES = ("data.root", "data.download", "data.labels")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,8 +73,10 @@ def pixel_row(policy: str, settings: dict[str, str]) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     digests = {}
     data = {path: value for path, value in settings.items() if path.startswith("data.") and path != "data.feed"}
-    small = {} if "data.name" in data else {"data.train_count": 1000, "data.test_count": 100}
-    recipe = load.load("quickstart", settings={**small, **data, "augment.policy": policy, "train.batch": 50})
+    if "data.name" not in data:
+        own = {path: value for path, value in data.items() if path not in OF_FILES}
+        data = {"data.train_count": 1000, "data.test_count": 100, **own}
+    recipe = load.load("quickstart", settings={**data, "augment.policy": policy, "train.batch": 50})
     betons = open_betons(recipe, open_data(recipe))
     for kind in ("stream", "resident"):
         feed = build_train_feed(recipe.changed({"data.feed": kind}), betons, device, 1)

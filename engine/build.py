@@ -116,5 +116,6 @@ def start_again(run: Run, recipe: Recipe) -> None:
     run.model.load_state_dict(fresh.state_dict())
     run.feeds.train.reseed(seed)
     run.step.restart(build_mixing(recipe))
+    run.precision.restart()
     run.loop.go_to(Progress())
     run.recipe = recipe

@@ -9,6 +9,7 @@ from engine.bottleneck import diagnose, precisions_of
 from engine.build import build
 from engine.peaks import measure_peaks
 from engine.training.screen import Screen
+from engine.verdict import in_figures, in_percent
 from engine.views.roofline import draw_roofline
 from recipes.load import Recipe
 
@@ -20,8 +21,7 @@ def diagnose_recipe(recipe: Recipe, seconds: float, picture: Path, screen: Scree
     """Build the recipe's run, measure each of its parts for about `seconds`, draw its roofline to `picture`.
 
     The result as plain values: recipe, stage, stages (how many there are), device, seconds, the fields of
-    bottleneck.Diagnosis, step_flops_s (reached), peaks (of the machine: flops_s by precision, bytes_s), picture,
-    command.
+    bottleneck.Diagnosis, step_flops_s (reached), picture, command.
     """
     run = build(recipe, on_progress=screen.writing, on_warning=screen.say)
     try:
@@ -30,18 +30,18 @@ def diagnose_recipe(recipe: Recipe, seconds: float, picture: Path, screen: Scree
                    f"{run.step.mode} step: about {seconds:g} s a part ...")
         if stages > 1:
             screen.say(f"only stage {stage.name}, the first of {stages}, is measured")
-        peaks = measure_peaks(run.device, precisions_of(run), min(LONGEST_PEAK_S, seconds / 3))
-        found = diagnose(run, seconds, peaks)
+        found = diagnose(run, seconds, lambda: measure_peaks(run.device, precisions_of(run),
+                                                             min(LONGEST_PEAK_S, seconds / 6)))
     finally:
         run.close()
     step_flops_s = found.rates.step * found.work.flops
     title = (f"Roofline of {recipe.name}, {found.facts.precision}, batches of {found.facts.batch:,}, "
              f"{found.side_px} px")
-    draw_roofline(peaks.flops_s, peaks.bytes_s,
+    draw_roofline(found.peaks.flops_s, found.peaks.bytes_s,
                   {f"{recipe.name}'s step": (found.work.flops_per_byte, step_flops_s)}, picture, title)
     return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "device": str(run.device),
-            "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s, "peaks": asdict(peaks),
-            "picture": str(picture), "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
+            "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s, "picture": str(picture),
+            "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
 
 
 def tell(report: dict, screen: Screen) -> None:
@@ -52,7 +52,7 @@ def tell(report: dict, screen: Screen) -> None:
     if advice:
         table = Table("setting to change", "images/s at most", "why", title="what would help", title_justify="left")
         for each in advice:
-            table.add_row(each["setting"], f"{each['at_most_images_s']:,.0f}", each["why"])
+            table.add_row(each["setting"], in_figures(each["at_most_images_s"]), each["why"])
         screen.console.print(table)
     else:
         screen.say("no setting is known to help: what is left is the network, the images' size and the machine")
@@ -64,7 +64,7 @@ def rate_rows(report: dict) -> list[tuple[str, str]]:
     rates, precision, reached = report["rates"], report["facts"]["precision"], report["step_flops_s"]
     shown = [("feed alone", rates["feed"]), ("transfer alone", rates["transfer"]), ("step alone", rates["step"]),
              ("all together", rates["together"])]
-    rows = [(name, "none" if rate is None else f"{rate:,.0f} images/s") for name, rate in shown]
+    rows = [(name, "none" if rate is None else f"{in_figures(rate)} images/s") for name, rate in shown]
     peak = report["peaks"]["flops_s"][precision]
-    return [*rows, ("the step's arithmetic", f"{reached / 1e9:,.1f} GFLOP/s, {reached / peak:.0%} of the matrix rate "
-                                             f"measured in {precision}, {peak / 1e9:,.1f}")]
+    return [*rows, ("the step's arithmetic", f"{reached / 1e9:,.1f} GFLOP/s, {in_percent(reached / peak)} of the "
+                                             f"{peak / 1e9:,.1f} of a matrix product measured in {precision}")]

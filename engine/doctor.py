@@ -1,5 +1,12 @@
-"""What is installed, which devices and precisions there are, and the one command that mends what is missing:
-`python -m engine.doctor [--json FILE]`; exit status 0 where everything is there, 1 where something is missing."""
+"""Is everything there, and what bounds a recipe?
+
+    python -m engine.doctor [--json FILE]
+    python -m engine.doctor --recipe NAME [--seconds S] [--json FILE] [--out DIR] [--section.name=VALUE ...]
+
+Without a recipe: what is installed, which devices and precisions there are, and the one command that mends what is
+missing; exit status 0 where everything is there, 1 where something is missing. With one: its feed, transfer and step
+measured alone and together, which of them bounds the run, and which setting to change; a roofline in --out.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from engine.errors import EngineError
-from engine.files import write_atomic
+from engine.files import make_folder, write_atomic, write_json
 from engine.health import Finding, examine, mend_command
 
 MARKS = {True: "ok", False: "MISSING", None: ""}
+# What only a whole run looks at.
+IDLE = ("run.", "eval.", "checkpoint.", "log.", "train.epochs", "train.repeats", "train.stop_at", "train.patience",
+        "train.min_delta")
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,10 +34,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: look, show, say what to do."""
-    parser = Parser(prog="python -m engine.doctor", description=__doc__, allow_abbrev=False)
+    """The door: a recipe is diagnosed; without one: look, show, say what to do."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if any(word.partition("=")[0] == "--recipe" for word in argv):
+        return with_recipe(argv)
+    parser = Parser(prog="python -m engine.doctor", description=__doc__, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="write the findings as JSON too")
-    options = parser.parse_args(argv)
+    options, rest = parser.parse_known_args(argv)
+    if rest:
+        parser.error(f"{rest[0]} is unknown, or needs --recipe NAME")
     print("looking; importing FFCV takes several seconds ...", flush=True)
     findings = examine(default_cache())
     command = mend_command(findings)
@@ -68,6 +84,53 @@ def show(findings: list[Finding]) -> None:
     for row in rows:
         table.add_row(*row, style="bold red" if row[-1] == MARKS[False] else None)
     console.print(table)
+
+
+def with_recipe(argv: list[str]) -> int:
+    """The door with a recipe; every mistake of the user's is an EngineError."""
+    try:
+        from engine.cli import USER_ERRORS
+
+        return ask(argv)
+    except ImportError as error:
+        raise EngineError(f"--recipe needs a package that cannot be imported ({error}): python -m engine.doctor alone "
+                          "says what mends it") from None
+    except USER_ERRORS as error:
+        raise EngineError(str(error)) from None
+
+
+def ask(argv: list[str]) -> int:
+    """Parse, check, diagnose, draw, tell."""
+    from engine import cli
+    from recipes import load
+
+    parser = cli.Parser("engine.doctor", __doc__)
+    parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
+    parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measured a part (3)")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON here too")
+    parser.add_argument("--out", metavar="DIR", help="folder for picture and result (default: runs/doctor/<recipe>)")
+    options, settings = parser.read(argv)
+    if not 0.1 <= options.seconds <= 600:
+        raise EngineError(f"--seconds={options.seconds:g} must be from 0.1 to 600")
+    idle = [path for path in settings if path.startswith(IDLE)]
+    if idle:
+        raise EngineError(f"--{idle[0]} has no effect on what bounds a run: leave it out")
+    recipe = load.load(options.recipe, options.config_file, settings)
+
+    from engine.checks import refuse_early
+
+    refuse_early(recipe)
+    from engine.diagnosis import diagnose_recipe, tell
+    from engine.training.screen import Screen
+
+    folder = make_folder(Path(options.out) if options.out else Path("runs", "doctor", recipe.name))
+    with Screen() as screen:
+        report = diagnose_recipe(recipe, options.seconds, folder / "roofline.png", screen)
+        for path in (folder / "doctor.json", *([Path(options.json)] if options.json else [])):
+            write_json(path, report)
+        tell(report, screen)
+    return 0
 
 
 if __name__ == "__main__":

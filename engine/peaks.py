@@ -18,7 +18,7 @@ from engine.training.precision import DTYPES
 
 # Large enough that the device is busy with arithmetic, and that no cache holds what is copied.
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
-COPIED_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
+COPIED_BYTES = {"cpu": 1 << 27, "cuda": 1 << 29}
 # A step that is issued this slowly, as a share of what it takes, keeps the device waiting.
 ISSUE_SHARE = 0.9
 # Below this share of the roofline neither arithmetic nor memory explains the time.
@@ -35,6 +35,11 @@ class Peaks:
     def attainable(self, precision: str, flops_per_byte: float) -> float:
         """The roofline: FLOP/s that arithmetic in `precision` and memory allow at this intensity."""
         return min(self.flops_s[precision], flops_per_byte * self.bytes_s)
+
+    def or_better(self, other: Peaks) -> Peaks:
+        """The higher of each figure: whatever else ran on the machine can only have lowered one."""
+        flops_s = {name: max(flops_s, other.flops_s[name]) for name, flops_s in self.flops_s.items()}
+        return Peaks(flops_s, max(self.bytes_s, other.bytes_s))
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: C
 def measure_peaks(device: torch.device, precisions: Iterable[str], seconds: float) -> Peaks:
     """Measure matrix products in each precision (keys of precision.DTYPES) and a copy, each for about `seconds`.
 
-    With torch's threads and TF32 setting as they are; takes up to 2 GiB of a GPU's memory, 256 MiB of a CPU's.
+    With torch's threads and TF32 setting as they are; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's.
     """
     wait, side = waiter(device), MATRIX_SIDE[device.type]
     flops_s = {}

@@ -52,7 +52,7 @@ def go_through(recipe: Recipe, folder: Path) -> int:
                 if (own / "summary.json").exists():
                     continue
                 if (own / "checkpoints" / "last.pt").exists():
-                    status = session.resume(str(own), screen)
+                    status = session.resume(str(own), screen, folder)
                 elif run is None:
                     run = build(single, on_progress=screen.writing, on_warning=screen.say)
                     status = session.begin(run, screen, folder)

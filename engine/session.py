@@ -39,8 +39,8 @@ def begin(run: Run, screen: Screen, go_on_with: Path | None = None, first: bool 
     return Session(run, folder, screen, [], go_on_with, first).go()
 
 
-def resume(run_folder: str, screen: Screen) -> int:
-    """Go on with the run in `run_folder` from its last checkpoint; returns the exit status."""
+def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None) -> int:
+    """Go on with the run in `run_folder` from its last checkpoint: its exit status. `go_on_with`: as in Session."""
     folder = Path(run_folder)
     saved = checkpoint.load(checkpoint.find(run_folder))
     recipe = restore(saved["recipe"], saved["values"])
@@ -61,7 +61,7 @@ def resume(run_folder: str, screen: Screen) -> int:
         run.step.updates, run.step.updates_done = saved["updates"], saved["updates_done"]
         checkpoint.set_rng_state(saved["rng"])
         screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")
-        return Session(run, folder, screen, saved["history"], first=progress.epoch == 0).go()
+        return Session(run, folder, screen, saved["history"], go_on_with, first=progress.epoch == 0).go()
     finally:
         run.close()
 

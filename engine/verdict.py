@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 
 # Together the parts must come this close to the slowest one alone for it to be what bounds the run.
 NEAR = 0.75
+# A part alone cannot be so much slower than all together, unless something else slowed it.
+DISTURBED = 1.15
 # What promises less than this, or an operation that costs less, is not worth a line.
 WORTH = 1.05
 # A precision is advised where its matrix products are so much faster.
 FASTER_ARITHMETIC = 1.2
 
 LIMITS = {
-    "arithmetic": "Within the step arithmetic is the limit: it reaches {:.0%} of the matrix rate measured here.",
-    "memory": "Within the step memory is the limit: by the bytes it is estimated to move it reaches {:.0%} of what the "
+    "arithmetic": "Within the step arithmetic is the limit: it reaches {} of the matrix rate measured here.",
+    "memory": "Within the step memory is the limit: by the bytes it is estimated to move it reaches {} of what the "
               "measured bandwidth allows.",
     "launches": "Within the step launches are the limit: the host needs about as long to issue a step as it takes.",
-    "overhead": "Within the step overhead is the limit: small operations and what lies between them leave it {:.0%} of "
-                "what arithmetic and memory allow.",
+    "overhead": "Within the step overhead is the limit: small operations, and what comes before and between the "
+                "products, leave it {} of what arithmetic and memory allow.",
 }
 
 
@@ -116,16 +118,32 @@ def verdict(rates: Rates, facts: Facts) -> Verdict:
 def sentence_of(bound: str, rates: Rates, facts: Facts) -> str:
     """The verdict in words, with the figures it rests on."""
     parts = list(rates.parts.items())
-    alone = ", ".join(f"the {name} {rate:,.0f}" for name, rate in parts[1:])
-    figures = f"alone the feed makes {parts[0][1]:,.0f} images/s, {alone}; together they make {rates.together:,.0f}"
-    waited = f", and {rates.waited:.0%} of the time is spent waiting for data"
+    alone = ", ".join(f"the {name} {in_figures(rate)}" for name, rate in parts[1:])
+    figures = (f"alone the feed makes {in_figures(parts[0][1])} images/s, {alone}; together they make "
+               f"{in_figures(rates.together)}")
+    waited = f", and {in_percent(rates.waited)} of the time is spent waiting for data"
     if bound == "shared":
         what = "the cores" if facts.device == "cpu" else "the GPU" if facts.feed == "resident" else "the host"
         share = rates.together / min(rates.parts.values())
-        said = f"The parts share {what} and slow each other: {figures}, {share:.0%} of the slowest{waited}."
+        said = f"The parts share {what} and slow each other: {figures}, {in_percent(share)} of the slowest{waited}."
     else:
         said = f"The {bound} bounds the run: {figures}{waited}."
-    return said if bound in ("feed", "transfer") else f"{said} {LIMITS[facts.limit].format(facts.reached)}"
+    if bound in ("step", "shared"):
+        said = f"{said} {LIMITS[facts.limit].format(in_percent(facts.reached))}"
+    if rates.together > DISTURBED * min(rates.parts.values()):
+        said += (" Together is faster than a part of it alone, so something else disturbed the measuring: try again on "
+                 "a quiet machine, or with more --seconds.")
+    return said
+
+
+def in_figures(images_s: float) -> str:
+    """A rate as text: whole, or in three figures where it is small."""
+    return f"{images_s:,.0f}" if images_s >= 100 else f"{images_s:.3g}"
+
+
+def in_percent(share: float) -> str:
+    """A share as text."""
+    return "less than 1%" if 0 < share < 0.01 else f"{share:.0%}"
 
 
 def feed_advice(rates: Rates, facts: Facts) -> list[Advice]:

@@ -38,6 +38,11 @@ class Precision:
         self.name, self.device, self.dtype = name, device, DTYPES[name]
         self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
 
+    def restart(self) -> None:
+        """Forget what fp16's scale has learnt."""
+        if self.scaler:
+            self.scaler.load_state_dict(torch.amp.GradScaler(self.device.type).state_dict())
+
     def autocast(self) -> AbstractContextManager:
         """The context of the forward pass."""
         return nullcontext() if self.name == "fp32" else torch.autocast(self.device.type, self.dtype)

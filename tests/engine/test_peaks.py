@@ -92,3 +92,8 @@ def test_the_peaks_of_this_machine(monkeypatch):
     found = measure_peaks(CPU, ["fp32", "bf16", "fp32"], 0.01)
     assert list(found.flops_s) == ["fp32", "bf16"]
     assert 1e8 < found.flops_s["fp32"] < 1e15 and 1e8 < found.bytes_s < 1e14
+
+
+def test_of_two_looks_the_higher_figures_count():
+    later = Peaks({"fp32": 2e12, "bf16": 1e12}, 5e10)
+    assert MACHINE.or_better(later) == later.or_better(MACHINE) == Peaks({"fp32": 2e12, "bf16": 8e12}, 1e11)

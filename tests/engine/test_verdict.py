@@ -146,3 +146,14 @@ def test_parts_that_share_get_the_advice_of_all_each_once_and_the_best_first():
 
 def test_what_promises_nothing_is_not_said():
     assert not verdict(replace(GPU_STEP, feed=20_100.0), replace(GPU, mode="eager")).advice
+
+
+def test_small_figures_keep_three_digits_and_small_shares_are_not_nothing():
+    said = verdict(Rates(4_137.0, None, 5.1234, 5.0, 0.0), replace(CPU, limit="overhead", reached=0.004)).sentence
+    assert "the step 5.12; together they make 5, and 0% of the time" in said and "leave it less than 1% of" in said
+
+
+@pytest.mark.parametrize("together, disturbed", [(1_140.0, False), (1_160.0, True)])
+def test_a_measurement_that_contradicts_itself_says_so(together, disturbed):
+    said = verdict(Rates(9_000.0, None, 1_000.0, together, 0.0), CPU).sentence
+    assert said.endswith("on a quiet machine, or with more --seconds.") == disturbed

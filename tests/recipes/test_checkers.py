@@ -29,7 +29,7 @@ ALL = {"name": "all", "epochs": 3, "lrs": {"fc": 0.1, "*.bias": 2.0, "*": 1e-4},
     (RATES, {}, {}),
     (SIZES, "0:20,3:24", {0: 20, 3: 24}),
     (SIZES, {"0": 20, 3: "24"}, {0: 20, 3: 24}),
-], ids=str)
+])
 def test_pairs_keep_their_order_and_take_text_or_a_mapping(checker, came, expected):
     found = checker.check(came)
     assert list(found.items()) == list(expected.items())
@@ -43,7 +43,7 @@ def test_pairs_keep_their_order_and_take_text_or_a_mapping(checker, came, expect
     (RATES, {"head": {"a": 1}}), (RATES, None), (RATES, 3), (RATES, {"head": 10**400}),
     (SIZES, "0:20.5"), (SIZES, "-1:20"), (SIZES, "0:7"), (SIZES, "0:513"), (SIZES, "x:20"), (SIZES, {0.0: 20}),
     (SIZES, "0:20,00:24"), (SIZES, {"1": 20, 1: 24}),
-], ids=str)
+])
 def test_what_is_no_pairs_is_told_what_is(checker, came):
     with pytest.raises(ValueError, match="KEY:VALUE pairs with commas between, no key twice") as caught:
         checker.check(came)
