@@ -6,6 +6,7 @@
 A run that the budget ends is left resumable and goes on with the next call; runs that have their row are not repeated.
 """
 
+import hashlib
 import json
 import shlex
 import signal
@@ -43,6 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     names = [name for name in options.recipes.split(",") if name]
     if not names and not options.render:
         parser.error("--recipes is missing: name some, or --render the table from the rows there are")
+    own = [path for path in settings if path in ("train.seed", "train.repeats", "run.folder")]
+    if own:
+        parser.error(f"--{own[0]} is this command's own: --seeds says how many, --runs where")
+    if options.seeds < 1 or not 0 < options.budget_minutes < float("inf"):
+        parser.error(f"--seeds={options.seeds} and --budget-minutes={options.budget_minutes:g} must be above 0")
     wanted = {name: load.load(name, settings=settings) for name in names}
     ends = time.monotonic() + 60 * options.budget_minutes
     for recipe in wanted.values():
@@ -74,7 +80,7 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, ends: 
         return False
     first, count = missing[0], missing[-1] - missing[0] + 1
     name = f"{label(recipe, first)}" + (f" to {missing[-1]}" if count > 1 else "")
-    folder = runs / "".join(letter if letter.isalnum() or letter in "._-=" else "_" for letter in name)
+    folder = runs / folder_name(name)
     words = [sys.executable, "-m", "engine.train", "--resume", str(folder)]
     if not folder.exists():
         words = [sys.executable, *shlex.split(recipe.command())[1:], f"--train.seed={first}", f"--run.folder={folder}"]
@@ -87,6 +93,12 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, ends: 
     if status:
         raise EngineError(f"{name} ended with status {status}: its folder is {folder}")
     return status is not None
+
+
+def folder_name(name: str) -> str:
+    """A row's name as a folder's; of a long one the beginning and a digest."""
+    plain = "".join(letter if letter.isalnum() or letter in "._-=" else "_" for letter in name)
+    return plain if len(plain) <= 120 else f"{plain[:100]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def run_until(words: list[str], ends: float) -> int | None:

@@ -22,6 +22,7 @@ from engine.optimisation import (
     build_optimizer,
     build_schedule,
     build_stages,
+    check_stages,
     size_of,
 )
 from engine.training import precision, programs, stages
@@ -75,7 +76,7 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
     to_input = ToInput(data.mean, data.std, device, train.channels_last)
     model = starting_model(recipe, len(source.class_names), betons["train"], feeds.train.indices, to_input,
                            read_weights=not going_on, say=on_warning)
-    check_sizes(recipe, model)
+    check_sizes(recipe, model, feeds.train.samples)
     ema = build_ema(recipe, model)
     draw_mix = build_mixing(recipe)
     compute = Compute(model, to_input, arithmetic, smoothing=train.label_smoothing,
@@ -85,6 +86,7 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
                      size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
                      ema=ema, lookahead=build_lookahead(recipe, model))
     fixed, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
+    check_stages(recipe, model, fixed, updates_per_epoch)
 
     def enter(stage: stages.Stage) -> None:
         stages.freeze(model, stage, fixed)

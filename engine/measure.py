@@ -40,6 +40,8 @@ def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
         # Settings of the data set trained on mean nothing for another one.
         values = {key: value for key, value in values.items() if not key.startswith("data.")
                   or key in ("data.mean", "data.std", "data.cache")}
+        # Early stopping looks at held-out images, which the other data set's settings need not have.
+        values = {key: value for key, value in values.items() if key not in ("train.patience", "train.min_delta")}
     recipe = restore(saved["recipe"], {**values, **settings})
     device = choose_device(recipe.section("train").device)
     arithmetic = precision.Precision(precision.resolve(recipe.section("train").precision, device), device)

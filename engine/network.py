@@ -51,12 +51,20 @@ def starting_model(recipe: Recipe, classes: int, beton: Beton, indices: np.ndarr
     return model
 
 
-def check_sizes(recipe: Recipe, model: nn.Module) -> None:
-    """EngineError where the network cannot take images of one of train.sizes."""
-    shadow = copy.deepcopy(model).to("meta").eval()
-    for side_px in set(recipe.section("train").sizes.values()):
+def check_sizes(recipe: Recipe, model: nn.Module, samples: int) -> None:
+    """EngineError where the network cannot take images of one of train.sizes, or the last of an epoch's `samples`."""
+    shadow, train = copy.deepcopy(model).to("meta").eval(), recipe.section("train")
+    sides_px = set(train.sizes.values())
+    for side_px in sides_px:
         try:
             shadow(torch.empty(2, 3, side_px, side_px, device="meta"))
-        except RuntimeError:
+        except (RuntimeError, AssertionError, ValueError):
             raise EngineError(f"train.sizes: {recipe.section('model').name} cannot take images of {side_px} px: leave "
                               "that size out, or choose a network that pools before its head") from None
+    if samples % train.batch == 1:
+        try:
+            for side_px in sides_px or {policy_of(recipe).output_px}:
+                shadow.train()(torch.empty(1, 3, side_px, side_px, device="meta"))
+        except ValueError:
+            raise EngineError(f"train.batch={train.batch} leaves one of {samples:,} images for the last batch, and "
+                              f"{recipe.section('model').name} cannot normalise over one: choose another") from None

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from engine.errors import EngineError
 from engine.optim import groups, schedule
 from engine.optim.average import Ema, Lookahead
 from engine.training import mixing, stages
@@ -41,13 +42,29 @@ def build_optimizer(recipe: Recipe, model: nn.Module, stage: stages.Stage) -> to
     settings = vars(recipe.section("optim")).copy()
     name, decay, decay_all = (settings.pop(key) for key in ("name", "weight_decay", "decay_all"))
     members = groups.split_decay(groups.by_pattern(model, stage.lrs), decay, decay_all)
-    if name == "muon":
+    if name == "muon" and settings["muon_for"]:
         settings["muon_for"] = [pattern for pattern in settings["muon_for"] if trains(model, pattern)]
         if not settings["muon_for"]:
             name = settings["rest"]
             settings = ({"momentum": settings["rest_momentum"], "nesterov": settings["rest_momentum"] > 0}
                         if name == "sgd" else {key: settings[key] for key in groups.REST[name]})
     return groups.build_optimizer(name, members, **settings)
+
+
+def check_stages(recipe: Recipe, model: nn.Module, fixed: frozenset[str], updates_per_epoch: int) -> None:
+    """Raise now what a later stage would raise when it begins, and for averages that a run is too short for."""
+    planned = build_stages(recipe)
+    for stage in planned:
+        stages.freeze(model, stage, fixed)
+        try:
+            build_optimizer(recipe, model, stage)
+        except EngineError as error:
+            raise EngineError(f"stage {stage.name}: {error}" if len(planned) > 1 else str(error)) from None
+    updates = updates_per_epoch * planned[-1].end
+    for setting in ("average.ema_every", "average.lookahead"):
+        if recipe.get(setting, 0) > updates:
+            raise EngineError(f"{setting}={recipe.get(setting)} has no effect in a run of {updates:,} updates: make it "
+                              "smaller")
 
 
 def trains(model: nn.Module, pattern: str) -> bool:

@@ -32,7 +32,7 @@ def make_plan(recipe: Recipe) -> dict:
     total, trainable = parameters(model)
     steps = -(-training_count(recipe, known.train) // train.batch)
     updates = -(-steps // train.accumulate)
-    check_sizes(recipe, model)
+    check_sizes(recipe, model, training_count(recipe, known.train))
     stages = plan_stages(recipe, model, steps, updates)
     device = choose_device(train.device)
     policy = policy_of(recipe)

@@ -17,11 +17,16 @@ from engine.training.screen import Screen
 from recipes.load import Recipe, restore
 
 MARK = "repeats.json"
+FIXED = ("device", "precision", "versions", "hardware", "commit")
 MEASURED = ("test_top1", "val_top1", "train_top1", "train_seconds", "epochs_per_second", "images_per_second")
 
 
 def start(recipe: Recipe) -> int:
     """Train `recipe` train.repeats times, from its seed upwards, in a new folder; returns the exit status."""
+    wanted = recipe.section("run").folder
+    taken = sorted(Path(wanted).expanduser().glob("seed_*")) if wanted else []
+    if taken:
+        raise EngineError(f"run.folder={wanted} holds {taken[0].name} of another run: choose another folder")
     folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)
     write_json(folder / MARK, {"recipe": recipe.name, "command": recipe.command(), "values": recipe.nested()})
     return go_through(recipe, folder)
@@ -61,14 +66,23 @@ def go_through(recipe: Recipe, folder: Path) -> int:
                     status = session.begin(run, screen, folder, first=False)
                 if status:
                     return status
-            summary = summarise(recipe, [json.loads((folder / f"seed_{seed}" / "summary.json").read_text())
-                                         for seed in seeds])
+            summary = summarise(recipe, [read_summary(folder / f"seed_{seed}") for seed in seeds])
             write_json(folder / "summary.json", summary)
             screen.table(f"{recipe.name}, {train.repeats} runs, mean ± standard deviation", rows(summary, folder))
         return 0
     finally:
         if run is not None:
             run.close()
+
+
+def read_summary(folder: Path) -> dict:
+    """A repeat's summary; EngineError where it is not one."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text("utf-8"))
+        return {key: summary[key] for key in ("dataset", "seed", *MEASURED, *FIXED)}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EngineError(f"{folder / 'summary.json'} is damaged: remove that folder and go on with "
+                          f"--resume {folder.parent}") from None
 
 
 def one_of(recipe: Recipe, seed: int, folder: Path) -> Recipe:
@@ -85,7 +99,7 @@ def summarise(recipe: Recipe, summaries: list[dict]) -> dict:
         if None not in values:
             found[name] = {"mean": statistics.mean(values), "values": values,
                            "sd": statistics.stdev(values) if len(values) > 1 else None}
-    return found | {key: summaries[0][key] for key in ("device", "precision", "versions", "hardware", "commit")}
+    return found | {key: summaries[0][key] for key in FIXED}
 
 
 def rows(summary: dict, folder: Path) -> list[tuple[str, str]]:

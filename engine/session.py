@@ -113,6 +113,9 @@ class Session:
         if self.untimed_steps:
             self._time_first_steps(progress)
         self.screen.step(progress.epoch, self.epochs, progress.step, len(loop.feed), loop.step.tally, self.batch)
+        if not loop.step.updated:
+            # Gradients that are still being added up are in no checkpoint.
+            return
         if time.monotonic() - self.saved_at > self.every_s:
             self.save("last")
         self.signals.check()

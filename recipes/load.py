@@ -121,7 +121,8 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = Ma
     """
     if name not in names():
         known = names()
-        raise RecipeError(f"recipe {in_one_line(name)} is unknown{did_you_mean(name, known)} known: {', '.join(known)}")
+        raise RecipeError(f"recipe {in_one_line(name)} is unknown{did_you_mean(name, known) or ';'} known: "
+                          f"{', '.join(known)}")
     module = importlib.import_module(f"recipes.{name}")
     from_file = read_file(file) if file else {}
     given = {**from_file, **settings}

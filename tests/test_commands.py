@@ -1,8 +1,10 @@
 """The real commands, end to end, on the embedded data set and on real CIFAR where it is there."""
 
+import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -222,6 +224,58 @@ def test_a_staged_run_stopped_in_its_second_stage_goes_on_to_the_same_weights(mo
     command("engine.train", "--resume", cut)
     assert summary(cut)["weights_sha256"] == summary(whole)["weights_sha256"]
     assert summary(cut)["test_top1"] == summary(whole)["test_top1"]
+
+
+@pytest.mark.parametrize(("stage", "said"), [
+    ({"lrs": {"nope": 1, "*": 1}}, "stage late: pattern nope matches no parameter"),
+    ({"lrs": {"head": 1}}, "stage late: features.0.weight matches neither its lrs (head) nor its frozen patterns")])
+def test_a_mistake_in_a_late_stage_is_found_before_anything_is_trained(stage, said, tmp_path):
+    from engine.build import build
+    from engine.errors import EngineError
+
+    stages = [{"name": "early", "epochs": 1, "lrs": {"*": 0.01}}, {"name": "late", "epochs": 1, **stage}]
+    settings = dict(word.removeprefix("--").split("=") for word in SMALL if "epochs" not in word)
+    recipe = load("quickstart", settings={**settings, "train.stages": stages, "data.cache": str(tmp_path)})
+    with pytest.raises(EngineError, match=re.escape(said)):
+        build(recipe)
+
+
+def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_weights(tmp_path, cache):
+    from engine import session
+    from engine.training.screen import Screen
+    from engine.training.signals import Interrupted
+
+    settings = dict(word.removeprefix("--").split("=") for word in SMALL)
+    settings |= {"train.accumulate": 4, "data.cache": str(cache), "run.report": False}
+
+    def run(name, stop_at=None):
+        recipe = load("quickstart", settings={**settings, "run.folder": str(tmp_path / name)})
+        with Screen() as screen, contextlib.closing(build(recipe)) as made:
+            made_step, asked = made.step, []
+            if stop_at:
+                plain = made_step.program
+
+                class Interrupting:
+                    """The program, and a signal in the middle of a group of batches."""
+
+                    def begin(self):
+                        plain.begin()
+
+                    def __call__(self, *arguments):
+                        asked.append(None)
+                        if len(asked) == stop_at:
+                            signal.raise_signal(signal.SIGINT)
+                        return plain(*arguments)
+
+                made_step.program = Interrupting()
+            return session.begin(made, screen)
+
+    from engine.build import build
+
+    assert run("whole") == 0 and run("cut", stop_at=2) == Interrupted(signal.SIGINT).status
+    with Screen() as screen:
+        assert session.resume(str(tmp_path / "cut"), screen) == 0
+    assert summary(tmp_path / "cut")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
 
 
 def test_a_run_starts_from_another_runs_weights_with_a_new_head(run, tmp_path, cache):

@@ -41,6 +41,8 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     """
     if path.is_dir():
         raise EngineError(f"model.weights={path} is a folder: give a file in it, such as checkpoints/last.pt of a run")
+    if path.exists() and not path.is_file():
+        raise EngineError(f"model.weights={path} is no ordinary file: give a .pt, .pth or .safetensors file")
     try:
         path.stat()
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -53,7 +55,17 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in content.items()):
         raise EngineError(f"model.weights={path} holds no state dict: give a file of tensors by name, on their own or "
                           f"under one of {', '.join(PLACES)}")
+    odd = next((name for name, tensor in content.items() if not plain(tensor)), None)
+    if odd:
+        raise EngineError(f"model.weights={path} holds {odd} as no plain array of finite real numbers: give a file of "
+                          "ordinary weights")
     return _unwrapped(content)
+
+
+def plain(tensor: torch.Tensor) -> bool:
+    """True for a dense tensor in memory, of finite real numbers."""
+    dense = tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    return dense and not tensor.is_complex() and bool(torch.isfinite(tensor).all())
 
 
 def _read_torch(path: Path) -> Any:

@@ -23,7 +23,8 @@ class TrainStep:
     None. `draw_mix(epoch, step, height, width)` gives the batch's Mix or None; without it no batch is mixed.
     `accumulate` batches share an update; the last group of an epoch may be smaller and is averaged over what it has.
     `size_of(epoch)` is the side in px that images are resized to before they are mixed, None for as they are. `ema` and
-    `lookahead` follow each update. `mode` is one of programs.MODES.
+    `lookahead` follow each update. `mode` is one of programs.MODES. `updated` tells whether the last batch was
+    a group's last.
     """
 
     def __init__(self, compute: Compute, *, steps_per_epoch: int, mode: str = "eager",
@@ -35,7 +36,7 @@ class TrainStep:
         self.draw_mix, self.size_of = draw_mix, size_of
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
         self.ema, self.lookahead = ema, lookahead
-        self.updates_done = 0
+        self.updates_done, self.updated = 0, True
         self.device = self.to_input.device
         self.reset()
 
@@ -65,7 +66,8 @@ class TrainStep:
         group_start = step - step % self.accumulate
         group = min(self.accumulate, self.steps_per_epoch - group_start)
         self.tally += self.program(images_bhwc, labels, size_px, mix, 1 / group)
-        if step + 1 == group_start + group:
+        self.updated = step + 1 == group_start + group
+        if self.updated:
             self._update()
 
     def _update(self) -> None:

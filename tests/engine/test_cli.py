@@ -70,7 +70,7 @@ def test_list_shows_every_recipe_in_a_line():
 
 @pytest.mark.parametrize(("words", "said"), [
     ([], "--recipe is missing"),
-    (["--recipe", "resnet"], "recipe resnet is unknown; did you mean resnet34?"),
+    (["--recipe", "resnet43"], "recipe resnet43 is unknown; did you mean resnet34?"),
     (["--recipe", "baseline", "--train.epoch=3"], "did you mean train.epochs?"),
     (["--recipe", "baseline", "--train.epochs=three"], "train.epochs=three must be a whole number"),
     (["--recipe", "baseline", "--data.root=/nowhere"], "data.root=/nowhere is not a folder"),
