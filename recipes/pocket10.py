@@ -18,7 +18,7 @@ values = {
          "frozen": ("stem",)},
     ),
     "train.batch": 500,
-    "train.sizes": {0: 20, 5: 24, 8: 32},
+    "train.sizes": {0: 20, 5: 24, 7: 32},
     "optim.weight_decay": 1e-5,
     "schedule.warmup_epochs": 0.5,
     "eval.batch": 500,
