@@ -22,7 +22,7 @@ def test_a_page_without_marks_is_left_alone(tmp_path, text):
     assert page.read_text() == text
 
 
-@pytest.mark.parametrize("name", ["accuracy", "loaders"])
+@pytest.mark.parametrize("name", ["accuracy", "epochs", "loaders"])
 def test_the_projects_page_has_the_marks(name):
     text = README.read_text()
     assert 0 < text.index(f"<!-- {name}: ") < text.index(f"<!-- /{name} -->")
