@@ -28,6 +28,7 @@ from engine.optimisation import (
 from engine.training import precision, programs, stages
 from engine.training.compute import Compute, ToInput
 from engine.training.evaluation import evaluate
+from engine.training.guard import LossGuard
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.metrics import Result
 from engine.training.step import TrainStep
@@ -67,6 +68,7 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
     device = choose_device(train.device)
     arithmetic = precision.Precision(precision.resolve(train.precision, device), device)
     precision.allow_tf32(recipe.get("train.tf32", True))
+    precision.be_deterministic(train.deterministic)
     loader_threads = place_threads(recipe, device)
     # Weights decay towards denormal numbers, on which CPUs are many times slower. It holds for the whole process.
     torch.set_flush_denormal(device.type == "cpu")
@@ -84,7 +86,8 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
     mode = programs.resolve(train.step, device, train.accumulate)
     step = TrainStep(compute, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
                      size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
-                     ema=ema, lookahead=build_lookahead(recipe, model))
+                     ema=ema, lookahead=build_lookahead(recipe, model), guard=LossGuard(device),
+                     skip_bad=train.on_nan == "skip")
     fixed, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
     check_stages(recipe, model, fixed, updates_per_epoch)
 

@@ -1,25 +1,40 @@
 """Files that are either whole or not there."""
 
+import contextlib
 import errno
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 from engine.errors import EngineError
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> None:
     """Write beside, fsync, rename, fsync the folder: after a crash `path` is the old file or the new one.
 
-    Raises EngineError where the disk is full or the folder cannot be written; nothing half-written stays.
+    With `previous` the new file is read back and compared first, and what `path` was before is kept there; `path` is
+    at no moment absent. Raises EngineError where the disk is full or the folder cannot be written, or where what was
+    read back differs; nothing half-written stays.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside, kept = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "kept.part"))
     try:
         with open(beside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None:
+            if beside.read_bytes() != content:
+                raise OSError(errno.EIO, "it was read back differently")
+            if path.exists():
+                kept.unlink(missing_ok=True)
+                try:
+                    os.link(path, kept)
+                except OSError:
+                    # Not every file system has hard links.
+                    shutil.copyfile(path, kept)
+                os.replace(kept, previous)
         os.replace(beside, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -27,11 +42,23 @@ def write_atomic(path: Path, content: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        remove(beside, kept)
         raise refused(path, error) from None
     except BaseException:
-        beside.unlink(missing_ok=True)
+        remove(beside, kept)
         raise
+
+
+def remove(*paths: Path) -> None:
+    """Remove what is there; what cannot be removed stays."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote left in `folder`."""
+    remove(*folder.glob(".*.part"))
 
 
 def write_json(path: Path, value: object) -> None:

@@ -12,7 +12,9 @@ from engine import session
 from engine.build import build, start_again
 from engine.errors import EngineError
 from engine.files import write_json
+from engine.resume import resume
 from engine.training import runfolder
+from engine.training.lock import FolderLock
 from engine.training.screen import Screen
 from recipes.load import Recipe, restore
 
@@ -51,13 +53,13 @@ def go_through(recipe: Recipe, folder: Path) -> int:
     train, run = recipe.section("train"), None
     seeds = range(train.seed, train.seed + train.repeats)
     try:
-        with Screen() as screen:
+        with FolderLock(folder), Screen() as screen:
             for seed in seeds:
                 single, own = one_of(recipe, seed, folder), folder / f"seed_{seed}"
                 if (own / "summary.json").exists():
                     continue
                 if (own / "checkpoints" / "last.pt").exists():
-                    status = session.resume(str(own), screen, folder)
+                    status = resume(str(own), screen, folder)
                 elif run is None:
                     run = build(single, on_progress=screen.writing, on_warning=screen.say)
                     status = session.begin(run, screen, folder)

@@ -1,6 +1,8 @@
 """One training session from its start, or from a checkpoint, to its summary: the run folder, the screen, signals."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -8,16 +10,24 @@ import torch
 
 from engine.build import Run, build
 from engine.errors import EngineError
-from engine.files import make_folder, write_json
+from engine.files import make_folder, remove_parts, write_json
+from engine.state import checksums, restore_state, state_of
 from engine.summary import closing_rows, summarise
 from engine.training import checkpoint, runfolder
+from engine.training.guard import NotFinite, finite_weights
 from engine.training.history import write_history
+from engine.training.lock import FolderLock
 from engine.training.loop import EpochRecord, Progress
 from engine.training.screen import Screen
 from engine.training.signals import Interrupted, Signals
 from engine.training.trackers import open_trackers
 from engine.views.curves import draw_curves
-from recipes.load import Recipe, as_plain, restore
+from loaders.files import sha256_of
+from recipes.load import Recipe
+
+# Seconds until what a full disk refused is tried again.
+RETRY_S = 30.0
+MOST_ROLLBACKS = 10
 
 
 def start(recipe: Recipe) -> int:
@@ -34,36 +44,28 @@ def begin(run: Run, screen: Screen, go_on_with: Path | None = None, first: bool 
     """Train a composed run from its start in a new run folder; returns the exit status. Arguments as in Session."""
     recipe = run.recipe
     folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)
-    runfolder.write_start(folder, recipe.name, recipe.nested(), recipe.command(), run.device,
-                          {split: beton.sha256 for split, beton in run.betons.items()})
-    return Session(run, folder, screen, [], go_on_with, first).go()
+    with FolderLock(folder):
+        if (folder / "checkpoints" / "last.pt").exists():
+            raise EngineError(f"{folder} was begun by another process meanwhile: choose another folder")
+        return begin_in(folder, run, screen, go_on_with, first)
 
 
-def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None) -> int:
-    """Go on with the run in `run_folder` from its last checkpoint: its exit status. `go_on_with`: as in Session."""
-    folder = Path(run_folder)
-    saved = checkpoint.load(checkpoint.find(run_folder))
-    recipe = restore(saved["recipe"], saved["values"])
-    progress = Progress(**saved["progress"])
-    # A run that was stopped between its last epoch and its summary still has that to write.
-    if (folder / "summary.json").exists():
-        raise EngineError(f"{run_folder} is finished ({progress.epoch} epochs): there is nothing to go on with")
-    run = build(recipe, going_on=True, on_progress=screen.writing, on_warning=screen.say)
-    try:
-        checkpoint.load_weights(run.model, saved["model"], folder)
-        run.loop.go_to(progress)
-        run.step.optimizer.load_state_dict(saved["optimizer"])
-        for follower, key in ((run.step.ema, "ema"), (run.step.lookahead, "lookahead")):
-            if follower is not None:
-                follower.load_state_dict(saved[key])
-        if run.precision.scaler and saved["scaler"]:
-            run.precision.scaler.load_state_dict(saved["scaler"])
-        run.step.updates, run.step.updates_done = saved["updates"], saved["updates_done"]
-        checkpoint.set_rng_state(saved["rng"])
-        screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")
-        return Session(run, folder, screen, saved["history"], go_on_with, first=progress.epoch == 0).go()
-    finally:
-        run.close()
+def begin_in(folder: Path, run: Run, screen: Screen, go_on_with: Path | None = None, first: bool = True) -> int:
+    """As `begin`, in a folder that is there and locked by the caller."""
+    write_config(run, folder)
+    return Session(run, folder, screen, [], go_on_with, first).go(save_first=True)
+
+
+def write_config(run: Run, folder: Path) -> None:
+    """What the run is, into its folder."""
+    runfolder.write_start(folder, run.recipe.name, run.recipe.nested(), run.recipe.command(), run.device,
+                          checksums(run))
+
+
+def beton_stats(run: Run) -> list[tuple[int, int, int]]:
+    """What changes when a beton is written to or replaced."""
+    stats = [beton.path.stat() for beton in run.betons.values() if beton.path.exists()]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 class Session:
@@ -81,31 +83,77 @@ class Session:
         settings = run.recipe.section("checkpoint")
         self.every, self.every_s = settings.every, settings.every_minutes * 60
         self.epochs, self.batch = run.loop.epochs, run.recipe.section("train").batch
-        self.saved_at = time.monotonic()
+        self.save_at = time.monotonic() + self.every_s
+        self.bad_batches: list[list[int]] = []
+        self.beton_stats = beton_stats(run)
+        remove_parts(self.checkpoints)
         self.first_step_seconds = self.compile_seconds = None
-        self.trackers = open_trackers(run.recipe.section("log").to, folder)
+        self.trackers = open_trackers(run.recipe.section("log").to, folder, screen.say)
         run.loop.between_steps = self.between_steps
 
-    def go(self) -> int:
-        """Train to the end, or to a signal; returns the exit status."""
+    def go(self, save_first: bool = False) -> int:
+        """Train to the end, or to a signal; returns the exit status. `save_first`: there is no checkpoint yet."""
         run, screen = self.run, self.screen
         screen.say(f"{run.recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
                    f"{run.feeds.train.samples:,} training images, run folder {self.folder}")
         with Signals() as self.signals:
             try:
+                if save_first:
+                    # Whatever stops the first steps, there is something to go on from.
+                    self.save("last")
                 screen.epoch_starts(run.loop.progress.epoch, self.epochs, len(run.feeds.train))
-                for record in run.loop.run():
-                    self.after_epoch(record)
-                    self.signals.check()
+                while not self._train():
+                    self._roll_back()
             except Interrupted as interrupted:
-                self.save("last")
-                screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.go_on_with}")
+                kept = self.keep("last")
+                screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.go_on_with}"
+                           + ("" if kept else ", from the checkpoint before"))
                 return interrupted.status
             finally:
                 for tracker in self.trackers:
                     tracker.close()
         self.finish()
         return 0
+
+    def _train(self) -> bool:
+        """Train on; True at the end, False where a bad loss is to be passed over from the last checkpoint on."""
+        try:
+            for record in self.run.loop.run():
+                self.after_epoch(record)
+                self.signals.check()
+            return True
+        except NotFinite as bad:
+            self._tell(bad.step)
+            return False
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            reason = str(error).split(". ")[0]
+            raise EngineError(f"train.deterministic=true: {reason}; leave it out, or train on the CPU") from None
+
+    def _tell(self, step: int) -> None:
+        """Write down which batch had the bad loss; EngineError where that ends the run."""
+        progress, train = self.run.loop.progress, self.run.recipe.section("train")
+        samples = self.run.feeds.train.order(progress.epoch)[step * train.batch:][:train.batch].tolist()
+        self.bad_batches.append([progress.epoch, step])
+        file = self.folder / "not_finite.json"
+        write_json(file, {"epoch": progress.epoch, "step": step, "samples": samples})
+        told = (f"the loss is no finite number, or exploded, at epoch {progress.epoch + 1}, step {step} (samples "
+                f"{', '.join(map(str, samples[:3]))}, ...: all in {file})")
+        if train.on_nan == "rollback" and len(self.bad_batches) <= MOST_ROLLBACKS:
+            self.screen.say(f"warning: {told}; going back to the last checkpoint and past this batch")
+            return
+        way = "lower the learning rate" if train.on_nan == "rollback" else \
+            f"lower the learning rate, or go past it with --resume {self.go_on_with} --train.on_nan=rollback"
+        raise EngineError(f"{told}; {self.folder}/checkpoints/last.pt is from before it: {way}")
+
+    def _roll_back(self) -> None:
+        """Put the run back to its last checkpoint; what was bad since is passed over from there on."""
+        saved = checkpoint.load_newest(self.folder, self.screen.say)
+        restore_state(self.run, saved, self.folder)
+        self.run.step.optimizer.zero_grad(set_to_none=True)
+        progress, self.history = self.run.loop.progress, saved["history"]
+        progress.left_out += [place for place in self.bad_batches if place not in progress.left_out]
 
     def between_steps(self, loop) -> None:
         """After each step: the bar, a checkpoint when it is time, a signal when one has come."""
@@ -116,8 +164,8 @@ class Session:
         if not loop.step.updated:
             # Gradients that are still being added up are in no checkpoint.
             return
-        if time.monotonic() - self.saved_at > self.every_s:
-            self.save("last")
+        if time.monotonic() > self.save_at:
+            self.keep("last")
         self.signals.check()
 
     def _time_first_steps(self, progress: Progress) -> None:
@@ -141,37 +189,51 @@ class Session:
             row[f"{split}_top1"] = record.watched_top1 if split == watched else None
         row |= {"train_s": record.train_s, "feed_wait_s": record.feed_wait_s, "images_per_s": record.images_per_s,
                 "is_best": record.is_best}
+        self.refuse_changed_data()
         self.history.append(row)
-        write_history(self.folder, self.history)
+        self.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
-        self.save("last")
+        self.keep("last")
         if record.is_best:
-            self.save("best")
+            self.keep("best")
         if self.every and (record.epoch + 1) % self.every == 0:
-            self.save(f"epoch_{record.epoch + 1:03d}")
+            self.keep(f"epoch_{record.epoch + 1:03d}")
         self.screen.epoch_row(record, self.epochs, watched)
+
+    def attempt(self, write: Callable[[], None]) -> bool:
+        """Write something that can be written again later; where that fails it is said, and the run goes on."""
+        try:
+            write()
+            return True
+        except EngineError as error:
+            self.screen.say(f"warning: {error}; the run goes on and tries again")
+            return False
+
+    def keep(self, name: str) -> bool:
+        """`save`, or, where the disk is full, say so and try again a little later; whether it was written.
+
+        NotFinite where the weights are not finite: such a run is not worth a checkpoint.
+        """
+        if not finite_weights(self.run.model):
+            raise NotFinite(max(self.run.loop.progress.step - 1, 0))
+        kept = self.attempt(partial(self.save, name))
+        self.save_at = time.monotonic() + (self.every_s if kept else min(self.every_s, RETRY_S))
+        return kept
+
+    def refuse_changed_data(self) -> None:
+        """EngineError where a beton is not the file any more that the run began with."""
+        if beton_stats(self.run) != self.beton_stats:
+            self.beton_stats = beton_stats(self.run)
+            for beton in self.run.betons.values():
+                if sha256_of(beton.path) != beton.sha256:
+                    raise EngineError(f"{beton.path} was changed while the run read it; go on from the last checkpoint "
+                                      f"with --resume {self.go_on_with}, which writes it anew")
 
     def save(self, name: str) -> None:
         """Write checkpoints/<name>.pt: all that the run is now."""
-        run = self.run
-        checkpoint.save(self.checkpoints / f"{name}.pt", {
-            "recipe": run.recipe.name,
-            "values": {path: as_plain(value) for path, value in run.recipe.values.items()},
-            "class_names": list(run.class_names),
-            "resolution": run.resolution,
-            "model": run.model.state_dict(),
-            "optimizer": run.step.optimizer.state_dict(),
-            "scaler": run.precision.scaler.state_dict() if run.precision.scaler else {},
-            "ema": run.step.ema.state_dict() if run.step.ema else None,
-            "lookahead": run.step.lookahead.state_dict() if run.step.lookahead else None,
-            "updates_done": run.step.updates_done,
-            "updates": run.step.updates,
-            "progress": run.loop.state(),
-            "rng": checkpoint.rng_state(),
-            "history": self.history,
-        })
-        self.saved_at = time.monotonic()
+        checkpoint.save(self.checkpoints / f"{name}.pt", state_of(self.run, self.history),
+                        keep_previous=name == "last")
 
     def finish(self) -> None:
         """Measure the test set once, write summary.json and the plots, print the closing table."""

@@ -134,10 +134,17 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = Ma
 
 
 def restore(name: str, values: Mapping[str, object]) -> Recipe:
-    """The recipe that a checkpoint or config.yaml holds, checked again as if it came from a user."""
+    """The recipe that a checkpoint or config.yaml holds, checked again as if it came from a user.
+
+    What differs from the recipe of that name counts as given.
+    """
     values = _check({}, dict(values))
     _refuse_conflicts(values, {})
-    return Recipe(name, "", MappingProxyType(values), MappingProxyType(values))
+    # What applies only because of another setting is given only where it is not its default.
+    own = {".".join(path): param.default for path, param in declare().entries.items()}
+    own |= load(name).values if name in names() else {}
+    given = {path: value for path, value in values.items() if own[path] != value}
+    return Recipe(name, "", MappingProxyType(values), MappingProxyType(given))
 
 
 def read_file(path: str) -> dict[str, object]:

@@ -129,6 +129,10 @@ def declare() -> Config:
                      "auto: graph on a GPU, eager on a CPU"),
         threads=Setting(Whole(0, 1024), 0, "torch's CPU threads, at most the cores; 0: every core", "threads"),
         channels_last=Setting(Truth(), True, "memory layout of images and weights"),
+        deterministic=Setting(Truth(), False, "only operations that give the same bits each time; slower on a GPU"),
+        on_nan=Setting(Choice("stop", "skip", "rollback"), "stop",
+                       "what a loss that is no number or explodes does; skip: its update is left out (the device is "
+                       "waited for in each step); rollback: back to the last checkpoint, past its batch"),
         stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"),
     )
@@ -222,6 +226,7 @@ def declare() -> Config:
         every_minutes=Setting(Number(0, above=True), 10.0, "last.pt at least this often", "minutes"),
     )
     section("log", "trackers").params(
-        to=Setting(Choice("files", "tensorboard"), "files", "the run folder, or TensorBoard events beside it (extra)"),
+        to=Setting(Several(Choice("files", "tensorboard", "wandb", "trackio")), ("files",),
+                   "files: the run folder, which is always written; the others (extras) too"),
     )
     return config

@@ -242,6 +242,7 @@ def test_a_mistake_in_a_late_stage_is_found_before_anything_is_trained(stage, sa
 
 def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_weights(tmp_path, cache):
     from engine import session
+    from engine.resume import resume
     from engine.training.screen import Screen
     from engine.training.signals import Interrupted
 
@@ -274,7 +275,7 @@ def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_
 
     assert run("whole") == 0 and run("cut", stop_at=2) == Interrupted(signal.SIGINT).status
     with Screen() as screen:
-        assert session.resume(str(tmp_path / "cut"), screen) == 0
+        assert resume(str(tmp_path / "cut"), screen) == 0
     assert summary(tmp_path / "cut")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
 
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from engine.files import write_atomic
 MAGIC = b"CADENCE1"
 TAIL_BYTES = len(MAGIC) + 32
 KEYS = {"recipe", "values", "class_names", "resolution", "model", "ema", "lookahead", "optimizer", "scaler", "updates",
-        "updates_done", "progress", "rng", "history"}
+        "updates_done", "progress", "rng", "history", "data"}
 
 
 def rng_state() -> dict[str, object]:
@@ -36,14 +37,45 @@ def set_rng_state(state: dict[str, object]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def save(path: Path, content: dict) -> None:
-    """Write a checkpoint; `content` has exactly KEYS. EngineError where it cannot be written."""
+def save(path: Path, content: dict, keep_previous: bool = False) -> None:
+    """Write a checkpoint; `content` has exactly KEYS. With `keep_previous` what it replaces is kept beside it.
+
+    EngineError where it cannot be written; the checkpoints that were there are untouched then.
+    """
     if set(content) != KEYS:
         raise KeyError(f"a checkpoint holds {sorted(KEYS)}, not {sorted(content)}")
     buffer = io.BytesIO()
     torch.save(content, buffer)
     body = buffer.getbuffer()
-    write_atomic(path, b"".join([body, MAGIC, hashlib.sha256(body).digest()]))
+    sealed = b"".join([body, MAGIC, hashlib.sha256(body).digest()])
+    write_atomic(path, sealed, previous_of(path) if keep_previous else None)
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint that `path` replaced is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def load_newest(folder: Path, say: Callable[[str], None]) -> dict | None:
+    """The content of the last checkpoint of the run in `folder`, or of the one before where that is damaged.
+
+    None where the run has not written any. `say` is told of a damaged one; EngineError where none is whole.
+    """
+    last, problem = folder / "checkpoints" / "last.pt", None
+    for path in (last, previous_of(last)):
+        if not path.exists():
+            continue
+        try:
+            content = load(path)
+        except EngineError as error:
+            problem = problem or error
+            continue
+        if problem:
+            say(f"warning: {problem}; going on with {path.name}")
+        return content
+    if problem:
+        raise problem
+    return None
 
 
 def load(path: Path) -> dict:

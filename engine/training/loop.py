@@ -24,6 +24,8 @@ class Progress:
     stopped: str = ""
     tally: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     epoch_seconds: float = 0.0
+    # (epoch, step) of batches that are passed over because their loss was no number when they were tried.
+    left_out: list[list[int]] = field(default_factory=list)
 
     def state(self) -> dict:
         """Plain values, for a checkpoint."""
@@ -63,7 +65,8 @@ class Loop:
     anew.
     `watch()` evaluates after each epoch (None: nothing is watched); with `select` the epoch of the best watched top-1
     is remembered. `between_steps(loop)` is called after each step and may raise to leave: `progress` then is the
-    position of the next batch, so that a checkpoint taken there goes on exactly.
+    position of the next batch, so that a checkpoint taken there goes on exactly. Batches in `progress.left_out` are
+    passed over.
     """
 
     def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, enter: Callable[[Stage], None],
@@ -83,7 +86,10 @@ class Loop:
         self.enter(self.stage)
 
     def run(self) -> Iterator[EpochRecord]:
-        """Yield a record after each epoch until the last one, or until a stop is reached."""
+        """Yield a record after each epoch until the last one, or until a stop is reached.
+
+        NotFinite comes from the step.
+        """
         progress = self.progress
         while progress.epoch < self.epochs and not progress.stopped:
             rate, totals, waited, seconds = self._train_epoch()
@@ -114,7 +120,10 @@ class Loop:
             asked = time.perf_counter()
             for batch in batches:
                 waited += time.perf_counter() - asked
-                step(batch.images_bhwc, batch.labels, progress.epoch, progress.step)
+                if [progress.epoch, progress.step] in progress.left_out:
+                    step.leave_out(progress.step)
+                else:
+                    step(batch.images_bhwc, batch.labels, progress.epoch, progress.step)
                 progress.step += 1
                 progress.steps_done += 1
                 if self.between_steps:

@@ -93,6 +93,8 @@ def train_rising(step: TrainStep, feed, steps: int,
     `step` has begun with the schedule that raises the rate; its tally is used up. Losses are read every READ_EVERY
     updates; `on_read(steps done, rate, loss)` hears the last of them.
     """
+    # A loss that explodes is what is looked for here.
+    step.guard = None
     rates, losses, tallies = [], [], []
     window_steps = Sweep(steps, (), ()).window_steps
     for epoch in itertools.count():

@@ -1,5 +1,6 @@
 """Which arithmetic a run uses: fp32, bf16 by autocast, or fp16 by autocast with loss scaling."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -29,6 +30,17 @@ def allow_tf32(allowed: bool) -> None:
     """Whether GPUs may round the factors of fp32 products to TF32's 10 bits, several times as fast; for the process."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def be_deterministic(wanted: bool) -> None:
+    """Whether only operations that give the same bits each time may run; for the process.
+
+    Torch raises a RuntimeError where an operation has no such form. On a CPU every operation used here has.
+    """
+    if wanted:
+        # cuBLAS reads it when it is first used; without it torch refuses matrix products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
 
 
 class Precision:

@@ -11,6 +11,7 @@ import torch
 from engine.optim.average import Ema, Lookahead
 from engine.optim.schedule import Schedule
 from engine.training.compute import Compute
+from engine.training.guard import LossGuard, all_finite, healthy
 from engine.training.mixing import Mix
 from engine.training.programs import build_program
 
@@ -24,19 +25,21 @@ class TrainStep:
     `accumulate` batches share an update; the last group of an epoch may be smaller and is averaged over what it has.
     `size_of(epoch)` is the side in px that images are resized to before they are mixed, None for as they are. `ema` and
     `lookahead` follow each update. `mode` is one of programs.MODES. `updated` tells whether the last batch was
-    a group's last.
+    a group's last. `guard` looks at each batch's loss. With `skip_bad` an update to which a bad loss or a gradient that is not finite would go is left out,
+    and `skipped` counts such batches; it waits for the device in each step.
     """
 
     def __init__(self, compute: Compute, *, steps_per_epoch: int, mode: str = "eager",
                  draw_mix: Callable[[int, int, int, int], Mix | None] | None = None,
                  size_of: Callable[[int], int | None] = lambda epoch: None, clip_norm: float = 0.0,
-                 accumulate: int = 1, ema: Ema | None = None, lookahead: Lookahead | None = None):
+                 accumulate: int = 1, ema: Ema | None = None, lookahead: Lookahead | None = None,
+                 guard: LossGuard | None = None, skip_bad: bool = False):
         self.model, self.precision, self.to_input = compute.model, compute.precision, compute.to_input
         self.compute, self.mode, self.program = compute, mode, build_program(mode, compute)
         self.draw_mix, self.size_of = draw_mix, size_of
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
-        self.ema, self.lookahead = ema, lookahead
-        self.updates_done, self.updated = 0, True
+        self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
+        self.updates_done, self.updated, self.skipped, self.spoiled = 0, True, 0, False
         self.device = self.to_input.device
         self.reset()
 
@@ -49,7 +52,7 @@ class TrainStep:
 
     def restart(self, draw_mix: Callable[[int, int, int, int], Mix | None] | None) -> None:
         """Forget the updates done so far: the weights are those of a new run, whose mixing is `draw_mix`."""
-        self.draw_mix, self.updates_done = draw_mix, 0
+        self.draw_mix, self.updates_done, self.skipped = draw_mix, 0, 0
         for follower in (self.lookahead, self.ema):
             if follower is not None:
                 follower.reset()
@@ -57,18 +60,57 @@ class TrainStep:
     def reset(self) -> None:
         """Start counting anew: summed loss, correct answers, images (on the device, float64)."""
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
+        if self.guard:
+            self.guard.reset()
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int, step: int) -> None:
-        """Train on one batch, already on the device; `step` counts from 0 inside the epoch."""
+        """Train on one batch, already on the device; `step` counts from 0 inside the epoch.
+
+        Raises the guard's NotFinite where the loss of this batch, or on a GPU of one shortly before, was bad.
+        """
         size_px = self.size_of(epoch)
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
-        group_start = step - step % self.accumulate
-        group = min(self.accumulate, self.steps_per_epoch - group_start)
-        self.tally += self.program(images_bhwc, labels, size_px, mix, 1 / group)
-        self.updated = step + 1 == group_start + group
-        if self.updated:
+        group = min(self.accumulate, self.steps_per_epoch - (step - step % self.accumulate))
+        if self.skip_bad:
+            self._compute_or_skip(images_bhwc, labels, size_px, mix, 1 / group)
+        else:
+            counts = self.program(images_bhwc, labels, size_px, mix, 1 / group)
+            self.tally += counts
+            if self.guard:
+                self.guard.note(counts, step)
+                self.guard.check()
+        self._end_group(step)
+
+    def leave_out(self, step: int) -> None:
+        """Pass over a batch: the update that was due after it happens where other batches share it."""
+        self.spoiled = self.spoiled or all(p.grad is None for p in self.parameters)
+        self._end_group(step)
+
+    def _end_group(self, step: int) -> None:
+        self.updated = (step + 1) % self.accumulate == 0 or step + 1 == self.steps_per_epoch
+        if not self.updated:
+            return
+        if self.skip_bad and not self.spoiled and not self.precision.scaler:
+            self.spoiled = not all_finite([p.grad for p in self.parameters if p.grad is not None])
+            self.skipped += self.spoiled
+        if not self.spoiled:
             self._update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.spoiled = False
+
+    def _compute_or_skip(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
+                         share: float) -> None:
+        # What a forward pass changes besides gradients: the statistics of normalisation.
+        buffers = list(self.model.buffers())
+        before = [buffer.clone() for buffer in buffers]
+        counts = self.program(images_bhwc, labels, size_px, mix, share)
+        if healthy(counts):
+            self.tally += counts
+            return
+        self.spoiled, self.skipped = True, self.skipped + 1
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
 
     def _update(self) -> None:
         self.rate, momentum = self.schedule.at(self.updates)
@@ -86,9 +128,13 @@ class TrainStep:
             for follower in (self.lookahead, self.ema):
                 if follower is not None:
                     follower.update(self.updates_done)
-        self.optimizer.zero_grad(set_to_none=True)
 
     def totals(self) -> tuple[float, float, int]:
-        """Mean loss, share of correct answers and images since `reset`; waits for the device."""
+        """Mean loss, share of correct answers and images since `reset`; waits for the device.
+
+        Raises the guard's NotFinite where the loss of a batch was bad.
+        """
+        if self.guard:
+            self.guard.check(wait=True)
         loss, correct, count = self.tally.tolist()
         return loss / max(count, 1), correct / max(count, 1), int(count)

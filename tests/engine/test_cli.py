@@ -84,7 +84,7 @@ def test_list_shows_every_recipe_in_a_line():
     (["--recipe", "quickstart", "--data.root=/x"], "data.root=/x has no effect here"),
     (["--recipe", "quickstart", "--json", "x"], "--json goes with --plan"),
     (["--resume", "/nowhere"], "/nowhere does not exist"),
-    (["--resume", "x", "--train.epochs=3"], "--resume takes the recipe from the run's folder"),
+    (["--resume", "x", "--recipe", "baseline"], "--resume takes the recipe from the run's folder"),
 ])
 def test_a_bad_training_command_is_one_line_with_status_2(words, said):
     assert said in refused("engine.train", *words)

@@ -1,0 +1,71 @@
+"""Which run is meant by --resume, what it is, and what may be changed when it goes on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.errors import EngineError
+from recipes.load import Recipe, as_text, read_file, restore
+
+# Settings that change neither the network nor what it has been shown so far; a name that ends in a dot is a section.
+MAY_CHANGE = ("train.epochs", "train.on_nan", "train.stop_at", "train.patience", "train.min_delta", "data.workers",
+              "data.batches_ahead", "data.cache", "data.root", "data.download", "eval.batch", "checkpoint.", "log.",
+              "run.report")
+# The files of a folder that say that a run, or repeats of one, began there.
+MARKS = ("config.yaml", "repeats.json")
+
+
+def changed(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
+    """`recipe` with `settings`; EngineError listing those that a run which goes on cannot take up."""
+    if not settings:
+        return recipe
+    new = restore(recipe.name, {**recipe.values, **settings})
+    different = sorted(path for path in {*recipe.values, *new.values} if recipe.get(path) != new.get(path))
+    refused = [path for path in different if not path.startswith(MAY_CHANGE)]
+    if refused:
+        told = ", ".join(f"{path} {as_text(recipe.get(path))} -> {as_text(new.get(path))}" for path in refused)
+        raise EngineError(f"the run cannot go on with another recipe ({told}): leave that out, or begin a new run")
+    return new
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of the run in `folder` as its config.yaml has it; EngineError where that is no run's."""
+    config = folder / "config.yaml"
+    try:
+        name = config.read_text("utf-8").splitlines()[0].split("--recipe ")[1].split()[0]
+    except (OSError, UnicodeDecodeError, IndexError):
+        raise EngineError(f"{folder} has no config.yaml of a run: give a run folder") from None
+    return restore(name, read_file(str(config)))
+
+
+def newest_unfinished(recipe_name: str | None, folder: str = "") -> str | None:
+    """The folder of the run to go on with: `folder` where it holds one that is not finished, else the newest in runs/.
+
+    Of `recipe_name` only, where that is given. None where there is none.
+    """
+    if folder:
+        return folder if begun(Path(folder).expanduser()) else None
+    found = [mark.parent for mark in Path("runs").glob(f"{recipe_name or '*'}/*/*") if mark.name in MARKS
+             and not finished(mark.parent)]
+    return str(max(found, key=lambda place: place.stat().st_mtime)) if found else None
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run, or repeats of one, began in `folder`."""
+    return any((folder / mark).exists() for mark in MARKS)
+
+
+def finished(folder: Path) -> bool:
+    """Whether what began in `folder` has its summary."""
+    return (folder / "summary.json").exists()
+
+
+def differing(folder: Path, recipe: Recipe) -> dict[str, object]:
+    """The settings of `recipe` that differ from those of the run in `folder`; repeats are compared when they go on."""
+    if not (folder / "config.yaml").exists():
+        return {}
+    if read_recipe(folder).name != recipe.name:
+        raise EngineError(f"{folder} holds a run of recipe {read_recipe(folder).name}, not {recipe.name}: choose "
+                          "another folder")
+    there = read_recipe(folder).values
+    return {path: value for path, value in recipe.values.items()
+            if there.get(path) != value and path != "run.folder"}

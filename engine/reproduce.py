@@ -1,0 +1,46 @@
+"""Run a finished run again from its folder and compare, bit for bit: `python -m engine.reproduce RUN [--out DIR]`.
+
+Exit status 0 where the weights are the same bits, 1 where they are not.
+"""
+
+import sys
+from pathlib import Path
+
+from engine import cli
+from engine.errors import EngineError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The door: read the run, train it again, compare, tell."""
+    parser = cli.Parser("engine.reproduce", __doc__, settings=False)
+    parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
+    parser.add_argument("--out", metavar="DIR", help="where the second run goes (default: RUN/reproduced)")
+    parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON")
+    options, _ = parser.read(argv)
+    first = Path(options.run)
+    folder = Path(options.out) if options.out else first / "reproduced"
+
+    from engine.checks import refuse_folder
+    from engine.files import write_json
+    from engine.reproduction import again, compare, read_run, show
+
+    summary, history = read_run(first)
+    recipe = again(first, folder, summary)
+    refuse_folder(str(folder))
+
+    from engine.session import start
+
+    status = start(recipe)
+    if status:
+        return status
+    compared = compare((summary, history), read_run(folder))
+    if options.json:
+        if not Path(options.json).absolute().parent.is_dir():
+            raise EngineError(f"--json={options.json}: its folder does not exist")
+        write_json(Path(options.json), compared)
+    show(compared)
+    return 0 if compared["same_weights"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
