@@ -24,9 +24,10 @@ class TrainStep:
     None. `draw_mix(epoch, step, height, width)` gives the batch's Mix or None; without it no batch is mixed.
     `accumulate` batches share an update; the last group of an epoch may be smaller and is averaged over what it has.
     `size_of(epoch)` is the side in px that images are resized to before they are mixed, None for as they are. `ema` and
-    `lookahead` follow each update. `mode` is one of programs.MODES. `updated` tells whether the last batch was
-    a group's last. `guard` looks at each batch's loss. With `skip_bad` an update to which a bad loss or a gradient that is not finite would go is left out,
-    and `skipped` counts such batches; it waits for the device in each step.
+    `lookahead` follow each update. `mode` is one of programs.MODES. `updated` tells
+    whether the last batch was a group's last. `guard` looks at each batch's loss. With `skip_bad` an update to which a
+    bad loss or a gradient that is not finite would go is left out, and `skipped` counts such batches; it waits for the
+    device in each step.
     """
 
     def __init__(self, compute: Compute, *, steps_per_epoch: int, mode: str = "eager",
