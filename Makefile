@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HEADERS := libopencv-dev libturbojpeg0-dev pkg-config g++
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: setup train test lint clean
+.PHONY: setup train test lint browser clean
 
 setup: $(VENV)/installed
 
@@ -26,8 +26,14 @@ train: setup
 lint: setup
 	$(BIN)/ruff check .
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest -q
+
+# The tests of the pages drive it; without it they are skipped.
+browser:
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends chromium; } || \
+	  echo "no chromium: the tests of the pages are skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs

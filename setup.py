@@ -5,11 +5,21 @@ from pathlib import Path
 from setuptools import setup
 
 EXTRAS = {
+    "cam": ["grad-cam>=1.5"],
+    "completion": ["shtab>=1.13"],
+    "demo": ["gradio>=6", "grad-cam>=1.5"],
+    "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3", "torchao>=0.14", "safetensors>=0.4"],
     "safetensors": ["safetensors>=0.4"],
+    "share": ["huggingface_hub>=0.30", "safetensors>=0.4"],
+    "sweep": ["optuna>=4"],
     "tensorboard": ["tensorboard>=2.16"],
     "timm": ["timm>=1.0"],
-    "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "safetensors>=0.4", "tensorboard>=2.16", "timm>=1.0"],
+    "trackio": ["trackio>=0.5"],
+    "wandb": ["wandb>=0.18"],
 }
+EXTRAS["all"] = sorted({line for lines in EXTRAS.values() for line in lines})
+EXTRAS["test"] = [*EXTRAS["all"], "hypothesis>=6.100", "ipykernel>=6", "nbclient>=0.10", "nbformat>=5",
+                  "playwright>=1.45", "pytest>=8", "ruff>=0.6"]
 
 setup(
     name="cadence-train",
@@ -21,6 +31,7 @@ setup(
     packages=[
         "benchmarks",
         "engine",
+        "engine.exporting",
         "engine.models",
         "engine.optim",
         "engine.training",
@@ -30,6 +41,8 @@ setup(
         "loaders.on_device",
         "recipes",
     ],
+    package_data={"engine.views": ["*.jinja"]},
+    entry_points={"console_scripts": ["cadence = engine.cadence:main"]},
     install_requires=[
         "torch>=2.10",
         "torchvision>=0.25",
@@ -41,8 +54,10 @@ setup(
         "setuptools>=70",
         "numba>=0.60",
         "numpy>=1.26",
+        "jinja2>=3.1",
         "matplotlib>=3.8",
         "pillow>=10",
+        "plotly>=6",
         "psutil>=5.9",
         "pyyaml>=6",
         "rich>=13",

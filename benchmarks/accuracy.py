@@ -85,6 +85,8 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, ends: 
     if not folder.exists():
         words = [sys.executable, *shlex.split(recipe.command())[1:], f"--train.seed={first}", f"--run.folder={folder}"]
         words += [f"--train.repeats={count}"] if count > 1 else []
+        # A page for each of many seeds would come out of the budget.
+        words += ["--run.report=false"] if "run.report" not in recipe.given else []
     status = 0 if (folder / "summary.json").exists() else run_until(words, ends)
     for seed in missing:
         done = folder / f"seed_{seed}" if count > 1 else folder

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from engine.errors import EngineError
 from loaders.errors import DataError
-from recipes.load import RecipeError, as_text, did_you_mean
+from recipes.load import RecipeError, as_text, did_you_mean, in_one_line
 from recipes.schema import declare
 
 USER_ERRORS = (RecipeError, DataError, EngineError)
@@ -36,10 +36,11 @@ class Parser(argparse.ArgumentParser):
                 continue
             if not equals:
                 if not argv or argv[0].startswith("--"):
-                    raise EngineError(f"{name} needs a value: {name}=VALUE")
+                    raise EngineError(f"{in_one_line(name)} needs a value: {in_one_line(name)}=VALUE")
                 value = argv.pop(0)
             if name[2:] in settings:
-                raise EngineError(f"{name} is given twice: keep one of {settings[name[2:]]} and {value}")
+                raise EngineError(f"{in_one_line(name)} is given twice: keep one of {in_one_line(settings[name[2:]])} "
+                                  f"and {in_one_line(value)}")
             settings[name[2:]] = value
         if "-h" in own or "--help" in own:
             print_help(self)
@@ -47,7 +48,8 @@ class Parser(argparse.ArgumentParser):
         options, rest = self.parse_known_args(own)
         if rest:
             known = [option for action in self._actions for option in action.option_strings]
-            raise EngineError(f"{rest[0]} is unknown{did_you_mean(rest[0], known)} (--help shows what there is)")
+            raise EngineError(f"{in_one_line(rest[0])} is unknown{did_you_mean(rest[0], known)} (--help shows what "
+                              "there is)")
         return options, settings
 
 

@@ -1,5 +1,6 @@
-"""Data on its own: write betons, print the one value that an epoch's data is, or show what policies do to images.
+"""Data on its own: look at it, write betons, print the one value that an epoch's data is, show what policies do.
 
+    python -m engine.data explore --data.name=cifar10 --data.root=DIR [--out FOLDER] [--json FILE]
     python -m engine.data convert --data.name=cifar100 --data.root=DIR
     python -m engine.data digest --recipe NAME --epoch E [--start BATCH] [--threads T] [--feed F] [--processes P]
     python -m engine.data sheet --recipe NAME --data.name=cifar10 --data.root=DIR --out FILE.png
@@ -12,29 +13,72 @@ from engine import cli
 from engine.errors import EngineError
 from recipes import load
 
+# Which tasks an option is for, and what it is where it is not given.
+OPTIONS = {"recipe": (("digest", "sheet", "explore"), "quickstart"), "epoch": (("digest", "sheet"), 0),
+           "start": (("digest",), 0), "threads": (("digest",), None), "feed": (("digest",), None),
+           "processes": (("digest",), 1), "out": (("sheet", "explore"), None), "json": (("explore",), None)}
+# What an epoch is made of, but not the data set.
+IDLE = ("data.validation", "data.split_seed", "data.feed", "data.workers", "data.batches_ahead")
+
 
 def main(argv: list[str] | None = None) -> int:
     """The door: which task, with which settings."""
     parser = cli.Parser("engine.data", __doc__)
-    parser.add_argument("task", choices=("convert", "digest", "sheet"),
-                        help="convert: a beton a split; digest: the SHA-256 of an epoch's images, labels and indices, "
-                        "in order; sheet: a picture of the named policies at work")
-    parser.add_argument("--recipe", default="quickstart", metavar="NAME", help="digest: whose data and policy")
-    parser.add_argument("--epoch", type=int, default=0, metavar="E", help="digest: which epoch (from 0)")
-    parser.add_argument("--start", type=int, default=0, metavar="BATCH", help="digest: from this batch on")
+    parser.add_argument("task", choices=("explore", "convert", "digest", "sheet"),
+                        help="explore: classes, channels, samples, images that come twice; convert: a beton a split; "
+                        "digest: the SHA-256 of an epoch's images, labels and indices, in order; sheet: a picture of "
+                        "the named policies at work")
+    parser.add_argument("--recipe", metavar="NAME",
+                        help="whose data and policy (quickstart); explore: whose data, mean and std")
+    parser.add_argument("--epoch", type=int, metavar="E", help="digest, sheet: which epoch (from 0)")
+    parser.add_argument("--start", type=int, metavar="BATCH", help="digest: from this batch on")
     parser.add_argument("--threads", metavar="T", help="digest: loader threads (data.workers)")
     parser.add_argument("--feed", metavar="F", help="digest: which feed (data.feed)")
-    parser.add_argument("--processes", type=int, default=1, metavar="P",
-                        help="digest: shards drawn by so many processes")
-    parser.add_argument("--out", default="policies.png", metavar="FILE", help="sheet: where the picture goes")
+    parser.add_argument("--processes", type=int, metavar="P", help="digest: shards drawn by so many processes")
+    parser.add_argument("--out", metavar="PATH", help="sheet: where the picture goes (policies.png); explore: folder "
+                        "of the pictures (runs/explore/<data set>)")
+    parser.add_argument("--json", metavar="FILE", help="explore: write what was found as JSON")
     options, settings = parser.read(argv)
+    for name, (tasks, default) in OPTIONS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+        elif options.task not in tasks:
+            raise EngineError(f"--{name} has no effect on {options.task}: it is for {' and '.join(tasks)}")
     if options.task == "convert":
         return convert(settings)
+    if options.task == "explore":
+        return explore(options, settings)
     if options.task == "sheet":
         return sheet(options, settings)
     own = {"data.workers": options.threads, "data.feed": options.feed}
     settings |= {path: value for path, value in own.items() if value}
     return digest(options, settings)
+
+
+def explore(options, settings: dict[str, str]) -> int:
+    """Look at a data set: tables, pictures, perhaps JSON."""
+    idle = [path for path in settings if not path.startswith("data.") or path in IDLE]
+    if idle:
+        raise EngineError(f"--{idle[0]} has no effect on what a data set is: leave it out")
+    recipe = load.load(options.recipe, settings=settings)
+
+    from pathlib import Path
+
+    from engine.checks import refuse_early
+
+    refuse_early(recipe)
+    from engine.explore import explore as look
+    from engine.explore_table import tell
+    from engine.files import make_folder, write_json
+    from engine.training.screen import Screen
+
+    folder = make_folder(Path(options.out or f"runs/explore/{recipe.section('data').name}"))
+    with Screen() as screen:
+        found = look(recipe, folder, screen)
+        if options.json:
+            write_json(Path(options.json), found)
+        tell(found, screen)
+    return 0
 
 
 def digest(options, settings: dict[str, str]) -> int:
@@ -64,7 +108,7 @@ def sheet(options, settings: dict[str, str]) -> int:
     refuse_early(recipe)
     from engine.sheet import policy_sheet
 
-    print(policy_sheet(recipe, Path(options.out), options.epoch))
+    print(policy_sheet(recipe, Path(options.out or "policies.png"), options.epoch))
     return 0
 
 

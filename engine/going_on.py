@@ -69,3 +69,15 @@ def differing(folder: Path, recipe: Recipe) -> dict[str, object]:
     there = read_recipe(folder).values
     return {path: value for path, value in recipe.values.items()
             if there.get(path) != value and path != "run.folder"}
+
+
+def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
+    """EngineError where `recipe`, a checkpoint's, is not the one that the config.yaml of its folder describes."""
+    if not (folder / "config.yaml").exists():
+        return
+    there = read_recipe(folder)
+    different = [path for path in sorted({*there.values, *recipe.values}) if there.get(path) != recipe.get(path)
+                 and not path.startswith(MAY_CHANGE) and path != "run.folder"]
+    if there.name != recipe.name or different:
+        raise EngineError(f"{folder}: the last checkpoint is another run's than config.yaml "
+                          f"({', '.join(different) or 'recipe'} differ): put the run's own back, or begin a new run")

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from engine.build import build
 from engine.errors import EngineError
-from engine.going_on import changed, read_recipe
+from engine.going_on import changed, read_recipe, refuse_other_recipe
 from engine.session import Session, begin_in, write_config
 from engine.state import refuse_other_data, restore_state
 from engine.training import checkpoint
@@ -30,7 +30,9 @@ def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
         saved = checkpoint.load_newest(folder, screen.say)
         if saved is None:
             return _begin_again(folder, screen, go_on_with, settings)
-        recipe = changed(restore(saved["recipe"], saved["values"]), settings)
+        recipe = restore(saved["recipe"], saved["values"])
+        refuse_other_recipe(folder, recipe)
+        recipe = changed(recipe, settings)
         progress = Progress(**saved["progress"])
         # A run that was stopped between its last epoch and its summary still has that to write.
         if (folder / "summary.json").exists() and (progress.epoch >= recipe.epochs or progress.stopped):

@@ -21,9 +21,9 @@ from engine.training.loop import EpochRecord, Progress
 from engine.training.screen import Screen
 from engine.training.signals import Interrupted, Signals
 from engine.training.trackers import open_trackers
-from engine.views.curves import draw_curves
+from loaders.errors import DataError
 from loaders.files import sha256_of
-from recipes.load import Recipe
+from recipes.load import Recipe, RecipeError
 
 # Seconds until what a full disk refused is tried again.
 RETRY_S = 30.0
@@ -244,6 +244,14 @@ class Session:
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:
-            draw_curves(self.history, make_folder(self.folder / "plots"),
-                        f"{summary['recipe']} on {summary['dataset']}, seed {summary['seed']}")
+            self.attempt_report()
         self.screen.table(f"{summary['recipe']} on {summary['dataset']}", closing_rows(summary, self.folder))
+
+    def attempt_report(self) -> None:
+        """Write report.html; a run whose page cannot be drawn is a finished run all the same."""
+        from engine.reporting import write_report
+
+        try:
+            write_report(self.folder, say=self.screen.say)
+        except (EngineError, DataError, RecipeError) as error:
+            self.screen.say(f"warning: no report: {error}; python -m engine.report {self.folder} tries again")

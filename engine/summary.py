@@ -68,6 +68,8 @@ def closing_rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
             ("waited for data", percent(summary["feed_wait_share"])),
             ("weights", summary["weights_sha256"][:16]),
             ("run folder", str(folder))]
+    if (folder / "report.html").exists():
+        rows.append(("report", str(folder / "report.html")))
     if summary["stopped"]:
         rows.insert(2, ("stopped early", summary["stopped"]))
     return rows

@@ -7,7 +7,6 @@ and is read with weights_only, so a hostile file runs no code.
 
 import hashlib
 import io
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import nn
 
 from engine.errors import EngineError
 from engine.files import write_atomic
+from engine.training.entries import wrong_entry
 
 MAGIC = b"CADENCE1"
 TAIL_BYTES = len(MAGIC) + 32
@@ -95,12 +95,15 @@ def load(path: Path) -> dict:
         raise EngineError(f"checkpoint {path} is damaged (its checksum differs): use another of the run's checkpoints")
     try:
         content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except Exception as error:  # what a damaged or hostile file trips over is that file's, whatever it is
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = named.group(1) if named else type(error).__name__
         raise EngineError(f"checkpoint {path} is refused, it holds more than tensors and values: {what}") from None
     if not isinstance(content, dict) or set(content) != KEYS:
         raise EngineError(f"checkpoint {path} is not a Cadence checkpoint: its entries are not the expected ones")
+    wrong = wrong_entry(content)
+    if wrong:
+        raise EngineError(f"checkpoint {path} is refused: its entry {wrong} is not what Cadence writes there")
     return content
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from engine.errors import EngineError
 from engine.models.weightfile import is_file_name, read
 from engine.training import checkpoint
+from tests.engine.blank import BLANK
 
 
 @pytest.fixture
@@ -51,14 +52,14 @@ def test_torch_s_older_format(tmp_path, state):
 @pytest.mark.parametrize("averaged", [False, True])
 def test_a_checkpoint_gives_what_its_run_is_judged_by(tmp_path, state, averaged):
     other = {name: tensor + 1 for name, tensor in state.items()}
-    content = dict.fromkeys(checkpoint.KEYS) | {"model": other if averaged else state}
+    content = BLANK | {"model": other if averaged else state}
     content["ema"] = {"averages": 7, "model": state} if averaged else None
     checkpoint.save(tmp_path / "last.pt", content)
     assert same(read(tmp_path / "last.pt"), state)
 
 
 def test_a_damaged_checkpoint_is_not_read_as_something_else(tmp_path, state):
-    checkpoint.save(tmp_path / "a.pt", dict.fromkeys(checkpoint.KEYS) | {"model": state})
+    checkpoint.save(tmp_path / "a.pt", BLANK | {"model": state})
     data = bytearray((tmp_path / "a.pt").read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "a.pt").write_bytes(data)

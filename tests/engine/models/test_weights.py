@@ -14,6 +14,7 @@ from engine.models.backbone import from_timm, from_torchvision
 from engine.models.table import build
 from engine.models.weights import heads, start_from
 from engine.training import checkpoint
+from tests.engine.blank import BLANK
 
 SHUFFLENET = "shufflenetv2_x0.5-f707e7126e.pth"
 
@@ -74,7 +75,7 @@ def test_all_but_the_head_is_copied(tmp_path, name, options, head, classes):
 def test_a_run_s_checkpoint(tmp_path):
     other, model = pair(width=4)
     before = copies(model)
-    checkpoint.save(tmp_path / "best.pt", dict.fromkeys(checkpoint.KEYS) | {"model": other.state_dict()})
+    checkpoint.save(tmp_path / "best.pt", BLANK | {"model": other.state_dict()})
     start_from(model, str(tmp_path / "best.pt"))
     check_body_copied_and_head_kept(model, before, other.state_dict(), "head.3")
 

@@ -11,11 +11,12 @@ import torch
 from engine.errors import EngineError
 from engine.files import write_atomic
 from engine.training import checkpoint
+from tests.engine.blank import BLANK
 
 
 @pytest.fixture
 def content():
-    return dict.fromkeys(checkpoint.KEYS) | {
+    return BLANK | {
         "recipe": "quickstart", "values": {"train.epochs": 3, "data.mean": [0.1, 0.2, 0.3]},
         "model": {"weight": torch.arange(6.0).view(2, 3)}, "rng": checkpoint.rng_state(), "history": [{"lr": 0.5}],
     }
@@ -81,6 +82,14 @@ def test_entries_are_the_expected_ones(tmp_path, content):
     with pytest.raises(KeyError):
         checkpoint.save(tmp_path / "a.pt", {"model": {}})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("recipe", 3), ("values", {1: 2}), ("resolution", True), ("model", {"weight": 1}), ("ema", {}), ("optimizer", []),
+    ("progress", {}), ("progress", BLANK["progress"] | {"tally": "x"}), ("history", [1]), ("rng", None)])
+def test_an_entry_of_another_kind_is_refused_by_name(tmp_path, content, key, value):
+    checkpoint.save(tmp_path / "a.pt", content | {key: value})
+    assert f"its entry {key} is not what" in refused(tmp_path / "a.pt")
 
 
 def test_a_missing_file_and_an_empty_run_folder(tmp_path):

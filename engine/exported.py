@@ -1,0 +1,83 @@
+"""Exported files, read back as something that answers.
+
+    exported = load("runs/quickstart/TIME/export/model.onnx")
+    logits = exported.logits(images_bhwc)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from engine.errors import EngineError
+from engine.exporting import formats, onnx_file, program, weights_file
+from engine.exporting.portable import Portable
+from engine.exporting.verify import Answer
+from engine.network import build_model
+from engine.training import checkpoint
+from engine.training.compute import ToInput
+from recipes.load import restore
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file, read back.
+
+    metadata: as engine.exporting.metadata describes it. logits: uint8 (B, side, side, 3), RGB, on the CPU to float32
+    (B, classes). network: what computes it as a torch module, the bare network of a .safetensors file (it takes
+    normalised images), None for ONNX.
+    """
+
+    metadata: Mapping[str, object]
+    logits: Answer
+    network: nn.Module | None
+
+
+def load(path: str | Path) -> Exported:
+    """Read a file that `python -m engine.export` wrote, by its ending: .safetensors, .pt2 or .onnx.
+
+    Raises EngineError where it cannot be read, is damaged or another program's, or a package is missing. A .safetensors
+    or .onnx file runs no code; of a .pt2 file that is for torch to say, so load those of people you trust.
+    """
+    path = Path(path)
+    name = next((name for name, file in formats.FILES.items() if Path(file).suffix == path.suffix), None)
+    if name is None:
+        raise EngineError(f"{path} is no exported file: give a .safetensors, .pt2 or .onnx file")
+    formats.need([name])
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read ({error.strerror}): give a file that `python -m engine.export` "
+                          "wrote") from None
+    return read_back(content, str(path))
+
+
+def read_back(content: bytes, name: str) -> Exported:
+    """The content of a file of that name, of one of the three endings."""
+    suffix = Path(name).suffix
+    if suffix == ".safetensors":
+        weights, told = weights_file.from_bytes(content, name)
+        network = rebuilt(weights, told, name)
+        to_input = ToInput(told["mean"], told["std"], CPU)
+        return Exported(told, Portable(network, to_input.scale, to_input.shift).eval(), network)
+    if suffix == ".onnx":
+        answer, told = onnx_file.from_bytes(content, name)
+        return Exported(told, answer, None)
+    module, told = program.from_bytes(content, name)
+    return Exported(told, module, module)
+
+
+def rebuilt(weights: Mapping[str, torch.Tensor], told: Mapping[str, object], name: str) -> nn.Module:
+    """The network that the metadata tell of, on the CPU, in evaluation mode, with these weights."""
+    recipe = restore(told["recipe"], told["settings"])
+    with torch.device("meta"):
+        network = build_model(recipe, len(told["class_names"]))
+    network = network.to_empty(device=CPU)
+    checkpoint.load_weights(network, dict(weights), Path(name))
+    if recipe.section("train").channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return network.requires_grad_(False).eval()

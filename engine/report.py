@@ -1,0 +1,51 @@
+"""A run's page, in one file that opens anywhere: `python -m engine.report RUN [--compare RUN ...]`.
+
+    python -m engine.report RUN                    RUN/report.html, and its pictures in RUN/plots
+    python -m engine.report --compare RUN RUN ...  compare.html in the first run's folder
+"""
+
+import sys
+from pathlib import Path
+
+from engine import cli
+
+# Settings that say where things are; any other would make the page one of another run.
+BITE = ("data.root", "data.cache", "data.download", "data.workers", "train.device")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The door: which page, of which runs, where to."""
+    parser = cli.Parser("engine.report", __doc__)
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder, finished or not")
+    parser.add_argument("--compare", nargs="+", default=[], metavar="RUN",
+                        help="a page of these runs (and RUN) over each other instead")
+    parser.add_argument("--out", metavar="FILE", help="the page's file (default: in the first run's folder)")
+    options, settings = parser.read(argv)
+    refused = [path for path in settings if path not in BITE]
+    if refused:
+        parser.error(f"--{refused[0]} has no effect on a report, which shows what the run used: {', '.join(BITE)} have")
+    runs = [Path(run) for run in ([options.run] if options.run else []) + options.compare]
+    if not runs:
+        parser.error("RUN is missing: give a run folder")
+    out = Path(options.out) if options.out else None
+    if out and out.is_dir():
+        parser.error(f"--out={out} is a folder: give the name of a file")
+    if options.compare:
+        if len(runs) < 2:
+            parser.error("--compare needs two runs or more")
+        if settings:
+            parser.error(f"--{next(iter(settings))} has no effect on --compare, which reads the run folders only")
+
+        from engine.reporting import write_comparison
+
+        print(write_comparison(runs, out))
+        return 0
+
+    from engine.reporting import write_report
+
+    print(write_report(runs[0], out, settings, lambda line: print(line, file=sys.stderr)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,58 @@
+"""ONNX files: through bytes and back with the same answers, what they declare, what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import EngineError
+from engine.exporting import onnx_file
+from tests.engine.exporting.networks import SIDE_PX, TOLD, captured, expected, images
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+ROOT = str(Path(__file__).resolve().parents[3])
+
+
+@pytest.fixture(scope="module")
+def content():
+    return onnx_file.to_bytes(captured(), TOLD)
+
+
+def test_a_file_comes_back_with_its_answers_for_any_batch(content):
+    answer, told = onnx_file.from_bytes(content, "m.onnx")
+    assert told == TOLD
+    for count in (1, 2, 7):
+        torch.testing.assert_close(answer(images(count)), expected(images(count)), atol=1e-4, rtol=1e-4)
+
+
+def test_a_file_declares_its_layout_and_opset(content):
+    model = onnx.load_from_string(content)
+    (takes,), (gives,) = model.graph.input, model.graph.output
+    assert [takes.name, gives.name] == ["images_bhwc", "logits"]
+    assert takes.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    sides = [dim.dim_param or dim.dim_value for dim in takes.type.tensor_type.shape.dim]
+    assert sides == ["batch", SIDE_PX, SIDE_PX, 3]
+    assert {entry.version for entry in model.opset_import if not entry.domain} == {onnx_file.OPSET}
+
+
+def test_a_file_holds_no_path_of_this_machine(content):
+    assert ROOT.encode() not in content and b"site-packages" not in content
+
+
+def test_bytes_of_no_such_file_and_files_of_others_are_refused_in_one_line(content):
+    for bad in (b"", b"no such file at all", content[:len(content) // 2]):
+        with pytest.raises(EngineError, match="m.onnx cannot be read as ONNX") as refused:
+            onnx_file.from_bytes(bad, "m.onnx")
+        assert "\n" not in str(refused.value)
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:]
+    with pytest.raises(EngineError, match="m.onnx was not exported by Cadence"):
+        onnx_file.from_bytes(model.SerializeToString(), "m.onnx")
+
+
+def test_more_weights_than_a_file_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(onnx_file, "LARGEST_BYTES", 1000)
+    with pytest.raises(EngineError, match="an ONNX file holds 2 GiB"):
+        onnx_file.to_bytes(captured(), TOLD)

@@ -1,0 +1,169 @@
+"""One command: every door is a subcommand, its help costs nothing, its completion works where it is sourced."""
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import cadence, completion
+from engine.errors import EngineError
+from recipes import load
+from recipes.schema import declare
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"torch", "torchvision", "ffcv", "numba", "numpy", "rich", "fastargs", "argparse", "recipes", "loaders"}
+ASK = """
+source "$1"
+shift
+COMP_WORDS=("$@")
+COMP_CWORD=$(( $# - 1 ))
+_cadence 2>/dev/null
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def called(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["cadence", *words])
+    return cadence.main()
+
+
+def is_door(path):
+    """Whether a file has a main and runs it as a program."""
+    body = ast.parse(path.read_text()).body
+    return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in body) and any(
+        isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'" for node in body)
+
+
+def test_every_door_is_a_command_and_every_command_a_door():
+    doors = {path.stem for path in (ROOT / "engine").glob("*.py") if is_door(path)} - {"cadence"}
+    assert doors == set(cadence.COMMANDS)
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=str)
+def test_the_help_tells_the_story_of_a_run(words, monkeypatch, capsys):
+    assert called(monkeypatch, *words) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(f"  cadence {words}") for _, lines in cadence.STORY for words, _ in lines]
+    assert places == sorted(places) and max(map(len, shown.splitlines())) <= 120
+    for name in cadence.COMMANDS:
+        assert f"  cadence {name} " in shown
+
+
+def test_the_documentation_shows_the_help_as_it_is():
+    assert cadence.story() in (ROOT / "docs" / "cadence.md").read_text("utf-8")
+
+
+def test_the_help_imports_nothing_that_takes_time():
+    code = ("import sys; from engine import cadence; sys.argv = ['cadence', '--help']; cadence.main(); "
+            "print(*{name.partition('.')[0] for name in sys.modules})")
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_command_is_its_door():
+    ours, theirs = run("engine.cadence", "train", "--list"), run("engine.train", "--list")
+    assert (ours.stdout, ours.stderr, ours.returncode) == (theirs.stdout, "", 0) and "quickstart" in ours.stdout
+    ours, theirs = run("engine.cadence", "train", "--recipe", "none"), run("engine.train", "--recipe", "none")
+    assert (ours.stdout, ours.stderr, ours.returncode) == ("", theirs.stderr, 2)
+    assert ours.stderr.startswith("error: recipe none is unknown") and ours.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["trian"], "trian is no command; did you mean train? known: doctor, data, train"),
+    (["xyzzy"], "xyzzy is no command; known: doctor, data, train"),
+    (["--recipe", "cnn"], "--recipe is no command"),
+    (["completion"], "completion takes one shell (bash, zsh, fish), not none"),
+    (["completion", "csh"], "not csh"),
+    (["completion", "bash", "zsh"], "not bash zsh"),
+])
+def test_what_cannot_be_run_is_one_line_with_status_2(words, said, monkeypatch, capsys):
+    assert called(monkeypatch, *words) == 2
+    shown = capsys.readouterr()
+    assert not shown.out and shown.err.startswith("error: ") and shown.err.count("\n") == 1 and said in shown.err
+
+
+def test_completion_without_shtab_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(EngineError, match=re.escape("pip install 'cadence-train[completion]'")):
+        completion.script(["bash"], cadence.summaries())
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    """Each shell's script as a file."""
+    pytest.importorskip("shtab")
+    folder = tmp_path_factory.mktemp("completion")
+    for shell in completion.SHELLS:
+        (folder / shell).write_text(completion.script([shell], cadence.summaries()))
+    return folder
+
+
+@pytest.mark.parametrize(("shell", "before"), [("bash", "--"), ("zsh", "--"), ("fish", "-l ")])
+def test_every_shell_knows_commands_recipes_and_settings(scripts, shell, before):
+    text = (scripts / shell).read_text()
+    for path in declare().entries:
+        assert before + ".".join(path) in text
+    for word in (*load.names(), *cadence.COMMANDS):
+        assert re.search(rf"\b{word}\b", text)
+
+
+@pytest.fixture(scope="module")
+def ask(scripts):
+    """What bash offers for words, the last of which is being written (it cuts words at "=")."""
+    bash = shutil.which("bash") or pytest.skip("there is no bash here")
+
+    def answers(*words):
+        done = subprocess.run([bash, "--norc", "-c", ASK, "bash", scripts / "bash", "cadence", *words], cwd=ROOT,
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and not done.stderr
+        return done.stdout.split()
+
+    return answers
+
+
+@pytest.mark.parametrize(("words", "offered"), [
+    (["lr"], ["lr_find"]),
+    (["train", "--recipe", "base"], ["baseline", "baseline_onecycle"]),
+    (["train", "--recipe", "=", "resnet3"], ["resnet34"]),
+    (["train", "--train.ep"], ["--train.epochs"]),
+    (["train", "--data.name", "ci"], ["cifar10", "cifar100"]),
+    (["train", "--data.name", "="], ["cifar10", "cifar100", "folder", "shapes"]),
+    (["train", "--data.name", "=", "f"], ["folder"]),
+    (["train", "--data.name", "=", "folder", "--data.dow"], ["--data.download"]),
+    (["train", "--data.download", "=", ""], ["true", "false"]),
+    (["data", "ex"], ["explore"]),
+    (["data", "explore", "--js"], ["--json"]),
+    (["train", "--data.root", "=", "recip"], ["recipes"]),
+    (["train", "--config-file", "READ"], ["README.md"]),
+    (["evaluate", "READ"], ["README.md"]),
+    (["reproduce", "--train.ep"], []),
+    (["completion", ""], ["bash", "zsh", "fish"]),
+])
+def test_bash_completes(ask, words, offered):
+    assert ask(*words) == offered
+
+
+def test_bash_offers_every_command(ask):
+    assert ask("") == [*cadence.COMMANDS, "completion"]
+
+
+@pytest.mark.parametrize("name", cadence.COMMANDS)
+def test_the_options_read_off_a_door_are_those_of_its_help(name, capsys):
+    source = ast.parse((ROOT / "engine" / f"{name}.py").read_text())
+    door = importlib.import_module(f"engine.{name}")
+    with pytest.raises(SystemExit) as ended:
+        door.main(["--recipe", "--help"] if name == "doctor" else ["--help"])
+    own, _, settings = capsys.readouterr().out.partition("Settings, as")
+    shown = set(re.findall(r"^ {2}(?:-\w, )?(--[\w-]+)", own, re.MULTILINE)) - {"--help"}
+    assert ended.value.code == 0
+    assert shown == {names[-1] for names in completion.options_of(source) if names[-1].startswith("--")}
+    assert completion.takes_settings(source) == bool(settings)

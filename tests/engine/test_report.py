@@ -1,0 +1,330 @@
+import csv
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine import chapters, findings, reporting, run_chapters
+from engine.cli import USER_ERRORS
+from engine.errors import EngineError
+from engine.feeds import build_train_feed
+from engine.findings import Answers, RunData, hold_out, open_run_data
+from engine.record import read_record
+from engine.report import main
+from engine.reporting import write_comparison, write_report
+from engine.session import start
+from engine.trained import open_trained
+from recipes.load import load
+
+HTML_NAME = "<img src=x onerror=alert(1)>&amp; 'co'"
+SMALL = {"data.train_count": 600, "data.test_count": 200, "data.resolution": 16, "train.batch": 50, "model.width": 4,
+         "model.depth": 3, "train.epochs": 2, "eval.batch": 80, "run.report": False}
+SECTIONS = ["result", "command", "curves", "per_class", "confusion", "predictions", "gradcam", "feature_maps",
+            "calibration", "speed", "augmentation", "settings", "environment"]
+PICTURES = ["accuracy", "augmentation", "calibration", "confused_pairs", "confusion", "feature_maps", "gradcam",
+            "generalisation_gap", "learning_rate", "loss", "mistakes", "overview", "per_class", "predictions", "speed"]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A finished run of two epochs on shapes."""
+    folder = tmp_path_factory.mktemp("runs") / "kept"
+    settings = {**SMALL, "data.cache": str(folder.parent / "cache"), "run.folder": str(folder)}
+    assert start(load("quickstart", settings=settings)) == 0
+    return folder
+
+
+@pytest.fixture
+def run(kept, tmp_path):
+    """A copy of that run to be changed."""
+    return shutil.copytree(kept, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def folders_run(tmp_path_factory):
+    """A run of one epoch on two class folders without test images, one of them named in HTML."""
+    root = tmp_path_factory.mktemp("folders")
+    draws = np.random.default_rng(0)
+    for number, name in enumerate(("plain", HTML_NAME)):
+        (root / "train" / name).mkdir(parents=True)
+        for image in range(24):
+            pixels = draws.integers(100 * number, 100 * number + 99, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "train" / name / f"{image}.png")
+    changed = {**SMALL, "data.name": "folder", "data.root": str(root), "data.cache": str(root / "cache"),
+               "data.validation": 0.25, "train.batch": 12, "train.epochs": 1, "run.folder": str(root / "run")}
+    for shapes_only in ("data.train_count", "data.test_count"):
+        del changed[shapes_only]
+    assert start(load("quickstart", settings=changed)) == 0
+    return root / "run"
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Pages without their PNGs, which take most of the time."""
+    for module in (chapters, run_chapters):
+        monkeypatch.setattr(module, "write_png", lambda *_: None)
+    monkeypatch.setattr(chapters, "write_confusion", lambda *_: None)
+    monkeypatch.setattr(run_chapters, "draw_curves", lambda *_: None)
+
+
+def sections_of(page):
+    return {part.split('"', 1)[0]: part for part in page.read_text().split('<section id="')[1:]}
+
+
+def notes_of(section):
+    return [part.split("</p>")[0] for part in section.split('<p class="note">')[1:]]
+
+
+def found_of(run):
+    trained = open_trained(str(run))
+    return reporting.find(trained, open_run_data(trained), run / "plots")
+
+
+def error_of(*words):
+    with pytest.raises(USER_ERRORS) as caught:
+        main([*map(str, words)])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_page_has_every_section_and_a_picture_of_each(run, capsys):
+    assert main([str(run)]) == 0
+    page = run / "report.html"
+    assert capsys.readouterr().out.strip() == str(page)
+    sections = sections_of(page)
+    assert list(sections) == SECTIONS
+    assert not [note for section in sections.values() for note in notes_of(section) if "Not here" in note]
+    assert page.stat().st_size < 15e6
+    assert set(PICTURES) >= {path.stem for path in (run / "plots").glob("*.png")} >= set(PICTURES) - {"confused_pairs"}
+    assert (run / "command.txt").read_text().strip().split()[-1] in sections["command"]
+    assert sections["predictions"].count("<figure") >= chapters.RANDOM
+    assert sections["gradcam"].count("<figure") == chapters.LOOKED_AT
+    assert "train.batch" in sections["settings"] and "versions: torch" in sections["environment"]
+    assert not list(run.glob("**/.*.part"))
+
+
+def test_the_answers_are_those_that_the_run_measured(run):
+    result = found_of(run).answers.result
+    summary = json.loads((run / "summary.json").read_text())
+    assert (result.top1, result.top5) == (summary["test_top1"], summary["test_top5"])
+    assert result.loss == pytest.approx(summary["test_loss"], rel=1e-6)
+
+
+def test_answers_are_measured_once_and_again_when_they_are_stale_or_damaged(run, monkeypatch):
+    measured = []
+    plain = findings.measure
+    monkeypatch.setattr(findings, "measure", lambda *given: measured.append(None) or plain(*given))
+    trained = open_trained(str(run))
+    data = open_run_data(trained)
+    held = hold_out(trained, data)
+    first = findings.answers_of(trained, data.recipe, held)
+    again = findings.answers_of(trained, data.recipe, held)
+    assert len(measured) == 1 and np.array_equal(first.logits, again.logits)
+    (run / findings.FILE).write_bytes((run / findings.FILE).read_bytes()[:1000])
+    findings.answers_of(trained, data.recipe, held)
+    assert len(measured) == 2
+    next(trained.model.parameters()).mul_(0.5)
+    changed = findings.answers_of(trained, data.recipe, held)
+    assert len(measured) == 3 and not np.array_equal(first.logits, changed.logits)
+
+
+def test_held_out_images_are_those_of_the_labels(run):
+    found, which = found_of(run), np.array([7, 150, 7, 0])
+    images_bhwc = found.held.images(which)
+    # The run was measured in the machine's own precision, which may be bf16.
+    logits = found.trained.logits(torch.from_numpy(images_bhwc)).numpy()
+    assert np.allclose(logits, found.answers.logits[which], atol=0.1)
+    assert np.ptp(logits[:2], axis=0).max() > 0.2 and np.array_equal(images_bhwc[0], images_bhwc[2])
+
+
+def test_the_augmented_images_are_those_the_training_feed_gives(run, monkeypatch):
+    trained = open_trained(str(run))
+    data = open_run_data(trained)
+    shown = []
+    monkeypatch.setattr(run_chapters, "strips_figure", lambda strips, _: shown.extend(strips))
+    monkeypatch.setattr(run_chapters, "write_png", lambda *_: None)
+    run_chapters.augmentation(data, run / "plots")
+    feed = build_train_feed(data.recipe, data.betons, trained.device, threads=1)
+    for epoch in range(2):
+        with feed.epoch(epoch) as batches:
+            given = {image.numpy().tobytes() for batch in batches for image in batch.images_bhwc}
+        assert all(image.tobytes() in given for image in shown[1 + epoch].images)
+    feed.close()
+    assert len(shown) == 1 + run_chapters.SHEET_EPOCHS
+
+
+def test_an_interrupted_run_has_a_page_with_what_was_measured_for_it(run, unpainted):
+    (run / "summary.json").unlink()
+    sections = sections_of(write_report(run))
+    assert "has not finished" in sections["result"] and "test top-1, measured for this page" in sections["result"]
+    assert "<figure" in sections["predictions"]
+
+
+def test_a_run_stopped_before_its_first_epoch_has_a_page(run, unpainted):
+    for path in (run / "summary.json", run / "metrics.csv", run / "checkpoints", run / "env.json", run / "command.txt"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (run / "metrics.jsonl").write_text("")
+    sections = sections_of(write_report(run))
+    assert "No epoch has been recorded" in sections["curves"]
+    assert "has no checkpoints/last.pt" in sections["answers"] and "Not here" in sections["augmentation"]
+    assert "not recorded" in sections["command"] and "train.epochs" in sections["settings"]
+
+
+def test_damaged_files_are_named_on_the_page(run, unpainted):
+    (run / "summary.json").write_text("{")
+    (run / "metrics.csv").write_text("epoch,lr\nx,1\n")
+    last = run / "checkpoints" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    sections = sections_of(write_report(run))
+    assert "summary.json cannot be read" in sections["result"] and "metrics.csv cannot be read" in sections["result"]
+    assert "was not written by Cadence" in sections["answers"]
+
+
+def test_values_that_are_no_numbers_break_the_curves_and_are_counted(run, unpainted):
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[1]["train_loss"] = "nan"
+    with (run / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    record = read_record(run)
+    assert np.isnan(record.history[1]["train_loss"]) and record.history[0]["test_loss"] is None
+    note, chart = run_chapters.curves(record, run / "plots").parts
+    assert "In 1 of 2 epochs a value is not finite (first in epoch 2)" in note.text
+    assert next(trace for trace in chart.figure.data if trace.name == "train").y[1] is None
+
+
+def test_a_network_without_finite_answers_has_a_page(run, unpainted, monkeypatch):
+    plain = findings.measure
+
+    def diverged(*given):
+        answers = plain(*given)
+        return Answers(np.full_like(answers.logits, np.nan), answers.labels)
+
+    monkeypatch.setattr(findings, "measure", diverged)
+    assert "diverged" in sections_of(write_report(run))["answers"]
+
+
+def test_a_few_answers_that_are_not_finite_are_told_and_shown_as_wrong(run, unpainted, monkeypatch):
+    plain = findings.measure
+
+    def damaged(*given):
+        answers = plain(*given)
+        answers.logits[::2] = np.inf
+        return answers
+
+    monkeypatch.setattr(findings, "measure", damaged)
+    found = found_of(run)
+    assert "100 of 200 images have no answer" in chapters.confusion(found).parts[0].text
+    lost, fine = found.card(0, np.zeros((2, 2, 3), np.uint8)), found.card(1, np.zeros((2, 2, 3), np.uint8))
+    assert lost.mark == "wrong" and lost.lines[1] == "no answer: not finite" and fine.lines[2].endswith(" % sure")
+    assert (chapters.confident_mistakes(found.answers) % 2 == 1).all()
+
+
+def test_a_run_whose_data_are_gone_has_a_page_that_says_so(folders_run, unpainted, tmp_path):
+    copy = shutil.copytree(folders_run, tmp_path / "run")
+    page = write_report(copy, settings={"data.root": str(tmp_path / "nowhere")})
+    assert "is not a folder" in sections_of(page)["answers"] and "Not here" in sections_of(page)["augmentation"]
+    assert "curves_chart" in sections_of(page)["curves"]
+
+
+def test_names_in_html_stay_text_and_validation_stands_in_for_a_missing_test_split(folders_run):
+    page = write_report(folders_run)
+    text, sections = page.read_text(), sections_of(page)
+    assert HTML_NAME not in text and "&lt;img src=x onerror=alert(1)&gt;" in sections["predictions"]
+    assert "validation top-1, measured for this page" in sections["result"]
+    assert "8 random validation images" in sections["predictions"]
+
+
+def test_without_any_held_out_images_the_reason_is_given(folders_run):
+    trained = open_trained(str(folders_run))
+    data = open_run_data(trained)
+    with pytest.raises(EngineError, match="add a test/ folder"):
+        hold_out(trained, RunData(data.recipe, data.betons, data.train, data.validation[:0]))
+
+
+def test_other_data_are_refused(run, tmp_path):
+    trained = open_trained(str(run))
+    with pytest.raises(EngineError, match="has not the 10 classes"):
+        open_run_data(trained, {"data.classes": 12})
+
+
+def test_gradcam_that_is_not_installed_is_named(run, unpainted, monkeypatch):
+    def absent(*_):
+        raise EngineError("GradCAM needs the grad-cam package: pip install 'cadence-train[cam]'")
+
+    monkeypatch.setattr(chapters, "overlays", absent)
+    assert "cadence-train[cam]" in chapters.looks(found_of(run)).parts[0].text
+
+
+def answers_of(count=300, classes=5, seed=0):
+    draws = np.random.default_rng(seed)
+    return Answers(draws.normal(size=(count, classes)).astype(np.float32) * 3, draws.integers(0, classes, count))
+
+
+def test_probabilities_and_predictions_of_answers():
+    answers = answers_of()
+    logits = answers.logits.astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert np.allclose(answers.probabilities, expected, atol=1e-6)
+    answers = Answers(np.array([[1, np.nan], [1000, 0], [-1000, -1000]], np.float32), np.array([0, 1, 1]))
+    assert answers.predicted.tolist() == [-1, 0, 0]
+    assert answers.probabilities.tolist() == [[0, 0], [1, 0], [0.5, 0.5]]
+
+
+def test_confident_mistakes_and_confused_pairs_are_a_plain_loops():
+    answers = answers_of()
+    wrong = [i for i in range(300) if answers.predicted[i] != answers.labels[i]]
+    wrong.sort(key=lambda i: -answers.probabilities[i].max())
+    assert chapters.confident_mistakes(answers).tolist() == wrong[:chapters.MISTAKES]
+    counts = {(a, b): sum((answers.labels == a) & (answers.predicted == b))
+              for a, b in itertools.permutations(range(5), 2)}
+    pairs = sorted(((a, b, n) for (a, b), n in counts.items()), key=lambda pair: -pair[2])
+    assert chapters.confused_pairs(answers) == pairs[:chapters.PAIRS]
+
+
+def test_two_runs_are_compared(run, folders_run, tmp_path, capsys):
+    assert main(["--compare", str(run), str(folders_run), "--out", str(tmp_path / "new" / "both.html")]) == 0
+    page = tmp_path / "new" / "both.html"
+    assert capsys.readouterr().out.strip() == str(page) and page.with_suffix(".png").stat().st_size > 10_000
+    sections = sections_of(page)
+    assert list(sections) == ["results", "curves", "differences", "commands"]
+    differences = sections["differences"]
+    assert "train.epochs" in differences and "data.root" in differences
+    assert "run.folder" not in differences and "train.label_smoothing" not in differences
+    assert reporting.differing({"a": {"x.a": "1", "y.b": "2"}, "b": {"x.a": "1", "y.b": "3", "x.c": ""}}) == [
+        ("x.c", "-", '""'), ("y.b", "2", "3")]
+
+
+def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_told(run, folders_run):
+    (run / "summary.json").unlink()
+    (run / "metrics.csv").unlink()
+    assert main([str(run), "--compare", str(folders_run)]) == 0
+    sections = sections_of(run / "compare.html")
+    assert any("has not finished" in note for note in notes_of(sections["results"]))
+
+
+def test_names_tell_runs_apart(tmp_path):
+    assert reporting.names_of([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
+    assert reporting.names_of([tmp_path / "a" / "x", tmp_path / "b" / "y"]) == ["x", "y"]
+    with pytest.raises(EngineError, match="given twice"):
+        write_comparison([tmp_path / "a", tmp_path / "a"])
+
+
+def test_mistakes_are_one_line(run, tmp_path):
+    assert "RUN is missing" in error_of()
+    assert "is no run folder" in error_of(tmp_path)
+    assert "--train.epochs has no effect" in error_of(run, "--train.epochs=3")
+    assert "two runs" in error_of("--compare", run)
+    assert "is a folder" in error_of(run, "--out", tmp_path)
+    assert "--data.root has no effect" in error_of(run, "--compare", tmp_path, "--data.root=x")
+    assert "--compar is unknown" in error_of("--compar", run)
+    (tmp_path / "repeats.json").write_text("{}")
+    assert "one run a seed" in error_of(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in error_of(run, "--out", tmp_path / "file" / "page.html")

@@ -1,0 +1,273 @@
+"""Sharing a run: the folder loads back bit for bit, the card says what the run folder says, and nothing private."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine import session, share, sharing
+from engine.errors import EngineError
+from engine.model_card import Facts, model_card, public_command
+from engine.trained import open_trained
+from recipes.load import load
+
+pytest.importorskip("huggingface_hub")
+pytest.importorskip("safetensors")
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 4,
+         "model.depth": 3, "train.epochs": 1, "average.ema": 0.9, "train.device": "cpu", "train.threads": 1}
+IMAGES = torch.arange(4 * 16 * 16 * 3, dtype=torch.int64).mul(37).remainder(251).to(torch.uint8).view(4, 16, 16, 3)
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was():
+    """A run sets torch's threads and how denormals are treated, for the whole process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run."""
+    place = tmp_path_factory.mktemp("private")
+    folders = {"data.cache": str(place / "cache"), "run.folder": str(place / "run")}
+    recipe = load("quickstart", settings={**SMALL, **folders})
+    assert session.start(recipe) == 0
+    (place / "run" / "report.html").write_text("<title>the report</title>")
+    return place / "run"
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def shared(finished, tmp_path_factory):
+    """What a dry run leaves."""
+    out = tmp_path_factory.mktemp("out") / "share"
+    assert share.main([str(finished), "--push", "me/small", "--dry-run", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_dry_run_leaves_the_whole_folder_and_says_that_nothing_was_pushed(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sharing, "push", None)
+    out = tmp_path / "out"
+    assert share.main([str(finished), "--push", "me/small", "--dry-run", "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(sharing.FILES)
+    assert "nothing was pushed" in capsys.readouterr().out
+    assert (out / "report.html").read_text() == "<title>the report</title>"
+
+
+FRESH = """
+import sys, torch
+from engine.share import load_shared
+trained = load_shared(sys.argv[1], device="cpu")
+images = torch.load(sys.argv[2])
+answer = {"logits": trained.logits(images), "names": trained.class_names, "history": len(trained.history)}
+torch.save(answer, sys.argv[3])
+assert not trained.model.training and trained.side_px == 16
+"""
+
+
+def test_the_folder_loads_back_in_a_fresh_process_bit_for_bit(finished, shared, tmp_path):
+    torch.save(IMAGES, tmp_path / "images.pt")
+    done = subprocess.run([sys.executable, "-c", FRESH, shared, tmp_path / "images.pt", tmp_path / "answer.pt"],
+                          cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answer, here = torch.load(tmp_path / "answer.pt"), open_trained(str(finished), device="cpu")
+    assert torch.equal(answer["logits"], here.logits(IMAGES)) and not torch.equal(*answer["logits"][:2])
+    assert answer["names"] == here.class_names and answer["history"] == 1
+
+
+def test_whatever_takes_a_checkpoint_takes_the_folder(finished, shared):
+    assert torch.equal(open_trained(str(shared), device="cpu").logits(IMAGES),
+                       open_trained(str(finished), device="cpu").logits(IMAGES))
+
+
+def test_the_card_has_the_runs_figures_for_the_hub(finished, shared):
+    from huggingface_hub import ModelCard
+
+    card, summary = ModelCard.load(shared / "README.md"), json.loads((finished / "summary.json").read_text())
+    assert [(one.metric_name, one.metric_value) for one in card.data.eval_results] == [
+        ("test top-1 accuracy", summary["test_top1"]), ("test top-5 accuracy", summary["test_top5"])]
+    assert card.data.pipeline_tag == "image-classification" and "shapes" in card.data.tags
+    assert card.data.get("license") is None and card.data.get("datasets") is None
+    text = card.text
+    for said in (f"{summary['test_top1']:.2%}".replace("%", " %"), f"{summary['parameters']:,} parameters",
+                 "disc, square", "exponential average of the weights", "16 x 16 px", "--train.epochs=1",
+                 summary["commit"], "snapshot_download(\"me/small\")", "| `train.batch` | `60` |",
+                 "270 images were trained on, 30 more", "crop(pad_px=2)"):
+        assert said in text, said
+
+
+def test_no_file_tells_of_the_machine_or_asks_for_more(finished, shared):
+    for path in shared.iterdir():
+        content = path.read_bytes()
+        assert str(finished.parent).encode() not in content, path
+        if path.name == "README.md":
+            assert not re.search(rb"(?i)more information|\b(todo|none|null|nan)\b|<!--", content), content
+
+
+def card_of(**changes):
+    values = {"repo_id": "me/x", "class_names": ["a", "b"], "side_px": 32, "env": {}, "files": ["config.json"],
+              "recipe": load("baseline", settings={"data.root": "/secret/place"}), **changes}
+    summary = {"model": "baseline", "parameters": 10, "epochs": 2, "train_top1": 0.5, "val_top1": None,
+               "test_top1": 0.25, "test_top5": None, "test_loss": 1.5, "stopped": None, "seed": 3,
+               "train_seconds": 60.0, "images_per_second": 100.0, "precision": "bf16", "commit": "abc",
+               "command": "python -m engine.train --recipe baseline --data.root=/secret/place",
+               "versions": {"torch": "2"},
+               "hardware": {"processor": "CPU", "cores": 2}, **values.pop("summary", {})}
+    return model_card(Facts(summary=summary, **values))
+
+
+def test_the_card_of_cifar_names_the_data_set_and_how_the_test_set_was_used():
+    card = card_of(licence="mit")
+    assert "uoft-cs/cifar100" in card and "license: mit" in card and "50,000 images were trained on; 10,000" in card
+    assert "decided nothing" in card and "/secret" not in card and "--data.root=DIR" in card
+    chosen = card_of(recipe=load("baseline", settings={"eval.select": "test"}))
+    assert "read its figures as an upper bound" in chosen
+    held_out = card_of(recipe=load("baseline", settings={"data.validation": 0.1}), summary={"val_top1": 0.3})
+    assert "5,000 more held out" in held_out and "| validation | 30.00 % |" in held_out
+    assert "upper bound" not in held_out and "decided nothing" not in held_out
+
+
+def test_a_run_without_test_images_has_a_card_without_their_figures():
+    card = card_of(summary={"test_top1": None, "test_loss": None})
+    assert "model-index" not in card and "metrics" not in card and "| test |" not in card
+    assert "how good it is on new ones is not known" in card
+
+
+def test_names_from_a_user_are_shown_and_not_obeyed():
+    card = card_of(class_names=["<script>x</script>", "a|b", "*bold*\n# Title", "back`tick"])
+    assert "<script" not in card and "&lt;script&gt;" in card and r"\*bold\* # Title" in card and r"back\`tick" in card
+
+
+def test_the_command_is_given_without_the_machines_folders():
+    command = ("python -m engine.train --recipe x --data.root=/a/b '--run.folder=/c d' --data.cache=/e "
+               "--model.weights=/home/me/w.pt '--augment.policy=flip(), crop(pad_px=2)' --log.to=wandb")
+    assert public_command(command) == ("python -m engine.train --recipe x --data.root=DIR --model.weights=w.pt "
+                                       "'--augment.policy=flip(), crop(pad_px=2)'")
+
+
+class FakeHub:
+    """Takes what is pushed, or fails as the real one does without a network."""
+
+    def __init__(self, error=None):
+        self.error, self.calls = error, []
+
+    def create_repo(self, repo_id, *, private, exist_ok):
+        self.calls.append(("create", repo_id, private, exist_ok))
+        if self.error:
+            raise self.error
+
+    def upload_folder(self, *, repo_id, folder_path, allow_patterns, commit_message):
+        self.calls.append(("upload", repo_id, Path(folder_path), sorted(allow_patterns)))
+
+
+def test_a_push_makes_the_repository_and_uploads_the_folders_own_files(finished, tmp_path, monkeypatch, capsys):
+    hub, out = FakeHub(), tmp_path / "out"
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    assert share.main([str(finished), "--push", "me/small", "--private", "--out", str(out)]) == 0
+    assert hub.calls == [("create", "me/small", True, True), ("upload", "me/small", out, sorted(sharing.FILES))]
+    assert capsys.readouterr().out.endswith("https://huggingface.co/me/small\n")
+
+
+def test_without_a_network_the_folder_stays_and_one_line_says_so(shared):
+    with pytest.raises(EngineError, match=r"me/x was not pushed \(no route to host\): look at the network") as caught:
+        sharing.push(shared, "me/x", False, FakeHub(ConnectionError("no route\nto host")))
+    assert "\n" not in str(caught.value) and (shared / "README.md").is_file()
+
+
+def test_the_default_folder_is_in_the_run_and_is_written_again(run):
+    for name in ("me/one", "me/two"):
+        assert share.main([str(run), "--push", name, "--dry-run"]) == 0
+        (run / "report.html").unlink(missing_ok=True)
+    assert "# two" in (run / "share" / "README.md").read_text()
+    assert not (run / "share" / "report.html").exists(), "a file of an earlier time stayed"
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ([], "--push OWNER/NAME is missing"),
+    (["--push", "small", "--dry-run"], "--push=small lacks the owner"),
+    (["--push", "a/b/c", "--dry-run"], "--push=a/b/c is no repository on the Hub: give OWNER/NAME"),
+    (["--push", "a/b--c", "--dry-run"], "is no repository on the Hub"),
+    (["--push", "a/b", "--dry-run", "--private"], "--private has no effect in a dry run"),
+    (["--push", "a/b", "--dryrun"], "--dryrun is unknown; did you mean --dry-run"),
+])
+def test_what_cannot_be_shared_is_refused_in_one_line(words, message, run):
+    with pytest.raises(EngineError) as caught:
+        share.main([str(run), *words])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (run / "share").exists()
+
+
+def spoil_summary(run):
+    file = run / "summary.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "weights_sha256": "0" * 64}))
+
+
+def other_folder(run):
+    (run / "share").mkdir()
+    (run / "share" / "thesis.tex").write_text("years of work")
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (lambda run: (run / "summary.json").unlink(), r"summary\.json is missing or damaged: give the folder"),
+    (lambda run: (run / "summary.json").write_text("{"), "missing or damaged"),
+    (lambda run: (run / "checkpoints" / "last.pt").unlink(), "has no checkpoints/last.pt"),
+    (spoil_summary, "is not of the weights in last.pt"),
+    (other_folder, "holds thesis.tex, which is not of a shared run"),
+])
+def test_a_run_that_is_not_whole_leaves_nothing_behind(spoil, message, run):
+    spoil(run)
+    before = sorted(path for path in run.rglob("*"))
+    with pytest.raises(EngineError, match=message) as caught:
+        share.main([str(run), "--push", "me/x", "--dry-run"])
+    assert "\n" not in str(caught.value) and sorted(path for path in run.rglob("*")) == before
+
+
+def edit(name, change):
+    def apply(folder):
+        file = folder / name
+        file.write_bytes(change(file.read_bytes()))
+
+    return apply
+
+
+def config(**changes):
+    return edit("config.json", lambda content: json.dumps({**json.loads(content), **changes}).encode())
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (edit("model.safetensors", lambda content: content[:-8]), "model.safetensors cannot be read"),
+    (edit("model.safetensors", lambda content: content[:-1] + b"\x7f"), "its weights are not those"),
+    (edit("config.json", lambda content: b"{"), "config.json is missing or damaged"),
+    (config(format="other"), "was not written by engine.share"),
+    (config(class_names=[]), "was not written by engine.share"),
+    (config(class_names=["one"]), "is of another model"),
+    (config(values={"model.name": "os.system"}), "does not fit this version of Cadence: model.name=os.system"),
+    (edit("metrics.jsonl", lambda content: b"{"), "metrics.jsonl is missing or damaged"),
+])
+def test_a_damaged_or_foreign_folder_is_one_line(spoil, message, shared, tmp_path):
+    folder = shutil.copytree(shared, tmp_path / "copy")
+    spoil(folder)
+    with pytest.raises(EngineError, match=message) as caught:
+        share.load_shared(folder, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["huggingface_hub", "safetensors.torch"])
+def test_a_missing_package_is_one_line(package, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "huggingface_hub.errors", raising=False)
+    with pytest.raises(EngineError, match=r"needs the (huggingface_hub|safetensors) package: pip install"):
+        share.main([str(run), "--push", "me/x", "--dry-run"])

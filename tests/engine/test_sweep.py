@@ -1,0 +1,300 @@
+"""A sweep: real trials killed and gone on with, and everything else with a stand-in for training."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine import sweep
+from engine.errors import EngineError
+from recipes.load import RecipeError, load
+
+optuna = pytest.importorskip("optuna")
+
+from engine import sweeping  # noqa: E402 - it needs optuna
+from engine.training.guard import NotFinite  # noqa: E402
+from engine.training.lock import FolderLock  # noqa: E402
+from engine.training.signals import Interrupted  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+# The recipe's own rate is far too low here, so that better ones are easily found.
+SMALL = ["--data.train_count=1000", "--data.test_count=100", "--data.resolution=16", "--data.classes=10",
+         "--train.batch=20", "--model.width=16", "--model.depth=3", "--train.epochs=3", "--train.device=cpu",
+         "--train.threads=1", "--train.precision=fp32", "--data.validation=0.3", "--augment.policy=none",
+         "--schedule.lr=0.001"]
+SPACE = "schedule.lr: {low: 0.001, high: 0.5, log: true}\ntrain.batch: {choices: [20, 40]}\n"
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was():
+    """A run sets torch's threads and how denormals are treated, for the whole process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def space(tmp_path):
+    def write(text=SPACE):
+        (tmp_path / "space.yaml").write_text(text)
+        return str(tmp_path / "space.yaml")
+
+    return write
+
+
+def told(folder):
+    """The leaderboard's trials without the time they took."""
+    rows = json.loads((folder / "leaderboard.json").read_text())["trials"]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_a_killed_sweep_goes_on_to_the_same_trials_beats_the_recipe_and_never_sees_the_test_set(
+        space, tmp_path, monkeypatch, capsys):
+    words = ["--recipe", "quickstart", "--space", space(), "--trials", "8", f"--data.cache={tmp_path}/cache", *SMALL]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([sys.executable, "-m", "engine.sweep", *words, "--out", killed], cwd=ROOT, text=True,
+                               stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    seen = [next(line for line in process.stdout if line.startswith(f"trial {number}")) for number in (0, 1, 2)]
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9 and len(seen) == 3 and len(told(killed)) >= 3
+    looked_at = []
+    from engine import build
+
+    def watched(*arguments, **options):
+        looked_at.append(arguments[1])
+        return real(*arguments, **options)
+
+    real = build.evaluate
+    monkeypatch.setattr(build, "evaluate", watched)
+    for folder in (killed, whole):
+        assert sweep.main([*words, "--out", str(folder)]) == 0
+    assert told(killed) == told(whole)
+    assert looked_at and {feed.samples for feed in looked_at} == {300}
+    rows = told(whole)
+    own = next(row for row in rows if row["trial"] == 0)
+    assert own["settings"] == {"train.batch": 20, "schedule.lr": 0.001} and own["state"] == "finished"
+    assert rows[0]["validation_top1"] > own["validation_top1"] + 0.1 and len(rows) == 8
+    best = load("quickstart", str(whole / "best.yaml"))
+    assert {path: best.values[path] for path in rows[0]["settings"]} == rows[0]["settings"]
+    assert best.values["data.validation"] == 0.3 and best.values["model.width"] == 16
+    assert (whole / "importance.png").stat().st_size > 10_000
+    assert f"--config-file {whole}/best.yaml" in capsys.readouterr().out
+
+
+def answers(recipe):
+    """A stand-in for an epoch's accuracy: best at a rate of 0.1 and a batch of 40, better in later epochs."""
+    off = abs(torch.log10(torch.tensor(recipe.get("schedule.lr", 0.1) / 0.1)).item())
+    return [0.2 + 0.1 * epoch - 0.05 * off + (recipe.values["train.batch"] == 40) / 100 for epoch in range(6)]
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Let trials answer at once; returns the recipes they were given. `fail` is raised by the trial of that count."""
+
+    def start(fail=None, at=None):
+        given = []
+
+        def train(recipe, trial, screen, signals):
+            given.append(recipe)
+            found = answers(recipe)
+            for epoch, top1 in enumerate(found):
+                if fail is not None and len(given) == at and epoch == 1:
+                    raise fail
+                trial.report(top1, epoch)
+                if epoch + 1 < len(found) and trial.should_prune():
+                    raise optuna.TrialPruned
+            return found[-1]
+
+        monkeypatch.setattr(sweeping, "train", train)
+        monkeypatch.setattr("engine.search.draw_importance", lambda *drawn: drawn[3])
+        return given
+
+    return start
+
+
+@pytest.fixture
+def run(space, tmp_path):
+    def start(*words, text=SPACE, trials=8, out="out"):
+        return sweep.main(["--recipe", "quickstart", "--space", space(text), "--trials", str(trials), "--out",
+                           str(tmp_path / out), *words])
+
+    return start
+
+
+def test_the_first_trial_is_the_recipe_itself_and_the_others_lie_in_the_space(pretend, run, tmp_path):
+    given = pretend()
+    assert run(trials=25) == 0
+    assert dict(given[0].values) == dict(load("quickstart").values)
+    assert all(0.001 <= recipe.values["schedule.lr"] <= 0.5 and recipe.values["train.batch"] in (20, 40)
+               for recipe in given[1:])
+    assert len({recipe.values["schedule.lr"] for recipe in given}) == 25
+    rows = told(tmp_path / "out")
+    assert [row["rank"] for row in rows] == list(range(1, 26))
+    finished = [row["validation_top1"] for row in rows if row["state"] == "finished"]
+    assert finished == sorted(finished, reverse=True) and rows[0]["settings"]["train.batch"] == 40
+    assert abs(rows[0]["settings"]["schedule.lr"] / 0.1 - 1) < 1, "TPE found nothing"
+    pruned = [row for row in rows if row["state"] == "pruned"]
+    assert pruned and all(2 < row["epochs"] < 6 for row in pruned) and "pruned" not in {
+        row["state"] for row in rows[:len(finished)]}
+    with (tmp_path / "out" / "leaderboard.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["schedule.lr"]) for row in table] == [row["settings"]["schedule.lr"] for row in rows]
+
+
+def test_without_pruning_every_trial_goes_to_its_end(pretend, run, tmp_path):
+    pretend()
+    run("--no-pruning", trials=15)
+    assert {(row["state"], row["epochs"]) for row in told(tmp_path / "out")} == {("finished", 6)}
+
+
+class Killed(BaseException):
+    """What ends a process without a word."""
+
+
+@pytest.mark.parametrize("at", [1, 2, 6])
+def test_wherever_it_was_cut_short_it_goes_on_to_the_same_points(at, pretend, run, tmp_path, monkeypatch):
+    pretend()
+    run(out="whole", trials=7)
+    tell = optuna.Study.tell
+    with monkeypatch.context() as dead:
+        # A killed process tells nobody: its trial is left as it ran.
+        dead.setattr(optuna.Study, "tell", lambda study, trial, *value, **state: None if state.get(
+            "skip_if_finished") else tell(study, trial, *value, **state))
+        pretend(Killed(), at)
+        with pytest.raises(Killed):
+            run(trials=7)
+    again = pretend()
+    assert run(trials=7) == 0
+    assert told(tmp_path / "out") == told(tmp_path / "whole") and len(again) == 7 - at + 1
+
+
+def test_a_signal_ends_it_with_its_status_and_more_trials_may_be_asked_for_later(pretend, run, tmp_path, capsys):
+    pretend(Interrupted(15), 3)
+    assert run() == 143
+    assert "stopped by SIGTERM; the same command goes on" in capsys.readouterr().out
+    again = pretend()
+    assert run(trials=4) == 0 and len(again) == 2
+    assert run(trials=4) == 0 and len(again) == 2, "nothing was left to do"
+    assert run(trials=6) == 0 and len(again) == 4
+
+
+@pytest.mark.parametrize(("fail", "state", "reason"), [
+    (EngineError("this does not fit"), "refused", "this does not fit"),
+    (NotFinite(3), "pruned", "the loss was no finite number"),
+    (torch.OutOfMemoryError("too\nlarge"), "refused", "too large")])
+def test_a_trial_that_does_not_work_is_kept_with_its_reason(fail, state, reason, pretend, run, tmp_path):
+    pretend(fail, 3)
+    assert run() == 0
+    rows = told(tmp_path / "out")
+    assert [(row["state"], row["reason"]) for row in rows if row["trial"] == 2] == [(state, reason)] and len(rows) == 8
+
+
+def test_settings_that_do_not_go_together_are_a_refused_trial(pretend, run, tmp_path):
+    pretend()
+    run(text="optim.momentum: {choices: [0, 0.5, 0.9]}\noptim.nesterov: {choices: [true, false]}", trials=12)
+    refused = [row for row in told(tmp_path / "out") if row["state"] == "refused"]
+    assert refused and all("optim.nesterov=true needs optim.momentum" in row["reason"] for row in refused)
+
+
+def test_the_recipe_itself_must_work(pretend, run, tmp_path):
+    pretend(EngineError("it cannot be built"), 1)
+    with pytest.raises(EngineError, match="it cannot be built"):
+        run()
+    pretend()
+    assert run() == 0 and told(tmp_path / "out")
+
+
+def test_a_recipe_whose_own_value_lies_outside_is_tried_all_the_same(pretend, run, tmp_path):
+    given = pretend()
+    assert run(text="schedule.lr: {low: 0.2, high: 0.5}", trials=6) == 0
+    assert given[0].values["schedule.lr"] == 0.1
+    assert next(row for row in told(tmp_path / "out") if row["trial"] == 0)["settings"] == {"schedule.lr": 0.1}
+
+
+def test_a_share_is_held_out_where_the_recipe_has_none_and_only_for_the_sweep(pretend, run, tmp_path):
+    given = pretend()
+    words = ["--recipe", "pocket10", "--space", str(tmp_path / "space.yaml"), "--trials", "5", "--out",
+             str(tmp_path / "own"), f"--data.root={tmp_path}"]
+    (tmp_path / "space.yaml").write_text("train.label_smoothing: {low: 0, high: 0.3}")
+    assert sweep.main(words) == 0
+    assert {(recipe.values["data.validation"], recipe.values["eval.watch"]) for recipe in given} == {(0.1, "auto")}
+    best = load("pocket10", str(tmp_path / "own" / "best.yaml"))
+    assert (best.values["data.validation"], best.values["eval.watch"]) == (0, "none")
+
+
+def test_what_the_sweep_needs_stays_in_the_settings_that_need_it_too():
+    held_out = {"data.validation": 0.1}
+    assert sweep_without({"data.validation": 0.1, "train.epochs": 3}, held_out) == {"train.epochs": 3}
+    assert sweep_without({"data.validation": 0.1, "train.patience": 3}, held_out) == {
+        "data.validation": 0.1, "train.patience": 3}
+
+
+def sweep_without(given, held_out):
+    from engine.search import without
+
+    return without("baseline", given, held_out)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--seed", "1"], "holds a sweep with another seed (0, here 1)"),
+    (["--train.epochs=5"], "holds a sweep with another train.epochs (6, here 5)"),
+    (["--no-pruning"], "holds a sweep with another pruning"),
+])
+def test_a_folder_with_another_sweep_is_refused(words, message, pretend, run):
+    pretend()
+    run(trials=1)
+    with pytest.raises(EngineError) as caught:
+        run(*words, trials=2)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(EngineError, match="holds a sweep with another space"):
+        run(text="schedule.lr: {low: 0.2, high: 0.5}", trials=2)
+    assert run("--train.threads=1", "--data.cache=/elsewhere", trials=2) == 0
+
+
+def test_a_second_process_waits_its_turn_and_a_file_that_is_no_sweep_is_left_alone(pretend, run, tmp_path):
+    pretend()
+    (tmp_path / "out").mkdir()
+    with FolderLock(tmp_path / "out"), pytest.raises(EngineError, match="is in use by process"):
+        run()
+    other = tmp_path / "other.db"
+    other.write_text("years of work")
+    with pytest.raises(EngineError, match=r"other\.db cannot be used") as caught:
+        run("--storage", str(other))
+    assert "\n" not in str(caught.value) and other.read_text() == "years of work"
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--space", "s"], "--recipe is missing"),
+    (["--recipe", "quickstart"], "--space is missing"),
+    (["--recipe", "quickstart", "--space", "s", "--trials", "0"], "--trials=0 must be 1 or more"),
+    (["--recipe", "quickstart", "--space", "s", "--seed", "-1"], "--seed=-1 0 or more"),
+    (["--recipe", "quickstart", "--space", "s", "--run.folder=x"], "--run.folder has no effect on a sweep"),
+    (["--recipe", "quickstart", "--space", "s", "--data.validation=0"], "a sweep chooses on held-out images"),
+    (["--recipe", "quickstart", "--space", "s", "--eval.watch=none"], "eval.watch=none leaves nothing to choose by"),
+    (["--recipe", "quickstart", "--space", "/absent.yaml"], "/absent.yaml cannot be read"),
+])
+def test_what_cannot_be_searched_is_refused_in_one_line(words, message):
+    with pytest.raises((EngineError, RecipeError)) as caught:
+        sweep.main(words)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_help_does_without_torch_and_optuna():
+    script = ("import sys; from engine import cli, sweep\n"
+              "try: cli.run(lambda: sweep.main(['--help']))\n"
+              "finally: assert not {'torch', 'optuna', 'matplotlib'} & set(sys.modules)")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--space FILE" in done.stdout, done.stderr
+
+
+def test_a_missing_package_is_one_line(space, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(EngineError, match=r"needs the optuna package: pip install 'cadence-train\[sweep\]'"):
+        sweep.main(["--recipe", "quickstart", "--space", space()])
