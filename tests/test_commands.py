@@ -19,8 +19,9 @@ from recipes.load import load, read_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CIFAR = ROOT.parent / "shared" / "data"
-SMALL = ["--data.train_count=600", "--data.test_count=200", "--data.resolution=16", "--train.batch=50",
-         "--model.width=4", "--model.depth=3", "--train.epochs=2", "--eval.batch=100"]
+REPORTED = ["--data.train_count=600", "--data.test_count=200", "--data.resolution=16", "--train.batch=50",
+            "--model.width=4", "--model.depth=3", "--train.epochs=2", "--eval.batch=100"]
+SMALL = [*REPORTED, "--run.report=false"]
 SUMMARY = {"recipe", "dataset", "model", "parameters", "epochs", "steps", "train_top1", "val_top1", "test_top1",
            "test_loss", "train_seconds", "epochs_per_second", "images_per_second", "compile_seconds", "device",
            "precision", "seed", "weights_sha256", "command", "versions"}
@@ -50,7 +51,8 @@ def summary(folder):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("runs") / "first"
-    done = train(folder, cache, "--checkpoint.every=1", "--log.to=tensorboard")
+    done = command("engine.train", "--recipe", "quickstart", *REPORTED, f"--data.cache={cache}",
+                   f"--run.folder={folder}", "--checkpoint.every=1", "--log.to=tensorboard")
     return folder, done.stdout
 
 
@@ -59,7 +61,7 @@ def test_a_run_leaves_what_it_promises(run):
     for name in ("config.yaml", "command.txt", "env.json", "metrics.csv", "metrics.npz", "metrics.jsonl",
                  "summary.json", "checkpoints/last.pt", "checkpoints/best.pt", "checkpoints/epoch_001.pt",
                  "checkpoints/epoch_002.pt", "plots/overview.png", "plots/loss.png", "plots/accuracy.png",
-                 "plots/learning_rate.png"):
+                 "plots/learning_rate.png", "report.html"):
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").iterdir())
     assert SUMMARY <= set(summary(folder))
