@@ -12,7 +12,8 @@ from torch import nn
 
 from engine.checks import resolution_of
 from engine.datasets import OnProgress, OnWarning, open_betons, open_data
-from engine.devices import choose_device, place_threads
+from engine.devices import choose_device, place_threads, take_own_gpu
+from engine.errors import EngineError
 from engine.feeds import build_all_feeds
 from engine.network import check_sizes, starting_model
 from engine.optimisation import (
@@ -32,14 +33,19 @@ from engine.training.guard import LossGuard
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.metrics import Result
 from engine.training.step import TrainStep
+from engine.training.together import Together
 from loaders.beton import Beton
+from loaders.counter import hash64
 from loaders.feed import Feeds
 from recipes.load import Recipe
 
 
 @dataclass
 class Run:
-    """Everything a training run is made of; `measured` is what is evaluated: the network or its average."""
+    """Everything a training run is made of; `measured` is what is evaluated: the network or its average.
+
+    together: the processes that the run is divided among, None for a lone one.
+    """
 
     recipe: Recipe
     device: torch.device
@@ -54,6 +60,7 @@ class Run:
     loop: Loop
     evaluate: Callable[[object], Result]
     watched: str
+    together: Together | None = None
 
     def close(self) -> None:
         """Close the feeds."""
@@ -61,53 +68,85 @@ class Run:
 
 
 def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = None,
-          on_warning: OnWarning = None) -> Run:
+          on_warning: OnWarning = None, together: Together | None = None) -> Run:
     """Compose the run that `recipe` describes, at its start; `going_on` leaves model.weights unread, for a checkpoint's
-    come instead."""
+    come instead. `together`: the processes among which it is divided."""
     train, data, held = recipe.section("train"), recipe.section("data"), recipe.section("eval")
     device = choose_device(train.device)
+    if together and device.type == "cuda":
+        take_own_gpu(together.local_rank, together.local_ranks)
     arithmetic = precision.Precision(precision.resolve(train.precision, device), device)
     precision.allow_tf32(recipe.get("train.tf32", True))
     precision.be_deterministic(train.deterministic)
-    loader_threads = place_threads(recipe, device)
+    loader_threads = place_threads(recipe, device, together.local_ranks if together else 1)
     # Weights decay towards denormal numbers, on which CPUs are many times slower. It holds for the whole process.
     torch.set_flush_denormal(device.type == "cpu")
     source = open_data(recipe)
     betons = open_betons(recipe, source, on_progress, on_warning)
-    feeds = build_all_feeds(recipe, betons, device, loader_threads)
+    if together:
+        together.wait_for_all("the data")
+    feeds = build_all_feeds(recipe, betons, device, loader_threads, together.shard if together else (0, 1))
     to_input = ToInput(data.mean, data.std, device, train.channels_last)
     model = starting_model(recipe, len(source.class_names), betons["train"], feeds.train.indices, to_input,
                            read_weights=not going_on, say=on_warning)
-    check_sizes(recipe, model, feeds.train.samples)
+    check_sizes(recipe, model, feeds.train.samples, together.ranks if together else 1)
+    if together:
+        model = shared(recipe, model, together)
     ema = build_ema(recipe, model)
     draw_mix = build_mixing(recipe)
     compute = Compute(model, to_input, arithmetic, smoothing=train.label_smoothing,
                       smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
-    mode = programs.resolve(train.step, device, train.accumulate)
+    ranks = together.ranks if together else 1
+    mode = programs.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1)
     step = TrainStep(compute, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
                      size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
                      ema=ema, lookahead=build_lookahead(recipe, model), guard=LossGuard(device),
-                     skip_bad=train.on_nan == "skip")
+                     skip_bad=train.on_nan == "skip", together=together,
+                     images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
     fixed, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
     check_stages(recipe, model, fixed, updates_per_epoch)
+    measured = ema.model if ema else model
+
+    def align_statistics() -> None:
+        # Each process gathers its own; the first one's count, for frozen batch norms, evaluation and checkpoints.
+        if together:
+            for network in [model] if measured is model else [model, measured]:
+                together.copy_from_first(list(network.buffers()))
 
     def enter(stage: stages.Stage) -> None:
+        align_statistics()
         stages.freeze(model, stage, fixed)
         step.begin(build_optimizer(recipe, model, stage), build_schedule(recipe, stage, updates_per_epoch))
 
-    measured = ema.model if ema else model
-    measure = partial(evaluate, measured, classes=len(source.class_names), to_input=to_input, precision=arithmetic,
-                      tta=held.tta)
-    watched = "none" if held.watch == "none" else "validation" if feeds.validation else "test"
+    def measure(feed) -> Result:
+        align_statistics()
+        return evaluate(measured, feed, len(source.class_names), to_input, arithmetic, held.tta,
+                        together.add if together else None)
+
+    watched = "none" if held.watch == "none" else "validation" if feeds.validation is not None else "test"
     watched_feed = {"validation": feeds.validation, "test": feeds.test}.get(watched)
     if watched_feed is None:
         watched = "none"
     loop = Loop(step, feeds.train, build_stages(recipe), enter=enter, set_modes=partial(stages.set_modes, model),
-                watch=partial(measure, watched_feed) if watched_feed else None,
+                watch=None if watched_feed is None else partial(measure, watched_feed),
                 select=(watched, held.select) in (("validation", "auto"), ("test", "test")),
                 stops=Stops(train.stop_at, train.patience, recipe.get("train.min_delta", 0.0)))
+    if together and not together.leads:
+        # Dropout differs between the blocks of a batch; the first process draws what a lone one would.
+        torch.manual_seed(int(hash64(train.seed, together.rank)[0]))
     return Run(recipe, device, arithmetic, source.class_names, resolution_of(recipe), betons, feeds, model, measured,
-               step, loop, measure, watched)
+               step, loop, measure, watched, together)
+
+
+def shared(recipe: Recipe, model: nn.Module, together: Together) -> nn.Module:
+    """`model`, with the first process's weights in all of them, and train.sync_bn's batch norms."""
+    together.copy_from_first([*model.parameters(), *model.buffers()])
+    if not recipe.section("train").sync_bn:
+        return model
+    if next(model.parameters()).device.type != "cuda":
+        raise EngineError("train.sync_bn=true needs GPUs, torch's synchronised batch norm has no other form: leave it "
+                          "out, or choose a network without batch norms")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def start_again(run: Run, recipe: Recipe) -> None:

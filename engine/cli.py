@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from engine.errors import EngineError
+from engine.training.dist import speaks_for_all
 from loaders.errors import DataError
 from recipes.load import RecipeError, as_text, did_you_mean, in_one_line
 from recipes.schema import declare
@@ -86,7 +87,8 @@ def run(main: Callable[[], int | None]) -> None:
         status = main() or 0
         sys.stdout.flush()
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        if speaks_for_all():
+            print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -16,7 +16,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def place_threads(recipe: Recipe, device: torch.device) -> int:
-    """Set torch's CPU threads and return the loader's: on a CPU the network needs the cores, and one feeds it."""
-    torch.set_num_threads(min(recipe.section("train").threads or usable_cores(), os.cpu_count() or 1))
-    return recipe.get("data.workers", 0) or (1 if device.type == "cpu" else usable_cores())
+def take_own_gpu(local_rank: int, local_ranks: int) -> None:
+    """Make the `local_rank`-th GPU this process's; EngineError where the node has fewer than processes."""
+    count = torch.cuda.device_count()
+    if local_ranks > count:
+        raise EngineError(f"{local_ranks} processes on a node with {count} GPUs: start one for each with "
+                          f"--nproc-per-node {count}, or choose train.device=cpu")
+    torch.cuda.set_device(local_rank)
+
+
+def place_threads(recipe: Recipe, device: torch.device, processes: int = 1) -> int:
+    """Set torch's CPU threads and return the loader's: on a CPU the network needs the cores, and one feeds it.
+
+    Each of several `processes` on this node takes its part of the cores.
+    """
+    cores = max(1, usable_cores() // processes)
+    torch.set_num_threads(min(recipe.section("train").threads or cores, os.cpu_count() or 1))
+    return recipe.get("data.workers", 0) or (1 if device.type == "cpu" else cores)

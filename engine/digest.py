@@ -1,7 +1,7 @@
 """One value for an epoch's data: equal exactly when every image, label and index, in order, is equal.
 
 The digest is the SHA-256 over the samples' own SHA-256s (index, label, uint8 pixels) in the order of the epoch, so it
-does not depend on where batches begin, and the shards of several processes can be put together again.
+does not depend on where batches begin, and the blocks of several processes can be put together again.
 """
 
 import hashlib
@@ -16,26 +16,33 @@ from engine.datasets import open_betons, open_data
 from engine.devices import choose_device, place_threads
 from engine.errors import EngineError
 from engine.feeds import build_train_feed
+from loaders.shards import joined
 from recipes.load import Recipe
 
 
 def sample_digests(feed, epoch: int, start: int = 0) -> list[bytes]:
     """The SHA-256 of each sample of `epoch` from batch `start` on, in order."""
+    return [digest for batch in batch_digests(feed, epoch, start) for digest in batch]
+
+
+def batch_digests(feed, epoch: int, start: int = 0) -> list[list[bytes]]:
+    """`sample_digests`, a list for each batch."""
     digests = []
     with feed.epoch(epoch, start) as batches:
         for batch in batches:
             heads = torch.stack([batch.indices, batch.labels], 1).cpu().numpy().astype("<i8")
             images = np.ascontiguousarray(batch.images_bhwc.cpu().numpy())
-            digests += [hashlib.sha256(head.tobytes() + image.tobytes()).digest()
-                        for head, image in zip(heads, images, strict=True)]
+            digests.append([hashlib.sha256(head.tobytes() + image.tobytes()).digest()
+                            for head, image in zip(heads, images, strict=True)])
     return digests
 
 
 def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1) -> tuple[str, int]:
     """(SHA-256 in hex, samples) of an epoch of the recipe's training data, drawn by one process or by several.
 
-    `start` counts batches of the recipe's size. With several processes each draws its shard of the one global order
-    and the shards are put together in that order. Raises EngineError where nothing is left from `start` on.
+    `start` counts batches of the recipe's size. With several processes each draws its block of every batch of the one
+    global order, and the blocks are put together in that order. Raises EngineError where nothing is left from `start`
+    on.
     """
     if processes == 1:
         parts = [shard_digests(recipe, epoch, start, 1, 0)]
@@ -45,30 +52,26 @@ def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1)
             values = dict(recipe.values)
             parts = list(pool.map(partial(_shard_of_values, recipe.name, values, epoch, start, processes),
                                   range(processes)))
-    total = sum(map(len, parts))
-    if not total:
+    in_order = joined(parts)
+    if not in_order:
         raise EngineError(f"--start={start} is past the last batch of the epoch: give a smaller one")
-    in_order = [parts[position % processes][position // processes] for position in range(total)]
-    return hashlib.sha256(b"".join(in_order)).hexdigest(), total
+    return hashlib.sha256(b"".join(in_order)).hexdigest(), len(in_order)
 
 
-def shard_digests(recipe: Recipe, epoch: int, start: int, shards: int, shard: int) -> list[bytes]:
-    """The sample digests of one process's share of an epoch."""
+def shard_digests(recipe: Recipe, epoch: int, start: int, shards: int, shard: int) -> list[list[bytes]]:
+    """The sample digests of one process's share of an epoch, a list for each batch."""
     device = choose_device(recipe.section("train").device)
     threads = place_threads(recipe, device)
     betons = open_betons(recipe, open_data(recipe))
     feed = build_train_feed(recipe, betons, device, threads, (shard, shards))
     try:
-        if shards == 1:
-            return sample_digests(feed, epoch, min(start, len(feed)))
-        # The global start need not lie at the start of one of the shard's batches.
-        before = len(range(shard, start * recipe.section("train").batch, shards))
-        return sample_digests(feed, epoch)[before:]
+        return batch_digests(feed, epoch, min(start, len(feed)))
     finally:
         feed.close()
 
 
-def _shard_of_values(name: str, values: dict, epoch: int, start: int, shards: int, shard: int) -> list[bytes]:
+def _shard_of_values(name: str, values: dict, epoch: int, start: int, shards: int,
+                     shard: int) -> list[list[bytes]]:
     from recipes.load import restore
 
     return shard_digests(restore(name, values), epoch, start, shards, shard)

@@ -34,8 +34,9 @@ def build_train_feed(recipe: Recipe, betons: dict[str, Beton], device: torch.dev
     return train_feed(betons["train"], place, shard=shard, **train_options(recipe))[0]
 
 
-def build_all_feeds(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int) -> Feeds:
-    """The train, validation and test feeds."""
+def build_all_feeds(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int,
+                    shard: tuple[int, int] = (0, 1)) -> Feeds:
+    """The train, validation and test feeds, or one process's (rank, ranks) share of them."""
     place = place_of(recipe, betons, device, threads)
     return build_feeds(betons["train"], betons.get("test"), place, eval_batch=recipe.section("eval").batch,
-                       eval_policy=evaluation_policy_of(recipe), **train_options(recipe))
+                       eval_policy=evaluation_policy_of(recipe), shard=shard, **train_options(recipe))

@@ -51,8 +51,11 @@ def starting_model(recipe: Recipe, classes: int, beton: Beton, indices: np.ndarr
     return model
 
 
-def check_sizes(recipe: Recipe, model: nn.Module, samples: int) -> None:
-    """EngineError where the network cannot take images of one of train.sizes, or the last of an epoch's `samples`."""
+def check_sizes(recipe: Recipe, model: nn.Module, samples: int, ranks: int = 1) -> None:
+    """EngineError where the network cannot take images of one of train.sizes, or the last of an epoch's `samples`.
+
+    Of several processes (`ranks`) each has to normalise over its block of a batch, unless train.sync_bn is set.
+    """
     shadow, train = copy.deepcopy(model).to("meta").eval(), recipe.section("train")
     sides_px = set(train.sizes.values())
     for side_px in sides_px:
@@ -61,10 +64,12 @@ def check_sizes(recipe: Recipe, model: nn.Module, samples: int) -> None:
         except (RuntimeError, AssertionError, ValueError):
             raise EngineError(f"train.sizes: {recipe.section('model').name} cannot take images of {side_px} px: leave "
                               "that size out, or choose a network that pools before its head") from None
-    if samples % train.batch == 1:
+    last = samples % train.batch
+    if last == 1 or (not train.sync_bn and 1 in (last // ranks, train.batch // ranks)):
         try:
             for side_px in sides_px or {policy_of(recipe).output_px}:
                 shadow.train()(torch.empty(1, 3, side_px, side_px, device="meta"))
         except ValueError:
-            raise EngineError(f"train.batch={train.batch} leaves one of {samples:,} images for the last batch, and "
+            where = "for the last batch" if ranks == 1 else f"of a batch to one of {ranks} processes"
+            raise EngineError(f"train.batch={train.batch} leaves one of {samples:,} images {where}, and "
                               f"{recipe.section('model').name} cannot normalise over one: choose another") from None

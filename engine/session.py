@@ -1,7 +1,9 @@
 """One training session from its start, or from a checkpoint, to its summary: the run folder, the screen, signals."""
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +13,20 @@ import torch
 from engine.build import Run, build
 from engine.errors import EngineError
 from engine.files import make_folder, remove_parts, write_json
+from engine.processes import once
 from engine.state import checksums, restore_state, state_of
 from engine.summary import closing_rows, summarise
 from engine.training import checkpoint, runfolder
+from engine.training.dist import ranks_of
 from engine.training.guard import NotFinite, finite_weights
 from engine.training.history import write_history
 from engine.training.lock import FolderLock
 from engine.training.loop import EpochRecord, Progress
 from engine.training.screen import Screen
 from engine.training.signals import Interrupted, Signals
+from engine.training.together import Agreement, Together, unwished, wish_for
 from engine.training.trackers import open_trackers
+from loaders import draws
 from loaders.errors import DataError
 from loaders.files import sha256_of
 from recipes.load import Recipe, RecipeError
@@ -30,10 +36,10 @@ RETRY_S = 30.0
 MOST_ROLLBACKS = 10
 
 
-def start(recipe: Recipe) -> int:
-    """Train `recipe` from the beginning in a new run folder; returns the exit status."""
-    with Screen() as screen:
-        run = build(recipe, on_progress=screen.writing, on_warning=screen.say)
+def start(recipe: Recipe, together: Together | None = None) -> int:
+    """Train `recipe` from the beginning in a new run folder; returns the exit status. `together`: as in build."""
+    with Screen(quiet=together is not None and not together.leads) as screen:
+        run = build(recipe, on_progress=screen.writing, on_warning=screen.say, together=together)
         try:
             return begin(run, screen)
         finally:
@@ -43,11 +49,16 @@ def start(recipe: Recipe) -> int:
 def begin(run: Run, screen: Screen, go_on_with: Path | None = None, first: bool = True) -> int:
     """Train a composed run from its start in a new run folder; returns the exit status. Arguments as in Session."""
     recipe = run.recipe
-    folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)
-    with FolderLock(folder):
+
+    def make() -> Path:
+        folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)
+        locks.enter_context(FolderLock(folder))
         if (folder / "checkpoints" / "last.pt").exists():
             raise EngineError(f"{folder} was begun by another process meanwhile: choose another folder")
-        return begin_in(folder, run, screen, go_on_with, first)
+        return folder
+
+    with ExitStack() as locks:
+        return begin_in(once(run.together, make), run, screen, go_on_with, first)
 
 
 def begin_in(folder: Path, run: Run, screen: Screen, go_on_with: Path | None = None, first: bool = True) -> int:
@@ -57,9 +68,12 @@ def begin_in(folder: Path, run: Run, screen: Screen, go_on_with: Path | None = N
 
 
 def write_config(run: Run, folder: Path) -> None:
-    """What the run is, into its folder."""
+    """What the run is, into its folder, by the process that leads."""
+    if run.together and not run.together.leads:
+        return
+    ranks = ranks_of(os.environ)
     runfolder.write_start(folder, run.recipe.name, run.recipe.nested(), run.recipe.command(), run.device,
-                          checksums(run))
+                          checksums(run), ranks.ranks if ranks else 1, ranks.launch if ranks else "")
 
 
 def beton_stats(run: Run) -> list[tuple[int, int, int]]:
@@ -72,29 +86,34 @@ class Session:
     """A composed run with a folder and a screen.
 
     go_on_with: the folder to name for --resume where it is not the run's own; first: whether the process' first step
-    is this run's, to be timed as such.
+    is this run's, to be timed as such. Of several processes each has a session; only the one that leads writes.
     """
 
     def __init__(self, run: Run, folder: Path, screen: Screen, history: list[dict], go_on_with: Path | None = None,
                  first: bool = True):
         self.go_on_with, self.untimed_steps = go_on_with or folder, 2 if first else 0
         self.run, self.folder, self.screen, self.history = run, folder, screen, history
-        self.checkpoints = make_folder(folder / "checkpoints")
+        self.leads = run.together is None or run.together.leads
+        self.agreement = Agreement(3) if run.together else None
+        self.checkpoints = folder / "checkpoints"
         settings = run.recipe.section("checkpoint")
         self.every, self.every_s = settings.every, settings.every_minutes * 60
         self.epochs, self.batch = run.loop.epochs, run.recipe.section("train").batch
         self.save_at = time.monotonic() + self.every_s
         self.bad_batches: list[list[int]] = []
         self.beton_stats = beton_stats(run)
-        remove_parts(self.checkpoints)
         self.first_step_seconds = self.compile_seconds = None
-        self.trackers = open_trackers(run.recipe.section("log").to, folder, screen.say)
+        self.trackers = []
+        if self.leads:
+            remove_parts(make_folder(self.checkpoints))
+            self.trackers = open_trackers(run.recipe.section("log").to, folder, screen.say)
         run.loop.between_steps = self.between_steps
 
     def go(self, save_first: bool = False) -> int:
         """Train to the end, or to a signal; returns the exit status. `save_first`: there is no checkpoint yet."""
         run, screen = self.run, self.screen
-        screen.say(f"{run.recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
+        divided = f" in {run.together.ranks} processes" if run.together else ""
+        screen.say(f"{run.recipe.name} on {run.device}{divided}, {run.precision.name}, {run.feeds.kind} feed, "
                    f"{run.feeds.train.samples:,} training images, run folder {self.folder}")
         with Signals() as self.signals:
             try:
@@ -120,7 +139,7 @@ class Session:
         try:
             for record in self.run.loop.run():
                 self.after_epoch(record)
-                self.signals.check()
+                self._check_signals()
             return True
         except NotFinite as bad:
             self._tell(bad.step)
@@ -134,10 +153,12 @@ class Session:
     def _tell(self, step: int) -> None:
         """Write down which batch had the bad loss; EngineError where that ends the run."""
         progress, train = self.run.loop.progress, self.run.recipe.section("train")
-        samples = self.run.feeds.train.order(progress.epoch)[step * train.batch:][:train.batch].tolist()
+        order = draws.order(train.seed, progress.epoch, self.run.feeds.train.indices)
+        samples = order[step * train.batch:][:train.batch].tolist()
         self.bad_batches.append([progress.epoch, step])
         file = self.folder / "not_finite.json"
-        write_json(file, {"epoch": progress.epoch, "step": step, "samples": samples})
+        if self.leads:
+            write_json(file, {"epoch": progress.epoch, "step": step, "samples": samples})
         told = (f"the loss is no finite number, or exploded, at epoch {progress.epoch + 1}, step {step} (samples "
                 f"{', '.join(map(str, samples[:3]))}, ...: all in {file})")
         if train.on_nan == "rollback" and len(self.bad_batches) <= MOST_ROLLBACKS:
@@ -149,7 +170,7 @@ class Session:
 
     def _roll_back(self) -> None:
         """Put the run back to its last checkpoint; what was bad since is passed over from there on."""
-        saved = checkpoint.load_newest(self.folder, self.screen.say)
+        saved = once(self.run.together, lambda: checkpoint.load_newest(self.folder, self.screen.say))
         restore_state(self.run, saved, self.folder)
         self.run.step.optimizer.zero_grad(set_to_none=True)
         progress, self.history = self.run.loop.progress, saved["history"]
@@ -161,12 +182,33 @@ class Session:
         if self.untimed_steps:
             self._time_first_steps(progress)
         self.screen.step(progress.epoch, self.epochs, progress.step, len(loop.feed), loop.step.tally, self.batch)
-        if not loop.step.updated:
-            # Gradients that are still being added up are in no checkpoint.
-            return
-        if time.monotonic() > self.save_at:
-            self.keep("last")
-        self.signals.check()
+        noted, due, bad = self.agreement.heard() if self.agreement else self._wishes()
+        if bad:
+            raise NotFinite(unwished(bad))
+        # Gradients that are still being added up are in no checkpoint.
+        if loop.step.updated:
+            if due:
+                self.keep("last")
+            self._leave_if(noted)
+            noted = due = 0
+        if self.agreement:
+            self.agreement.send(*map(max, self._wishes(), (noted, due, 0)))
+
+    def _wishes(self) -> tuple[int, int, int]:
+        """What this process wishes: to end by a signal (its number), to save, to do something about a bad step."""
+        bad = self.run.step.guard.known() if self.agreement else -1
+        return self.signals.noted, int(time.monotonic() > self.save_at), wish_for(bad)
+
+    def _check_signals(self) -> None:
+        """Raise Interrupted where a signal has come, to whichever of the processes."""
+        self._leave_if(self.agreement.settle(*self._wishes())[0] if self.agreement else self.signals.noted)
+
+    def _leave_if(self, noted: int) -> None:
+        """Raise Interrupted for a signal's number that the processes agreed on; a lone one looks for itself."""
+        if self.agreement is None:
+            self.signals.check()
+        elif noted:
+            raise Interrupted(noted)
 
     def _time_first_steps(self, progress: Progress) -> None:
         """Note when the first step was done, and what it took beyond the second (compiling, tuning, warming up)."""
@@ -191,7 +233,8 @@ class Session:
                 "is_best": record.is_best}
         self.refuse_changed_data()
         self.history.append(row)
-        self.attempt(partial(write_history, self.folder, self.history))
+        if self.leads:
+            self.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
         self.keep("last")
@@ -215,7 +258,11 @@ class Session:
 
         NotFinite where the weights are not finite: such a run is not worth a checkpoint.
         """
-        if not finite_weights(self.run.model):
+        finite = finite_weights(self.run.model)
+        if self.run.together:
+            # Statistics of batch norms differ between processes.
+            finite = not self.run.together.largest(not finite)
+        if not finite:
             raise NotFinite(max(self.run.loop.progress.step - 1, 0))
         kept = self.attempt(partial(self.save, name))
         self.save_at = time.monotonic() + (self.every_s if kept else min(self.every_s, RETRY_S))
@@ -231,9 +278,10 @@ class Session:
                                       f"with --resume {self.go_on_with}, which writes it anew")
 
     def save(self, name: str) -> None:
-        """Write checkpoints/<name>.pt: all that the run is now."""
-        checkpoint.save(self.checkpoints / f"{name}.pt", state_of(self.run, self.history),
-                        keep_previous=name == "last")
+        """Write checkpoints/<name>.pt: all that the run is now; every process has its part in it."""
+        content = state_of(self.run, self.history)
+        if self.leads:
+            checkpoint.save(self.checkpoints / f"{name}.pt", content, keep_previous=name == "last")
 
     def finish(self) -> None:
         """Measure the test set once, write summary.json and the plots, print the closing table."""
@@ -241,6 +289,8 @@ class Session:
         test = run.loop.last_watched if run.watched == "test" else None
         if test is None and run.feeds.test is not None:
             test = run.evaluate(run.feeds.test)
+        if not self.leads:
+            return
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:

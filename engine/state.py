@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import torch
+
 from engine.build import Run
 from engine.errors import EngineError
 from engine.training import checkpoint
 from engine.training.loop import Progress
+from loaders.counter import hash64
 from recipes.load import as_plain
 
 
 def state_of(run: Run, history: list[dict]) -> dict:
-    """What checkpoint.save takes; waits for the device."""
+    """What checkpoint.save takes; waits for the device, and for the other processes, which must all ask for it."""
+    progress, own = run.loop.state(), {"rng": checkpoint.rng_state(), "tally": run.step.tally.tolist()}
     return {
         "recipe": run.recipe.name,
         "values": {path: as_plain(value) for path, value in run.recipe.values.items()},
@@ -23,17 +27,27 @@ def state_of(run: Run, history: list[dict]) -> dict:
         "lookahead": run.step.lookahead.state_dict() if run.step.lookahead else None,
         "updates_done": run.step.updates_done,
         "updates": run.step.updates,
-        "progress": run.loop.state(),
-        "rng": checkpoint.rng_state(),
+        "progress": progress,
+        "processes": run.together.gather(own) if run.together else [own],
         "history": history,
         "data": checksums(run),
     }
 
 
 def restore_state(run: Run, saved: dict, folder: Path) -> None:
-    """Put a composed run where a checkpoint's content says: weights, followers, optimiser, position, generators."""
+    """Put a composed run where a checkpoint's content says: weights, followers, optimiser, position, generators.
+
+    Among as many processes as before each takes up its own generators and what it has counted; among others the
+    generators are seeded anew, from the position, and the first process takes up all that was counted.
+    """
     checkpoint.load_weights(run.model, saved["model"], folder)
-    run.loop.go_to(Progress(**saved["progress"]))
+    rank, ranks = run.together.shard if run.together else (0, 1)
+    before, progress = saved["processes"], Progress(**saved["progress"])
+    tallies = [process["tally"] for process in before]
+    if len(before) != ranks:
+        tallies = [[sum(counts) for counts in zip(*tallies, strict=True)]] + [[0.0] * 3] * (ranks - 1)
+    progress.tally = tallies[rank] if progress.step else [0.0] * 3
+    run.loop.go_to(progress)
     run.step.optimizer.load_state_dict(saved["optimizer"])
     for follower, key in ((run.step.ema, "ema"), (run.step.lookahead, "lookahead")):
         if follower is not None:
@@ -41,7 +55,11 @@ def restore_state(run: Run, saved: dict, folder: Path) -> None:
     if run.precision.scaler and saved["scaler"]:
         run.precision.scaler.load_state_dict(saved["scaler"])
     run.step.updates, run.step.updates_done = saved["updates"], saved["updates_done"]
-    checkpoint.set_rng_state(saved["rng"])
+    if len(before) == ranks:
+        checkpoint.set_rng_state(before[rank]["rng"])
+    else:
+        seed = run.recipe.section("train").seed
+        torch.manual_seed(int(hash64(seed, rank, progress.steps_done)[0]))
 
 
 def checksums(run: Run) -> dict[str, str]:

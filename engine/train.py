@@ -1,9 +1,10 @@
 """Train a recipe: `python -m engine.train --recipe NAME [--section.name=VALUE ...]`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
-from engine import cli
+from engine import cli, going_on, processes
 from engine.errors import EngineError
 from recipes import load
 
@@ -18,7 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="the recipes, a line each")
     parser.add_argument("--plan", action="store_true", help="say what the recipe will do, without data")
     parser.add_argument("--json", metavar="FILE", help="with --plan: write it as JSON too")
+    parser.add_argument("--peer-timeout", type=float, metavar="S", help="under torchrun: seconds to wait for another "
+                        "process before the run ends (60)")
     options, settings = parser.read(argv)
+    if options.peer_timeout is not None and not 1 <= options.peer_timeout <= 86_400:
+        parser.error(f"--peer-timeout={options.peer_timeout:g} must be 1 to 86,400 seconds")
     if options.list:
         width = max(map(len, load.names()))
         for name in load.names():
@@ -27,16 +32,16 @@ def main(argv: list[str] | None = None) -> int:
     if options.json and not options.plan:
         parser.error("--json goes with --plan: a run writes its own summary.json")
     if options.resume == "auto":
-        return go_on_or_start(options, settings)
+        return processes.run(partial(go_on_or_start, options, settings), options.peer_timeout)
     if options.resume:
         if options.recipe or options.config_file:
             parser.error("--resume takes the recipe from the run's folder: leave --recipe and --config-file out")
-        return go_on(options.resume, settings)
+        return processes.run(partial(go_on, options.resume, settings), options.peer_timeout)
     if not options.recipe:
         parser.error("--recipe is missing: --list shows the recipes")
     recipe = load.load(options.recipe, options.config_file, settings)
 
-    from engine.checks import refuse_early, refuse_folder
+    from engine.checks import refuse_early
 
     refuse_early(recipe, data_needed=not options.plan)
     if options.plan:
@@ -44,53 +49,72 @@ def main(argv: list[str] | None = None) -> int:
 
         show_plan(make_plan(recipe), options.json)
         return 0
-    refuse_folder(recipe.section("run").folder)
-    return begin(recipe)
+    return processes.run(partial(begin, recipe), options.peer_timeout)
 
 
-def begin(recipe: load.Recipe) -> int:
-    """Train a recipe, or its repeats, from the start; returns the exit status."""
+def begin(recipe: load.Recipe, together=None) -> int:
+    """Train a recipe, or its repeats, from the start, by several processes `together`; returns the exit status.
+
+    After torchrun started its processes anew they go on with the run that they had begun.
+    """
+    from engine.checks import refuse_folder
+
+    processes.refuse_idle(recipe, together)
+    before = processes.once(together, partial(processes.begun_before, recipe))
+    if before:
+        return go_on(before, {}, together, ended=True)
+    processes.once(together, partial(refuse_folder, recipe.section("run").folder))
     if recipe.section("train").repeats > 1:
         from engine.repeats import start
-    else:
-        from engine.session import start
 
-    return start(recipe)
+        return start(recipe)
+    from engine.session import start
+
+    return start(recipe, together)
 
 
-def go_on(run_folder: str, settings: dict[str, str]) -> int:
-    """Go on with the run, or the repeats, in a folder; returns the exit status."""
+def go_on(run_folder: str, settings: dict[str, str], together=None, ended: bool = False) -> int:
+    """Go on with the run, or the repeats, in a folder; returns the exit status, 0 for one that `ended` may have."""
     from engine import repeats
     from engine.resume import resume
     from engine.training.screen import Screen
 
-    if (Path(run_folder) / repeats.MARK).exists():
+    if ended and processes.once(together, partial(going_on.finished, Path(run_folder))):
+        return 0
+    if processes.once(together, (Path(run_folder) / repeats.MARK).exists):
+        if together:
+            raise EngineError(f"{run_folder} holds repeats, which are for a lone process: start it without torchrun")
         if settings:
             raise EngineError(f"--{next(iter(settings))} has no effect on repeats that go on: leave it out")
         return repeats.go_on(Path(run_folder))
-    with Screen() as screen:
-        return resume(run_folder, screen, settings=settings)
+    with Screen(quiet=together is not None and not together.leads) as screen:
+        return resume(run_folder, screen, settings=settings, together=together)
 
 
-def go_on_or_start(options, settings: dict[str, str]) -> int:
+def go_on_or_start(options, settings: dict[str, str], together=None) -> int:
     """--resume auto: go on with the newest run that is not finished, or, where --recipe says what, start one."""
     recipe = load.load(options.recipe, options.config_file, settings) if options.recipe else None
 
-    from engine import going_on
     from engine.checks import refuse_early
 
-    folder = going_on.newest_unfinished(options.recipe, recipe.section("run").folder if recipe else "")
+    own_folder = recipe.section("run").folder if recipe else ""
+    folder = processes.once(together, partial(going_on.newest_unfinished, options.recipe, own_folder))
     if folder is None:
         if recipe is None:
             raise EngineError("--resume auto: no run below runs/ waits to go on: name its folder, or give the --recipe "
                               "to start")
         refuse_early(recipe)
-        return begin(recipe)
-    if going_on.finished(Path(folder)):
-        print(f"{folder} is finished: there is nothing to go on with")
+        return begin(recipe, together)
+    leads = together is None or together.leads
+    if processes.once(together, partial(going_on.finished, Path(folder))):
+        if leads:
+            print(f"{folder} is finished: there is nothing to go on with")
         return 0
-    print(f"--resume auto: {folder}")
-    return go_on(folder, going_on.differing(Path(folder), recipe) if recipe else settings)
+    if leads:
+        print(f"--resume auto: {folder}")
+    if recipe:
+        settings = processes.once(together, partial(going_on.differing, Path(folder), recipe))
+    return go_on(folder, settings, together)
 
 
 if __name__ == "__main__":

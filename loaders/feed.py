@@ -10,6 +10,7 @@ import torch
 from loaders.beton import Beton, labels_of
 from loaders.policy import Policy
 from loaders.resident import Held, Resident, fits
+from loaders.shards import whole_batches
 from loaders.split import stratified
 from loaders.stream import MID_GREY, Batch, Stream
 
@@ -74,7 +75,8 @@ Feed = DeviceFeed | Resident
 @dataclass(frozen=True)
 class Feeds:
     """`train` is augmented and shuffled; `validation` (None where nothing is held out) and `test` (None where the
-    data set has none) are neither, and cover every sample exactly once. `kind` is "stream" or "resident"."""
+    data set has none) are neither, and cover every sample exactly once, over all processes. `kind` is "stream" or
+    "resident"."""
 
     kind: str
     train: Feed
@@ -124,18 +126,22 @@ def train_feed(beton: Beton, place: Place, *, policy: Policy, batch: int, seed: 
 
 
 def build_feeds(train: Beton, test: Beton | None, place: Place, *, eval_batch: int, eval_policy: Policy,
-                **training) -> Feeds:
+                shard: tuple[int, int] = (0, 1), **training) -> Feeds:
     """Feeds over a training beton and a test beton; `training` are the further arguments of `train_feed`.
 
     `eval_policy` makes the images of validation and test the size that the training policy gives; it draws nothing.
+    Of those the process `shard` has whole batches.
     """
-    feed, held_out = train_feed(train, place, **training)
+    feed, held_out = train_feed(train, place, shard=shard, **training)
     validation = None
     if held_out is not None:
         held = Held(feed.images_nhwc, feed.labels) if isinstance(feed, Resident) else None
-        validation = plain_feed(train, place, eval_batch, eval_policy, held_out, held)
-    return Feeds(place.kind, feed, validation,
-                 None if test is None else plain_feed(test, place, eval_batch, eval_policy))
+        validation = plain_feed(train, place, eval_batch, eval_policy, whole_batches(held_out, eval_batch, shard), held)
+    tested = None
+    if test is not None:
+        tested = plain_feed(test, place, eval_batch, eval_policy,
+                            whole_batches(np.arange(test.samples), eval_batch, shard))
+    return Feeds(place.kind, feed, validation, tested)
 
 
 def plain_feed(beton: Beton, place: Place, batch: int, policy: Policy, indices: np.ndarray | None = None,

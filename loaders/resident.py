@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import torch
 
-from loaders import draws
+from loaders import draws, shards
 from loaders.beton import Beton, labels_of, pointers_of
 from loaders.device import DevicePolicy, keys_of, working_bytes
 from loaders.errors import DataError
@@ -73,13 +73,14 @@ class Resident:
     """Batches of a beton that lies in device memory, augmented there, in an order that is a function of (seed, epoch).
 
     `indices` are the samples used (positions in the beton, distinct). With `shuffle` each epoch permutes them, else
-    they come in the order given. The last batch may be smaller; every sample comes exactly once an epoch. With `shard`
-    = (rank, ranks) only every ranks-th sample of that order comes, from the rank-th on. mean_rgb, mean, std, dtype: as
-    in DevicePolicy; images are uint8 (B, H, W, 3), or for a floating dtype normalised (B, 3, H, W) in channels_last
-    memory. held: what `hold` gave, to share one copy between feeds; by default the beton is read here.
+    they come in the order given. The last batch may be smaller; every sample comes exactly once an epoch. `shard` and
+    `samples`: as in Stream. mean_rgb, mean, std, dtype: as in DevicePolicy; images are uint8 (B, H, W, 3), or for a
+    floating dtype normalised (B, 3, H, W) in channels_last memory. held: what `hold` gave, to share one copy between
+    feeds; by default the beton is read here.
 
-    Raises DataError where `batch` is larger than the number of samples and `shuffle` is set, where an index is not in
-    the beton, or where the policy was made for images of another size.
+    Raises DataError where `batch` is larger than the number of samples and `shuffle` is set, where the last batch has
+    fewer samples than there are ranks, where an index is not in the beton, or where the policy was made for images of
+    another size.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
@@ -89,6 +90,7 @@ class Resident:
         indices = np.asarray(indices, np.int64)
         if shuffle and batch > len(indices):
             raise DataError(f"train.batch={batch} is larger than the {len(indices)} training images: make it smaller")
+        shards.check(len(indices), batch, shard)
         if len(indices) and not 0 <= indices.min() <= indices.max() < beton.samples:
             raise DataError(f"indices from {indices.min()} to {indices.max()}: {beton.path.name} has images 0 to "
                             f"{beton.samples - 1}")
@@ -99,16 +101,16 @@ class Resident:
         self.seed, self.shuffle, self.shard, self.device = seed, shuffle, shard, torch.device(device)
         self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, mean=mean, std=std, dtype=dtype, device=device)
         self.images_nhwc, self.labels = held or hold(beton, device)
-        self.samples = len(range(shard[0], len(indices), shard[1]))
+        self.samples, self.local_batch = len(indices), shards.local_batch(batch, shard)
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return -(-self.samples // self.batch)
 
     def order(self, epoch: int) -> torch.Tensor:
-        """The samples of `epoch` in the order they come, int64, on the device: worked out on the host, copied once."""
+        """The samples of `epoch` that come here, in their order, int64, on the device: worked out on the host."""
         order = draws.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
-        order = torch.from_numpy(order[self.shard[0]:: self.shard[1]].copy())
+        order = torch.from_numpy(shards.share(order, self.batch, self.shard))
         return order.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else order
 
     def keys(self, epoch: int) -> torch.Tensor:
@@ -122,8 +124,8 @@ class Resident:
         yield self._batches(self.order(epoch), self.keys(epoch), start)
 
     def _batches(self, order: torch.Tensor, keys: torch.Tensor, start: int) -> Iterator[Batch]:
-        for at in range(start * self.batch, self.samples, self.batch):
-            indices = order[at: at + self.batch]
+        for at in range(start * self.local_batch, len(order), self.local_batch):
+            indices = order[at: at + self.local_batch]
             yield Batch(self.policy(self.images_nhwc, indices, keys), self.labels[indices], indices)
 
     def reseed(self, seed: int) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from loaders import draws
+from loaders import draws, shards
 from loaders.beton import Beton, labels_of, pointers_of
 from loaders.errors import DataError
 from loaders.ffcv_mended import close_all, import_ffcv
@@ -76,12 +76,13 @@ class Stream:
     `indices` are the samples used (positions in the beton). With `shuffle` each epoch permutes them, else they come
     in the order given. `mean_rgb` is the colour that fill=mean paints. The last batch may be smaller; every sample
     comes exactly once an epoch. What a sample looks like depends on (policy, seed, epoch, sample) only: not on
-    `threads`, `batch` or what ran before. With `shard` = (rank, ranks) only every ranks-th sample of that order comes,
-    from the rank-th on: the shards of all ranks together are the epoch. With `dtype` float32 or float16 images come
-    normalised, (v / 255 - mean) / std, in the same pass.
+    `threads`, `batch` or what ran before. With `shard` = (rank, ranks) only that process's block of each batch comes
+    (see loaders.shards): those of all ranks together are the epoch; `samples` counts all of them. With `dtype` float32
+    or float16 images come normalised, (v / 255 - mean) / std, in the same pass.
 
     Raises DataError where `batch` is larger than the number of samples (and `shuffle` is set: a training feed whose
-    batches are not of the size that was asked for is a mistake), or where FFCV is missing.
+    batches are not of the size that was asked for is a mistake), where the last batch has fewer samples than there are
+    ranks, or where FFCV is missing.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
@@ -90,13 +91,15 @@ class Stream:
                  mean: tuple[float, ...] = (0.0, 0.0, 0.0), std: tuple[float, ...] = (1.0, 1.0, 1.0)):
         if shuffle and batch > len(indices):
             raise DataError(f"train.batch={batch} is larger than the {len(indices)} training images: make it smaller")
+        shards.check(len(indices), batch, shard)
         loader_class, self._iterator_class, decoder_class = import_ffcv()
         self.beton, self.indices, self.batch = beton, np.asarray(indices, np.int64), batch
         self.seed, self.shuffle, self.policy, self.shard = seed, shuffle, policy, shard
+        self.samples, self.local_batch = len(self.indices), shards.local_batch(batch, shard)
         self.threads = min(threads or usable_cores(), usable_cores())
         self.labels, pointers = labels_of(beton), pointers_of(beton)
         program = Program(policy, mean_rgb, mean, std)
-        pool = BufferPool((batch, *program.out_shape), np.dtype(dtype))
+        pool = BufferPool((self.local_batch, *program.out_shape), np.dtype(dtype))
         used_threads = self.threads
 
         def decode(batch_indices, _memory, _metadata, storage_state):
@@ -117,7 +120,7 @@ class Stream:
             def generate_code(self):
                 return decode
 
-        self._loader = loader_class(str(beton.path), batch, num_workers=1, batches_ahead=batches_ahead,
+        self._loader = loader_class(str(beton.path), self.local_batch, num_workers=1, batches_ahead=batches_ahead,
                                     drop_last=False, indices=self.indices[:1], seed=0,
                                     pipelines={"image": [FusedDecoder()], "label": None})
         self._mine: weakref.WeakSet = weakref.WeakSet()
@@ -126,15 +129,10 @@ class Stream:
         """Batches an epoch."""
         return -(-self.samples // self.batch)
 
-    @property
-    def samples(self) -> int:
-        """Samples an epoch."""
-        return len(range(self.shard[0], len(self.indices), self.shard[1]))
-
     def order(self, epoch: int) -> np.ndarray:
-        """The samples of `epoch` in the order they come, int64."""
+        """The samples of `epoch` that come here, in their order, int64."""
         order = draws.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
-        return np.ascontiguousarray(order[self.shard[0]:: self.shard[1]])
+        return shards.share(order, self.batch, self.shard)
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
@@ -146,7 +144,7 @@ class Stream:
         Tensors stay as they are for as long as they are held. An exception in the pipeline is raised here.
         """
         check_start(start, len(self))
-        order = self.order(epoch)[start * self.batch:]
+        order = self.order(epoch)[start * self.local_batch:]
         if not len(order):
             yield iter(())
             return
@@ -162,10 +160,11 @@ class Stream:
             images_bhwc = source.take()
             if images_bhwc is None:
                 # FFCV takes a StopIteration that an operation raises for the end of the epoch.
-                if position * self.batch < len(order):
-                    raise RuntimeError(f"the loader stopped after {position} of {-(-len(order) // self.batch)} batches")
+                if position * self.local_batch < len(order):
+                    raise RuntimeError(f"the loader stopped after {position} of "
+                                       f"{-(-len(order) // self.local_batch)} batches")
                 return
-            indices = order[position * self.batch: (position + 1) * self.batch]
+            indices = order[position * self.local_batch: (position + 1) * self.local_batch]
             yield Batch(torch.from_numpy(images_bhwc), torch.from_numpy(self.labels[indices]),
                         torch.from_numpy(indices.copy()))
 

@@ -129,6 +129,8 @@ def declare() -> Config:
                      "auto: graph on a GPU, eager on a CPU"),
         threads=Setting(Whole(0, 1024), 0, "torch's CPU threads, at most the cores; 0: every core", "threads"),
         channels_last=Setting(Truth(), True, "memory layout of images and weights"),
+        sync_bn=Setting(Truth(), False, "batch norms normalise over the whole batch, not over each process's block "
+                                        "of it; on GPUs, under torchrun"),
         deterministic=Setting(Truth(), False, "only operations that give the same bits each time; slower on a GPU"),
         on_nan=Setting(Choice("stop", "skip", "rollback"), "stop",
                        "what a loss that is no number or explodes does; skip: its update is left out (the device is "

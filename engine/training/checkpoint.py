@@ -21,12 +21,13 @@ from engine.training.entries import wrong_entry
 MAGIC = b"CADENCE1"
 TAIL_BYTES = len(MAGIC) + 32
 KEYS = {"recipe", "values", "class_names", "resolution", "model", "ema", "lookahead", "optimizer", "scaler", "updates",
-        "updates_done", "progress", "rng", "history", "data"}
+        "updates_done", "progress", "processes", "history", "data"}
 
 
 def rng_state() -> dict[str, object]:
     """The generators that dropout and the like draw from; data and mixing draw from counters and need none."""
-    cuda = [state.clone() for state in torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
+    # Of this process's own GPU alone: asking another one would take memory there.
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
@@ -34,7 +35,7 @@ def set_rng_state(state: dict[str, object]) -> None:
     """Put the generators back to what `rng_state` returned."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"][0])
 
 
 def save(path: Path, content: dict, keep_previous: bool = False) -> None:

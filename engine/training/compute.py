@@ -14,11 +14,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.training.loss import mixed_cross_entropy
-from engine.training.mixing import Mix, apply_mix
+from engine.training.mixing import Mix, apply_mix, partners
 from engine.training.precision import Precision
 
 # A row's numbers: the image's weight outside and inside the box, the box, the weight of its label, the smoothing.
 ROW = ("outside", "inside", "top", "bottom", "left", "right", "lam", "smoothing")
+
+# An image and its label, (1, ...) each.
+Before = tuple[torch.Tensor, torch.Tensor] | None
 
 
 class ToInput:
@@ -54,19 +57,23 @@ class Compute:
         self.smoothing, self.smooth_mixed, self.mixes = smoothing, smooth_mixed, mixes
 
     def by_operations(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None,
-                      mix: Mix | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """(mean loss, float64 (3,): summed loss, correct answers, images); `mix` as drawn for images of `size_px`."""
+                      mix: Mix | None, before: Before = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(mean loss, float64 (3,): summed loss, correct answers, images); `mix` as drawn for images of `size_px`.
+
+        before: where the batch is a part of a larger one, what comes before it there, uint8 (1, H, W, 3) and int64
+        (1,): the first image's partner.
+        """
         images = self._sized(images_bhwc, size_px)
         labels_a, labels_b, lam = labels, labels, 1.0
         if mix is not None:
-            images, labels_a, labels_b, lam = apply_mix(images, labels, mix)
+            images, labels_a, labels_b, lam = apply_mix(images, labels, mix, self._sized_before(before, size_px))
         with self.precision.autocast():
             logits = self.model(images)
         loss = mixed_cross_entropy(logits, labels_a, labels_b, lam, self._smoothing(mix))
         return loss, counted(logits, labels_a, labels_b, lam, loss)
 
     def by_tensors(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None,
-                   row: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+                   row: torch.Tensor | None, before: Before = None) -> tuple[torch.Tensor, torch.Tensor]:
         """As `by_operations`; `row` float32 (8,) as `row_of` makes it, on the device, None where nothing is mixed."""
         images = self._sized(images_bhwc, size_px)
         labels_a, labels_b, lam, smoothing = labels, labels, 1.0, self.smoothing
@@ -75,8 +82,9 @@ class Compute:
             y = torch.arange(images.shape[2], device=row.device)[:, None]
             x = torch.arange(images.shape[3], device=row.device)
             in_box = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-            images = torch.lerp(images.roll(1, 0), images, torch.where(in_box, inside, outside))
-            labels_b = labels.roll(1)
+            image_before, label_before = self._sized_before(before, size_px) or (None, None)
+            images = torch.lerp(partners(images, image_before), images, torch.where(in_box, inside, outside))
+            labels_b = partners(labels, label_before)
         with self.precision.autocast():
             logits = self.model(images)
         loss = mixed_cross_entropy(logits, labels_a, labels_b, lam, smoothing)
@@ -97,6 +105,9 @@ class Compute:
     def _sized(self, images_bhwc: torch.Tensor, size_px: int | None) -> torch.Tensor:
         images = self.to_input(images_bhwc)
         return images if size_px is None else resize(images, size_px)
+
+    def _sized_before(self, before: Before, size_px: int | None) -> Before:
+        return None if before is None else (self._sized(before[0], size_px), before[1])
 
     def _smoothing(self, mix: Mix | None) -> float:
         return self.smoothing if mix is None or self.smooth_mixed else 0.0

@@ -8,7 +8,7 @@ from engine.training.loop import Progress
 
 TYPES = {"recipe": str, "values": dict, "resolution": int, "model": dict, "ema": dict | None,
          "lookahead": dict | None, "optimizer": dict, "scaler": dict, "updates": int, "updates_done": int,
-         "progress": dict, "rng": dict, "history": list, "data": dict}
+         "progress": dict, "processes": list, "history": list, "data": dict}
 PROGRESS = {field.name: type(getattr(Progress(), field.name)) for field in fields(Progress)}
 
 
@@ -24,7 +24,8 @@ def wrong_entry(content: dict) -> str | None:
     inner = {"model": are_tensors(content["model"]), "values": all_of(content["values"], str),
              "history": all_of(content["history"], dict),
              "ema": content["ema"] is None or are_tensors(content["ema"].get("model")),
-             "progress": is_progress(content["progress"])}
+             "progress": is_progress(content["progress"]),
+             "processes": bool(content["processes"]) and all(map(is_process, content["processes"]))}
     return next((name for name, good in inner.items() if not good), None)
 
 
@@ -36,6 +37,12 @@ def all_of(items: list | dict, kind: type) -> bool:
 def are_tensors(weights: object) -> bool:
     """Whether this is a state dict of nothing but tensors."""
     return isinstance(weights, dict) and all_of(weights, str) and all_of(list(weights.values()), Tensor)
+
+
+def is_process(state: object) -> bool:
+    """Whether this is what one process adds: its generators, and the three sums that it has counted."""
+    return isinstance(state, dict) and set(state) == {"rng", "tally"} and isinstance(state["rng"], dict) \
+        and isinstance(state["tally"], list) and len(state["tally"]) == 3 and all_of(state["tally"], float)
 
 
 def is_progress(values: dict) -> bool:

@@ -1,5 +1,7 @@
 """Run a network over a feed without gradients and measure it."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,10 +31,11 @@ ANSWERS = {"none": lambda model, images: model(images).float(), "flip": mirrored
 
 
 def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision: Precision,
-             tta: str = "none") -> Result:
+             tta: str = "none", add: Callable[[list[torch.Tensor]], None] | None = None) -> Result:
     """Measure `model` on every sample of `feed` (its epoch 0), each exactly once.
 
-    tta: which answers are averaged for an image, a key of ANSWERS.
+    tta: which answers are averaged for an image, a key of ANSWERS. add: where other processes have the rest of the
+    samples, what adds their counters to these in place.
 
     The model is in evaluation mode meanwhile and in its former mode afterwards.
     """
@@ -46,6 +49,8 @@ def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision:
                 with precision.autocast():
                     logits = ANSWERS[tta](model, images)
                 metrics.update(logits, batch.labels)
+        if add:
+            add(metrics.tensors)
         return metrics.result()
     finally:
         model.train(was_training)

@@ -38,20 +38,22 @@ class LossGuard:
 
     def check(self, wait: bool = False) -> None:
         """Raise NotFinite for the first bad step known here: on a GPU a few steps late, unless it may `wait`."""
+        step = self.known(wait)
+        if step >= 0:
+            raise NotFinite(step)
+
+    def known(self, wait: bool = False) -> int:
+        """The first bad step known here, -1 where none is: on a GPU a few steps late, unless it may `wait`."""
         if wait or self.device.type == "cpu":
-            self._refuse(self.first.item())
-        elif self.arrived is None:
+            return int(self.first.item())
+        if self.arrived is None:
             self.copy = self.first.to("cpu", non_blocking=True)
             self.arrived = torch.cuda.Event()
             self.arrived.record()
         elif self.arrived.query():
             self.arrived = None
-            self._refuse(self.copy.item())
-
-    @staticmethod
-    def _refuse(step: int) -> None:
-        if step >= 0:
-            raise NotFinite(step)
+            return int(self.copy.item())
+        return -1
 
 
 def healthy(counts: torch.Tensor) -> bool:

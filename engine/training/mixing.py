@@ -84,16 +84,18 @@ def cut(height: int, width: int, share: float, centre_y_px: int, centre_x_px: in
 
 
 def apply_mix(
-    images: torch.Tensor, labels: torch.Tensor, mix: Mix
+    images: torch.Tensor, labels: torch.Tensor, mix: Mix, before: tuple[torch.Tensor, torch.Tensor] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
     """Mix a batch as drawn: (images, labels_a, labels_b, lam), where lam weighs labels_a and 1 - lam labels_b.
 
     images: (batch, channels, height, width), any memory layout, kept; any type for CutMix, floating for MixUp. labels:
-    (batch,) class numbers. The images that come in stay as they are; the result is one new batch, written once.
-    Nothing waits for the device.
+    (batch,) class numbers. before: (images (1, channels, height, width), labels (1,)), the first one's partner where
+    the batch is a part of a larger one. The images that come in stay as they are; the result is one new batch, written
+    once. Nothing waits for the device.
 
     Raises EngineError for MixUp on whole numbers and for a box drawn for larger images.
     """
+    first_partner = images[-1:] if before is None else before[0]
     if mix.box_px is not None:
         top, bottom, left, right = mix.box_px
         if bottom > images.shape[2] or right > images.shape[3]:
@@ -103,11 +105,16 @@ def apply_mix(
             )
         mixed = images.clone()
         mixed[1:, :, top:bottom, left:right] = images[:-1, :, top:bottom, left:right]
-        mixed[:1, :, top:bottom, left:right] = images[-1:, :, top:bottom, left:right]
+        mixed[:1, :, top:bottom, left:right] = first_partner[:, :, top:bottom, left:right]
     else:
         if not images.is_floating_point():
             raise EngineError(f"MixUp needs floating-point images, not {images.dtype}: mix after normalisation")
         mixed = torch.empty_like(images)
         torch.lerp(images[:-1], images[1:], mix.lam, out=mixed[1:])
-        torch.lerp(images[-1:], images[:1], mix.lam, out=mixed[:1])
-    return mixed, labels, labels.roll(1), mix.lam
+        torch.lerp(first_partner, images[:1], mix.lam, out=mixed[:1])
+    return mixed, labels, partners(labels, before and before[1]), mix.lam
+
+
+def partners(tensor: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
+    """Each row's partner, the row before it; the first one's is `before` (1, ...), or the last where that is None."""
+    return tensor.roll(1, 0) if before is None else torch.cat([before, tensor[:-1]])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from engine.errors import EngineError
-from engine.training.compute import Compute
+from engine.training.compute import Before, Compute
 from engine.training.mixing import Mix
 
 MODES = ("eager", "compile", "graph")
@@ -20,13 +20,23 @@ MOST_PROGRAMS = 128
 WARM_UPS = 3
 
 
-def resolve(mode: str, device: torch.device, accumulate: int) -> str:
+def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1, sync_bn: bool = False) -> str:
     """`auto` -> graph on a GPU (compile where batches are accumulated), eager on a CPU; EngineError for what can't be.
+
+    Several processes' step is not captured, and with `sync_bn`, where the network itself talks to the others, it is
+    eager.
 
     On a CPU a compiled step measured no faster for convolutional networks and takes most of a minute to make.
     """
+    if sync_bn and mode not in ("auto", "eager"):
+        raise EngineError(f"train.step={mode} cannot hold train.sync_bn's talk between processes: choose eager")
+    if mode == "graph" and processes > 1:
+        raise EngineError(f"train.step=graph is for a lone process, and there are {processes}: choose compile, eager "
+                          "or auto")
     if mode == "auto":
-        return "eager" if device.type == "cpu" else "graph" if accumulate == 1 else "compile"
+        if device.type == "cpu" or sync_bn:
+            return "eager"
+        return "graph" if accumulate == processes == 1 else "compile"
     if mode == "graph" and device.type != "cuda":
         raise EngineError(f"train.step=graph needs a GPU, the device is {device}: choose eager, compile or auto")
     if mode == "graph" and accumulate > 1:
@@ -66,9 +76,12 @@ class Eager:
         """A stage begins: nothing to be made anew."""
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
-                 share: float) -> torch.Tensor:
-        """Add the gradients of share * loss to the parameters'; returns what Compute counted, float64 (3,)."""
-        loss, counts = self.compute.by_operations(images_bhwc, labels, size_px, mix)
+                 share: float, before: Before = None) -> torch.Tensor:
+        """Add the gradients of share * loss to the parameters'; returns what Compute counted, float64 (3,).
+
+        `before` as Compute takes it; with any but this program it is given for every batch or for none.
+        """
+        loss, counts = self.compute.by_operations(images_bhwc, labels, size_px, mix, before)
         self.compute.precision.backward(loss * share if share != 1 else loss)
         return counts
 
@@ -83,9 +96,9 @@ class Compiled:
         """A stage begins: torch notices what changed by itself."""
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
-                 share: float) -> torch.Tensor:
+                 share: float, before: Before = None) -> torch.Tensor:
         """As Eager's."""
-        loss, counts = self.function(images_bhwc, labels, size_px, self.compute.row_of(mix))
+        loss, counts = self.function(images_bhwc, labels, size_px, self.compute.row_of(mix), before)
         self.compute.precision.backward(loss * share if share != 1 else loss)
         return counts
 
@@ -103,8 +116,11 @@ class Captured:
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
-                 share: float) -> torch.Tensor:
-        """As Eager's, the gradients replaced instead of added to; `share` is 1. The counts hold until the next call."""
+                 share: float, before: Before = None) -> torch.Tensor:
+        """As Eager's, the gradients replaced instead of added to; `share` is 1 and `before` None.
+
+        The counts hold until the next call.
+        """
         inputs, key = (images_bhwc, labels, self.compute.row_of(mix)), (len(images_bhwc), size_px)
         if key not in self.graphs:
             self.graphs[key] = Graph(lambda images, labels, row: self.function(images, labels, size_px, row),

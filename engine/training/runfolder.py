@@ -78,13 +78,13 @@ def commit() -> str:
 
 
 def write_start(folder: Path, recipe_name: str, nested_values: dict, command: str, device: torch.device,
-                data: dict) -> None:
-    """config.yaml, command.txt and env.json; `data` names the betons and their checksums."""
+                data: dict, processes: int = 1, launch: str = "") -> None:
+    """config.yaml, command.txt and env.json; `data` names the betons and their checksums, `launch` is torchrun's id."""
     import yaml
 
     head = f"# python -m engine.train --recipe {recipe_name} --config-file THIS\n"
     write_atomic(folder / "config.yaml", (head + yaml.safe_dump(nested_values, sort_keys=False)).encode())
     write_atomic(folder / "command.txt", (command + "\n").encode())
     env = {"recipe": recipe_name, "versions": versions(), "hardware": hardware(device), "commit": commit(),
-           "argv": sys.argv, "data": data}
+           "argv": sys.argv, "data": data, "processes": processes, "launch": launch}
     write_json(folder / "env.json", env)

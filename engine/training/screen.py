@@ -41,12 +41,13 @@ class LossGauge:
 
 
 class Screen:
-    """Lines and bars of one run, on `stream` (standard output)."""
+    """Lines and bars of one run, on `stream` (standard output); a quiet one shows nothing."""
 
-    def __init__(self, stream=None):
+    def __init__(self, stream=None, quiet: bool = False):
         self.stream = stream or sys.stdout
-        tty = self.stream.isatty()
-        self.console = Console(file=self.stream, highlight=False, soft_wrap=not tty, width=None if tty else 120)
+        tty = self.stream.isatty() and not quiet
+        self.console = Console(file=self.stream, highlight=False, soft_wrap=not tty, width=None if tty else 120,
+                               quiet=quiet)
         self.bars = None
         if tty:
             self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),

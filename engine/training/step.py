@@ -10,10 +10,12 @@ import torch
 
 from engine.optim.average import Ema, Lookahead
 from engine.optim.schedule import Schedule
-from engine.training.compute import Compute
-from engine.training.guard import LossGuard, all_finite, healthy
+from engine.training.compute import Before, Compute
+from engine.training.gradients import GradientSum
+from engine.training.guard import LossGuard, NotFinite, all_finite, healthy
 from engine.training.mixing import Mix
 from engine.training.programs import build_program
+from engine.training.together import Together
 
 
 class TrainStep:
@@ -28,13 +30,18 @@ class TrainStep:
     whether the last batch was a group's last. `guard` looks at each batch's loss. With `skip_bad` an update to which a
     bad loss or a gradient that is not finite would go is left out, and `skipped` counts such batches; it waits for the
     device in each step.
+
+    Where the batches are one process's blocks, `together` are all of the run's and `images_of(step)` says how many
+    images the whole batch has: each update then is that of the whole batch, and `totals` are those of all processes,
+    which have to agree between steps about what their guards found.
     """
 
     def __init__(self, compute: Compute, *, steps_per_epoch: int, mode: str = "eager",
                  draw_mix: Callable[[int, int, int, int], Mix | None] | None = None,
                  size_of: Callable[[int], int | None] = lambda epoch: None, clip_norm: float = 0.0,
                  accumulate: int = 1, ema: Ema | None = None, lookahead: Lookahead | None = None,
-                 guard: LossGuard | None = None, skip_bad: bool = False):
+                 guard: LossGuard | None = None, skip_bad: bool = False, together: Together | None = None,
+                 images_of: Callable[[int], int] | None = None):
         self.model, self.precision, self.to_input = compute.model, compute.precision, compute.to_input
         self.compute, self.mode, self.program = compute, mode, build_program(mode, compute)
         self.draw_mix, self.size_of = draw_mix, size_of
@@ -42,6 +49,7 @@ class TrainStep:
         self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
         self.updates_done, self.updated, self.skipped, self.spoiled = 0, True, 0, False
         self.device = self.to_input.device
+        self.together, self.images_of, self.gradient_sum = together, images_of, None
         self.reset()
 
     def begin(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
@@ -50,6 +58,10 @@ class TrainStep:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rate = schedule.at(0)[0]
         self.program.begin()
+        if self.together:
+            if self.gradient_sum:
+                self.gradient_sum.close()
+            self.gradient_sum = GradientSum(self.parameters)
 
     def restart(self, draw_mix: Callable[[int, int, int, int], Mix | None] | None) -> None:
         """Forget the updates done so far: the weights are those of a new run, whose mixing is `draw_mix`."""
@@ -73,13 +85,22 @@ class TrainStep:
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
         group = min(self.accumulate, self.steps_per_epoch - (step - step % self.accumulate))
+        share, before = 1 / group, None
+        if self.together:
+            # A block's mean loss counts as much as its images, so that the sum over the blocks is the batch's mean.
+            share *= len(labels) / self.images_of(step)
+            if mix is not None or (self.draw_mix and self.mode != "eager"):
+                before = self.together.image_before(images_bhwc, labels)
+            if self._ends_group(step):
+                self.gradient_sum.expect()
         if self.skip_bad:
-            self._compute_or_skip(images_bhwc, labels, size_px, mix, 1 / group)
+            self._compute_or_skip(images_bhwc, labels, size_px, mix, share, before)
         else:
-            counts = self.program(images_bhwc, labels, size_px, mix, 1 / group)
+            counts = self.program(images_bhwc, labels, size_px, mix, share, before)
             self.tally += counts
             if self.guard:
                 self.guard.note(counts, step)
+            if self.guard and not self.together:
                 self.guard.check()
         self._end_group(step)
 
@@ -89,9 +110,11 @@ class TrainStep:
         self._end_group(step)
 
     def _end_group(self, step: int) -> None:
-        self.updated = (step + 1) % self.accumulate == 0 or step + 1 == self.steps_per_epoch
+        self.updated = self._ends_group(step)
         if not self.updated:
             return
+        if self.gradient_sum:
+            self.gradient_sum.finish()
         if self.skip_bad and not self.spoiled and not self.precision.scaler:
             self.spoiled = not all_finite([p.grad for p in self.parameters if p.grad is not None])
             self.skipped += self.spoiled
@@ -100,13 +123,19 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.spoiled = False
 
+    def _ends_group(self, step: int) -> bool:
+        return (step + 1) % self.accumulate == 0 or step + 1 == self.steps_per_epoch
+
     def _compute_or_skip(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
-                         share: float) -> None:
+                         share: float, before: Before) -> None:
         # What a forward pass changes besides gradients: the statistics of normalisation.
         buffers = list(self.model.buffers())
         before = [buffer.clone() for buffer in buffers]
-        counts = self.program(images_bhwc, labels, size_px, mix, share)
-        if healthy(counts):
+        counts = self.program(images_bhwc, labels, size_px, mix, share, before)
+        whole = counts.clone()
+        if self.together:
+            self.together.add([whole])
+        if healthy(whole):
             self.tally += counts
             return
         self.spoiled, self.skipped = True, self.skipped + 1
@@ -135,7 +164,13 @@ class TrainStep:
 
         Raises the guard's NotFinite where the loss of a batch was bad.
         """
-        if self.guard:
+        tally = self.tally.clone()
+        if self.together:
+            bad = self.together.first_bad(self.guard.known(wait=True))
+            if bad >= 0:
+                raise NotFinite(bad)
+            self.together.add([tally])
+        elif self.guard:
             self.guard.check(wait=True)
-        loss, correct, count = self.tally.tolist()
+        loss, correct, count = tally.tolist()
         return loss / max(count, 1), correct / max(count, 1), int(count)

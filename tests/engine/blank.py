@@ -3,5 +3,5 @@
 from engine.training.loop import Progress
 
 BLANK = {"recipe": "", "values": {}, "class_names": [], "resolution": 0, "model": {}, "optimizer": {}, "scaler": {},
-         "ema": None, "lookahead": None, "updates": 0, "updates_done": 0, "progress": Progress().state(), "rng": {},
-         "history": [], "data": {}}
+         "ema": None, "lookahead": None, "updates": 0, "updates_done": 0, "progress": Progress().state(),
+         "processes": [{"rng": {}, "tally": [0.0] * 3}], "history": [], "data": {}}

@@ -63,6 +63,6 @@ def test_a_start_past_the_end_is_refused(value):
 
 
 def test_the_first_batches_may_be_left_out(value):
-    assert value(start=2, processes=2) == value(start=2)
+    assert value(start=2, processes=2) == value(start=2, processes=3) == value(start=2)
     assert value(start=2)[1] == 170
     assert value(start=2) == value(start=1, train__batch=100)

@@ -91,9 +91,9 @@ class Wrong(Eager):
 
     calls = 0
 
-    def __call__(self, images_bhwc, labels, size_px, mix, share):
+    def __call__(self, images_bhwc, labels, size_px, mix, share, before=None):
         self.calls += 1
-        return super().__call__(images_bhwc, labels, size_px, mix, -50 * share if self.calls == 3 else share)
+        return super().__call__(images_bhwc, labels, size_px, mix, -50 * share if self.calls == 3 else share, before)
 
 
 def programs(monkeypatch, compiled):

@@ -82,7 +82,7 @@ def test_it_gives_the_streams_batches(beton, policy):
 def test_subsets_shards_and_unshuffled_feeds_give_the_streams_batches(beton):
     some = np.array([5, 299, 0, 17, 18, 200, 44])
     for changed in ({"indices": some, "batch": 3}, {"indices": some, "batch": 3, "shuffle": False},
-                    {"shard": (1, 3), "batch": 32}):
+                    {"shard": (1, 3), "batch": 32}, {"shard": (2, 3), "batch": 32}):
         feed, stream = make(beton, **changed), streamed(beton, **changed)
         assert (len(feed), feed.samples) == (len(stream), stream.samples)
         assert digest(feed, 4) == digest(stream, 4)

@@ -53,6 +53,20 @@ def pixels_by_sample(feed, epoch=0):
                 for index, image in zip(batch.indices, batch.images_bhwc, strict=True)}
 
 
+@pytest.mark.parametrize("start", [0, 3])
+def test_the_blocks_of_several_processes_are_the_batches_of_one(beton, start):
+    def batches_of(feed):
+        with feed.epoch(2, start) as batches:
+            return list(batches)
+
+    whole = batches_of(make(beton, batch=64))
+    feeds = [make(beton, batch=64, shard=(rank, 3)) for rank in range(3)]
+    assert {(len(feed), feed.samples) for feed in feeds} == {(5, COUNT)}
+    for batch, blocks in zip(whole, zip(*map(batches_of, feeds), strict=True), strict=True):
+        for expected, parts in zip(batch, zip(*blocks, strict=True), strict=True):
+            assert torch.equal(torch.cat(parts), expected)
+
+
 def test_a_plain_feed_is_the_data_set_in_order(source, beton):
     truth = source.read("train")
     feed = plain_feed(beton, Place("stream", CPU, 1), 64, parse("none", beton.height, beton.width))

@@ -18,7 +18,9 @@ from tests.engine.blank import BLANK
 def content():
     return BLANK | {
         "recipe": "quickstart", "values": {"train.epochs": 3, "data.mean": [0.1, 0.2, 0.3]},
-        "model": {"weight": torch.arange(6.0).view(2, 3)}, "rng": checkpoint.rng_state(), "history": [{"lr": 0.5}],
+        "model": {"weight": torch.arange(6.0).view(2, 3)},
+        "processes": [{"rng": checkpoint.rng_state(), "tally": [0.0] * 3}],
+        "history": [{"lr": 0.5}],
     }
 
 
@@ -86,7 +88,8 @@ def test_entries_are_the_expected_ones(tmp_path, content):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("recipe", 3), ("values", {1: 2}), ("resolution", True), ("model", {"weight": 1}), ("ema", {}), ("optimizer", []),
-    ("progress", {}), ("progress", BLANK["progress"] | {"tally": "x"}), ("history", [1]), ("rng", None)])
+    ("progress", {}), ("progress", BLANK["progress"] | {"tally": "x"}), ("history", [1]), ("processes", []),
+    ("processes", [{"rng": {}, "tally": [0.0]}])])
 def test_an_entry_of_another_kind_is_refused_by_name(tmp_path, content, key, value):
     checkpoint.save(tmp_path / "a.pt", content | {key: value})
     assert f"its entry {key} is not what" in refused(tmp_path / "a.pt")

@@ -36,6 +36,23 @@ def test_by_tensors_is_by_operations(name, smoothing, smooth_mixed):
     torch.testing.assert_close(other_counts, counts, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("size_px", [None, 6])
+@pytest.mark.parametrize("name", ["cutmix", "mixup"])
+def test_blocks_that_know_what_comes_before_them_are_mixed_as_the_whole_batch(name, size_px):
+    made, seen = compute(mixes=True), []
+    made.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    (images, labels), mix = batch(), {"cutmix": Mix("cutmix", 0.9, (1, 3, 2, 5)), "mixup": Mix("mixup", 0.3)}[name]
+    for by, how in ((made.by_operations, mix), (made.by_tensors, made.row_of(mix))):
+        seen.clear()
+        whole = by(images, labels, size_px, how)
+        parts = [by(images[first:stop], labels[first:stop], size_px, how,
+                    (images[first - 1][None], labels[first - 1][None]))
+                 for first, stop in ((0, 4), (4, 6))]
+        assert torch.equal(torch.cat(seen[1:]), seen[0])
+        torch.testing.assert_close((4 * parts[0][0] + 2 * parts[1][0]) / 6, whole[0])
+        torch.testing.assert_close(parts[0][1] + parts[1][1], whole[1])
+
+
 def test_mixed_images_are_the_same_pixels():
     seen = []
     made = compute(mixes=True)

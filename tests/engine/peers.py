@@ -1,0 +1,77 @@
+"""Runs engine.train as several processes that talk by gloo, forked from one that has imported everything: a run costs
+the seconds it computes, not those of starting. Without torchrun, but with the environment that it sets.
+
+    python peers.py JOBS.json      [{"ranks": 2, "words": ["--recipe", ...], "measure": FILE or null}, ...]
+
+With `measure` nothing is trained: the network as it starts is evaluated, and the result written to FILE.
+"""
+
+import json
+import os
+import sys
+from functools import partial
+
+
+def fork(ranks: int, act) -> list[int]:
+    """Call `act()` in `ranks` children; their exit statuses. The store is kept here, as torchrun keeps it."""
+    from torch.distributed import TCPStore
+
+    store, children = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), []
+    for rank in range(ranks):
+        child = os.fork()
+        if child == 0:
+            if ranks > 1:
+                os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK=str(rank),
+                                  LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port),
+                                  TORCHELASTIC_USE_AGENT_STORE="True")
+            status = 70
+            try:
+                act()
+            except SystemExit as leaving:
+                status = leaving.code
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def train(words: list[str]) -> None:
+    from engine import cli
+    from engine.train import main
+
+    cli.run(partial(main, words))
+
+
+def measure(words: list[str], file: str) -> None:
+    from engine import processes
+    from engine.build import build
+    from engine.cli import Parser
+    from recipes.load import load
+
+    options, settings = Parser("peers", "").read(words[2:])
+    recipe = load(words[1], settings=settings)
+
+    def evaluate(together) -> int:
+        run = build(recipe, together=together)
+        result = run.evaluate(run.feeds.test)
+        if together is None or together.leads:
+            shown = {name: getattr(value, "tolist", lambda value=value: value)()
+                     for name, value in vars(result).items()}
+            with open(file, "w") as out:
+                json.dump(shown, out)
+        return 0
+
+    raise SystemExit(processes.run(evaluate))
+
+
+if __name__ == "__main__":
+    import engine.resume  # noqa: F401  (before the fork, once for all)
+    from loaders.ffcv_mended import import_ffcv
+
+    import_ffcv()
+    with open(sys.argv[1]) as jobs:
+        for job in json.load(jobs):
+            act = partial(measure, job["words"], job["measure"]) if job["measure"] else partial(train, job["words"])
+            print(json.dumps(fork(job["ranks"], act)), flush=True)

@@ -1,0 +1,113 @@
+"""Several processes train what one trains: losses, weights, evaluation; and a killed one is made up for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.training import checkpoint
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+STAGES = [{"name": "head", "epochs": 1, "lrs": {"head*": 0.2}, "frozen": ["*"]},
+          {"name": "all", "epochs": 1, "lrs": {"*": 0.1}}]
+# 270 images in batches of 50: a last one of 20. All that a step can hold, but for what draws or counts by process.
+WORDS = ["--recipe", "quickstart", "--data.train_count=300", "--data.test_count=200", "--data.resolution=16",
+         "--model.width=8", "--model.depth=3", "--model.norm=none", "--model.dropout=0", "--train.batch=50",
+         "--train.accumulate=2", "--train.clip_norm=1", "--average.ema=0.8", "--mix.p=0.8", "--mix.kind=both",
+         "--train.precision=fp32", "--train.threads=1", "--eval.batch=30", "--run.report=false",
+         f"--train.stages={json.dumps(STAGES)}"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("processes")
+
+
+def words(place, name, *more):
+    return [*WORDS, f"--data.cache={place}/cache", f"--run.folder={place}/{name}", *more]
+
+
+def go(place, jobs):
+    """Run jobs (ranks, words, measure) in forked processes; their exit statuses and what was shown."""
+    file = place / "jobs.json"
+    file.write_text(json.dumps([dict(zip(("ranks", "words", "measure"), job, strict=True)) for job in jobs]))
+    done = subprocess.run([sys.executable, HERE / "peers.py", file], cwd=place, env=ENVIRONMENT, capture_output=True,
+                          text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    statuses = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return statuses, done
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    jobs = [(ranks, words(place, f"by_{ranks}"), None) for ranks in (1, 2, 3)]
+    jobs += [(ranks, words(place, ""), str(place / f"measured_{ranks}.json")) for ranks in (1, 2, 3)]
+    exploding = [word.replace("0.2}", "1e30}") for word in words(place, "exploded")]
+    jobs += [(2, exploding, None), (2, words(place, "once", "--train.repeats=2"), None)]
+    statuses, done = go(place, jobs)
+    return statuses, done
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_losses_and_weights_are_those_of_one_process(place, trained, ranks):
+    statuses, done = trained
+    assert statuses[:3] == [[0], [0, 0], [0, 0, 0]], done.stderr
+    for alone, divided in zip(rows(place / "by_1"), rows(place / f"by_{ranks}"), strict=True):
+        for name in ("train_loss", "train_top1", "validation_loss", "validation_top1"):
+            assert divided[name] == pytest.approx(alone[name], abs=1e-5), name
+    alone, divided = (checkpoint.load(place / f"by_{count}/checkpoints/last.pt") for count in (1, ranks))
+    for kind in ("model", "ema"):
+        first, second = ((saved["ema"] or saved)["model"] if kind == "ema" else saved["model"]
+                         for saved in (alone, divided))
+        for name, weights in first.items():
+            torch.testing.assert_close(second[name], weights, atol=1e-5, rtol=1e-4)
+    assert len(divided["processes"]) == ranks
+
+
+def test_training_moved_the_weights_far_enough_for_that_to_mean_something(place, trained):
+    losses = [row["train_loss"] for row in rows(place / "by_1")]
+    assert losses[0] - losses[1] > 1e-3
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_an_evaluation_is_that_of_one_process_exactly(place, trained, ranks):
+    alone, divided = (json.loads((place / f"measured_{count}.json").read_text()) for count in (1, ranks))
+    # Sums of float64 in another order.
+    for name in ("loss", "ece", "bin_confidence"):
+        assert divided.pop(name) == pytest.approx(alone.pop(name), rel=1e-12, nan_ok=True)
+    assert divided.pop("bin_accuracy") == pytest.approx(alone.pop("bin_accuracy"), nan_ok=True)
+    assert divided == alone
+    assert alone["count"] == 200
+
+
+def test_an_error_of_all_is_shown_once(trained):
+    statuses, done = trained
+    assert statuses[-2:] == [[2, 2], [2, 2]]
+    assert done.stderr.count("train.repeats=2 is for a lone process") == 1, done.stderr
+    assert done.stderr.count("error: the loss is no finite number, or exploded, at epoch 1") == 1, done.stderr
+    assert done.stderr.count("error:") == 2, done.stderr
+
+
+def test_a_killed_process_is_made_up_for(place, trained):
+    saved_often = "--checkpoint.every_minutes=0.00001"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1",
+               str(HERE / "killed.py"), *words(place, "killed", saved_often)]
+    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "going on with" in done.stdout
+    assert "Traceback" not in done.stderr, done.stderr
+    undisturbed, killed = (json.loads((place / name / "summary.json").read_text()) for name in ("by_2", "killed"))
+    assert killed["weights_sha256"] == undisturbed["weights_sha256"]
+    assert killed["steps"] == undisturbed["steps"]
+    for one, other in zip(rows(place / "by_2"), rows(place / "killed"), strict=True):
+        assert one["train_loss"] == other["train_loss"]
