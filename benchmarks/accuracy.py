@@ -80,7 +80,8 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, ends: 
         return False
     first, count = missing[0], missing[-1] - missing[0] + 1
     name = f"{label(recipe, first)}" + (f" to {missing[-1]}" if count > 1 else "")
-    folder = runs / folder_name(name)
+    folder = begun_folder(recipe, first, missing[-1], runs) or runs / folder_name(name)
+    count = max(count, 2) if (folder / "repeats.json").exists() else count
     words = [sys.executable, "-m", "engine.train", "--resume", str(folder)]
     if not folder.exists():
         words = [sys.executable, *shlex.split(recipe.command())[1:], f"--train.seed={first}", f"--run.folder={folder}"]
@@ -95,6 +96,12 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, ends: 
     if status:
         raise EngineError(f"{name} ended with status {status}: its folder is {folder}")
     return status is not None
+
+
+def begun_folder(recipe: load.Recipe, first: int, last: int, runs: Path) -> Path | None:
+    """The folder of repeats up to seed `last` that began with an earlier seed than `first`, or with it, and stopped."""
+    folders = [runs / folder_name(f"{label(recipe, seed)} to {last}") for seed in range(min(first, last - 1) + 1)]
+    return next((folder for folder in folders if (folder / "repeats.json").exists()), None)
 
 
 def folder_name(name: str) -> str:
@@ -123,11 +130,11 @@ def add_row(name: str, folder: Path, results: Path) -> None:
     """Write the row of a finished run, its command without the folders of the machine it ran on."""
     try:
         summary = json.loads((folder / "summary.json").read_text())
-    except OSError:
-        raise EngineError(f"{folder} has no summary.json: remove the folder and run again") from None
-    command = shareable(shlex.split(summary["command"]))
-    environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
-    row = {"name": name} | {key: summary[key] for key in KEPT if key != "command"}
+        command = shareable(shlex.split(summary["command"]))
+        environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
+        row = {"name": name} | {key: summary[key] for key in KEPT if key != "command"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise EngineError(f"{folder} has no whole summary.json: remove the folder and run again") from None
     write_rows(results, [row], environment, command, merge=True)
 
 

@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     names = [name for name in options.recipes.split(",") if name]
     if not names and not options.render:
         parser.error("--recipes is missing: name some, or --render the table from the rows there are")
-    if not (options.seconds > 0 and options.repeats > 0 and options.check_steps > 0):
-        parser.error("--seconds, --repeats and --check-steps must be above 0")
+    if not (0 < options.seconds < float("inf") and options.repeats > 0 and options.check_steps > 0):
+        parser.error("--seconds, --repeats and --check-steps must be above 0, and finite")
     modes = chosen("--modes", options.modes or ",".join(MODES if torch.cuda.is_available() else MODES[:2]), MODES)
     feeds = chosen("--feeds", options.feeds, FEEDS)
     for path in OPTION_OF.keys() & settings.keys():

@@ -9,19 +9,19 @@ suite that is cut off keeps what it has. The page <device>-<date>.md beside FILE
 """
 
 import json
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.accuracy import run_until
 from benchmarks.results import shareable
 from benchmarks.suite_page import write_page
 from benchmarks.timing import environment
 from engine import cli
 from engine.errors import EngineError
 from engine.files import make_folder, write_json
+from recipes import load
 
 RECIPES = ("resnet34", "resnet50", "sprint10", "baseline")
 # What a recipe's benchmark is scaled down to where only its working is shown.
@@ -51,12 +51,12 @@ def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
                                 *(given if gpu and not small else cache))),
              Part("loaders", ("benchmarks.loaders", *quick, *cache))]
     for name in RECIPES:
-        own = [*EMBEDDED, *SMALL[name], "--check-steps", "5"] if small else given
+        own = [*EMBEDDED, *SMALL[name], "--check-steps", "5", *cache] if small else given
         # On a CPU a compiled step takes most of a minute to make and is not chosen: one recipe shows it.
         modes = [] if gpu or name == "baseline" else ["--modes", "eager"]
         found.append(Part(f"epochs-{name}", ("benchmarks.epochs", "--recipes", name, *quick, *modes, *own)))
     if small:
-        scores = [("quickstart", 1, [*EMBEDDED[1:], "--train.epochs=1"])]
+        scores = [("quickstart", 1, [*EMBEDDED[1:], "--train.epochs=1", *cache])]
     elif gpu:
         scores = [("sprint10", 30, given), ("sprint100", 30, given), ("fast34", 1, given), ("resnet34", 1, given),
                   ("best34", 1, given)]
@@ -77,8 +77,11 @@ def main(argv: list[str] | None = None) -> int:
     options, settings = parser.read(argv)
     if not options.budget_minutes > 0:
         parser.error(f"--budget-minutes={options.budget_minutes:g} must be above 0")
-    if options.small and settings:
-        parser.error(f"--small runs on embedded data, as it is: leave --{next(iter(settings))} out")
+    other = [path for path in settings if path != "data.cache"]
+    if options.small and other:
+        parser.error(f"--small runs on embedded data, as it is: leave --{other[0]} out")
+    for name in [] if options.small else RECIPES:
+        load.load(name, settings=settings)
     file = Path(options.json)
     make_folder(file.parent)
     state = read_state(file)
@@ -151,17 +154,12 @@ def run(part: Part, rows: Path, seconds: float, spent_s: float) -> dict:
     if part.goes_on:
         words += ["--budget-minutes", f"{max(seconds - 5, 1) / 60:.4f}", "--runs", str(rows.with_suffix(""))]
     began = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", *words])
-    try:
-        status = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        status = None
+    status = run_until([sys.executable, "-m", *words], time.monotonic() + seconds)
     took_s = spent_s + time.monotonic() - began
     # A command that can go on ends with 0 when its time is over, too: what is left shows in how long it took.
     over = part.goes_on and time.monotonic() - began >= max(seconds - 5, 1)
-    return {"done": status is not None and not over, "status": status, "seconds": round(took_s, 1),
+    # One that was killed is tried again; one that failed would fail again.
+    return {"done": status is not None and status >= 0 and not over, "status": status, "seconds": round(took_s, 1),
             "command": command_of(part)}
 
 

@@ -37,7 +37,7 @@ def write_page(file: Path, state: dict) -> Path:
 
 def said(part: dict) -> str:
     """How a part ended, in words."""
-    ended = "done" if part["done"] else "cut off, goes on with the next call"
+    ended = "done" if part["done"] else "cut off, tried again by the next call"
     if part["status"] not in (0, None):
         ended = f"failed with status {part['status']}"
     return f"{ended}, {part['seconds']:,.0f} s"

@@ -1,10 +1,13 @@
 """What every door shares: reading the command line, the table of settings, and errors as one line with status 2."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from engine.errors import EngineError
+from engine.files import refuse_unwritable
 from engine.training.dist import speaks_for_all
 from loaders.errors import DataError
 from recipes.load import RecipeError, as_text, did_you_mean, in_one_line
@@ -51,6 +54,8 @@ class Parser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             raise EngineError(f"{in_one_line(rest[0])} is unknown{did_you_mean(rest[0], known)} (--help shows what "
                               "there is)")
+        if isinstance(file := getattr(options, "json", None), str):
+            refuse_unwritable(Path(file))
         return options, settings
 
 
@@ -90,10 +95,16 @@ def run(main: Callable[[], int | None]) -> None:
         if speaks_for_all():
             print(f"error: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
     except BrokenPipeError:
         sys.stderr.close()
         status = 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {in_one_line(error.filename)} is longer than a name may be: choose a shorter one",
+              file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
     raise SystemExit(status)

@@ -61,6 +61,13 @@ def remove_parts(folder: Path) -> None:
     remove(*folder.glob(".*.part"))
 
 
+def refuse_unwritable(path: Path) -> None:
+    """EngineError, before any work, where a file could not be written at `path`."""
+    nearest = next(place for place in path.absolute().parents if place.exists())
+    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise EngineError(f"{path} cannot be written: give the name of a file in a folder that can be")
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as strict JSON by `write_atomic`; NaN and infinities, which JSON lacks, become null.
 

@@ -9,6 +9,7 @@ from torchvision.ops import StochasticDepth
 
 from engine.build import Run, build
 from engine.errors import EngineError
+from engine.training.guard import NotFinite
 from recipes.load import Recipe
 
 # How far the loss of a step may be off, as a share of it. Rounding differs and is carried on from step to step.
@@ -63,6 +64,11 @@ def check_mode(recipe: Recipe, mode: str, steps: int = 50) -> Deviation:
         run = build(recipe.changed({"train.step": each}))
         try:
             found[each], name = losses(run, steps), run.precision.name
+        except NotFinite as bad:
+            what = "the recipe's own step" if each == "eager" else f"train.step={each}"
+            raise EngineError(f"{what} brings a loss that is no finite number at step {bad.step} "
+                              f"({run.precision.name}); " + ("lower the learning rate" if each == "eager" else
+                                                             "use --train.step=eager")) from None
         finally:
             run.close()
     shares = [abs(a - b) / max(abs(b), 1e-6) for a, b in zip(found[mode], found["eager"], strict=True)]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 # Together the parts must come this close to the slowest one alone for it to be what bounds the run.
 NEAR = 0.75
+# Share of the time spent waiting for data that no more than the hand-over of batches explains.
+NO_WAIT = 0.03
 # A part alone cannot be so much slower than all together, unless something else slowed it.
 DISTURBED = 1.15
 # What promises less than this, or an operation that costs less, is not worth a line.
@@ -98,8 +100,13 @@ class Verdict:
 
 
 def bound_of(rates: Rates) -> str:
-    """The part that is slowest alone, where all together come near it; else "shared": the parts slow each other."""
+    """The part that is slowest alone, where all together come near it; else "shared": the parts slow each other.
+
+    Where next to no time is spent waiting for data, it is the step, however slow the machine has become meanwhile.
+    """
     slowest = min(rates.parts, key=rates.parts.get)
+    if slowest == "step" and rates.waited < NO_WAIT:
+        return slowest
     return slowest if rates.together >= NEAR * rates.parts[slowest] else "shared"
 
 

@@ -65,7 +65,8 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 def plain(tensor: torch.Tensor) -> bool:
     """True for a dense tensor in memory, of finite real numbers."""
     dense = tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-    return dense and not tensor.is_complex() and bool(torch.isfinite(tensor).all())
+    # A number that float32 cannot hold would become infinite on its way into the network.
+    return dense and not tensor.is_complex() and bool(torch.isfinite(tensor.float()).all())
 
 
 def _read_torch(path: Path) -> Any:

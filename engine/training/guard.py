@@ -3,15 +3,18 @@
 import torch
 from torch import nn
 
+from engine.errors import EngineError
+
 # Nats a sample: a thousand times what guessing among 10,000 classes costs.
 EXPLODED = 1e4
 
 
-class NotFinite(Exception):
+class NotFinite(EngineError):
     """The loss of batch `step` of the current epoch was not a number, infinite or above EXPLODED."""
 
     def __init__(self, step: int):
-        super().__init__(f"step {step}")
+        super().__init__(f"the loss is no finite number, or exploded, at step {step} of the epoch: lower the "
+                         "learning rate")
         self.step = step
 
 

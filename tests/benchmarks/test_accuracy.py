@@ -72,6 +72,24 @@ def test_seeds_go_through_one_process_and_the_budget_ends_it_resumably(tmp_path,
     assert accuracy.run_seeds(recipe, 2, runs, rows, 0.0), "rows that are there need no time"
 
 
+def test_repeats_that_were_cut_off_go_on_in_their_own_folder(tmp_path, monkeypatch):
+    recipe, asked = load("quickstart", settings=SMALL), []
+    folder = tmp_path / accuracy.folder_name(f"{accuracy.label(recipe, 0)} to 2")
+
+    def train(words, ends):
+        asked.append(words)
+        folder.mkdir(exist_ok=True)
+        (folder / "repeats.json").write_text("{}")
+
+    monkeypatch.setattr(accuracy, "run_until", train)
+    rows = tmp_path / "rows.json"
+    assert not accuracy.run_seeds(recipe, 3, tmp_path, rows, time.monotonic() + 9)
+    assert f"--run.folder={folder}" in asked[0]
+    rows.write_text(json.dumps([{"name": accuracy.label(recipe, 0)}]))
+    assert not accuracy.run_seeds(recipe, 3, tmp_path, rows, time.monotonic() + 9)
+    assert asked[1][-2:] == ["--resume", str(folder)]
+
+
 def test_a_run_without_a_summary_is_one_line(tmp_path):
-    with pytest.raises(EngineError, match=r"has no summary\.json"):
+    with pytest.raises(EngineError, match=r"has no whole summary\.json"):
         accuracy.add_row("a", tmp_path, tmp_path / "rows.json")

@@ -99,7 +99,7 @@ def test_a_part_that_outlives_the_budget_is_ended_and_the_rest_waits(planted, ca
     assert "is spent; the same command goes on with two, three" in capfd.readouterr().out
     slow = state(planted)["two"]
     assert (slow["done"], slow["status"]) == (False, None) and "three" not in state(planted)
-    assert "cut off, goes on with the next call" in planted.page.read_text()
+    assert "cut off, tried again by the next call" in planted.page.read_text()
     assert planted(60, one="works", two="works", three="works") == 0
     assert len(calls(planted, "one")) == len(calls(planted, "three")) == 1
     assert all(part["done"] for part in state(planted).values())
@@ -154,7 +154,7 @@ def test_a_damaged_part_is_one_line_too(planted):
 
 def test_a_folder_in_its_place_is_one_line(planted):
     planted.file.mkdir(parents=True)
-    with pytest.raises(EngineError, match=r"suite\.json cannot be read \(Is a directory\): give another file"):
+    with pytest.raises(EngineError, match=r"suite\.json cannot be written: give the name of a file"):
         planted(60, one="works")
 
 

@@ -51,7 +51,7 @@ def test_every_part_has_its_command_its_end_and_its_rows(tmp_path):
     assert "`python -m benchmarks.loaders --repeats 3`: done, 12 s\n\n" in text
     assert ("|  | threads | images per second | ratio |\n|---|---|---|---|\n| a | 1 | 12,346 |  |\n"
             "| b | 2 | 0.5 | 1.25 |\n") in text
-    assert text.endswith("`python -m benchmarks.x`: cut off, goes on with the next call, 3,602 s\n\nno rows\n")
+    assert text.endswith("`python -m benchmarks.x`: cut off, tried again by the next call, 3,602 s\n\nno rows\n")
     assert "not ours" not in text and "![" not in text
 
 
@@ -72,8 +72,8 @@ def test_a_bar_for_each_rate(tmp_path):
 
 
 @pytest.mark.parametrize(("known", "expected"), [
-    (part(), "done, 12 s"), (part(None, False), "cut off, goes on with the next call, 12 s"),
-    (part(0, False), "cut off, goes on with the next call, 12 s"), (part(3), "failed with status 3, 12 s"),
+    (part(), "done, 12 s"), (part(None, False), "cut off, tried again by the next call, 12 s"),
+    (part(0, False), "cut off, tried again by the next call, 12 s"), (part(3), "failed with status 3, 12 s"),
     (part(-9, False, 4000), "failed with status -9, 4,000 s")], ids=str)
 def test_how_a_part_ended(known, expected):
     assert said(known) == expected

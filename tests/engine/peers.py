@@ -8,21 +8,36 @@ With `measure` nothing is trained: the network as it starts is evaluated, and th
 
 import json
 import os
+import signal
 import sys
 from functools import partial
 
 
-def fork(ranks: int, act) -> list[int]:
-    """Call `act()` in `ranks` children; their exit statuses. The store is kept here, as torchrun keeps it."""
-    from torch.distributed import TCPStore
+def keep_store() -> tuple[int, int]:
+    """(process, port) of the store that torchrun would keep: its threads must not be where the others are forked."""
+    reading, writing = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        from torch.distributed import TCPStore
 
-    store, children = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), []
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        os.write(writing, str(store.port).encode())
+        signal.pause()
+    port = int(os.read(reading, 16))
+    os.close(reading)
+    os.close(writing)
+    return keeper, port
+
+
+def fork(ranks: int, act) -> list[int]:
+    """Call `act()` in `ranks` children; their exit statuses."""
+    (keeper, port), children = keep_store(), []
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
             if ranks > 1:
                 os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK=str(rank),
-                                  LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port),
+                                  LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
                                   TORCHELASTIC_USE_AGENT_STORE="True")
             status = 70
             try:
@@ -34,7 +49,10 @@ def fork(ranks: int, act) -> list[int]:
                 sys.stderr.flush()
                 os._exit(status)
         children.append(child)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    os.kill(keeper, signal.SIGKILL)
+    os.waitpid(keeper, 0)
+    return statuses
 
 
 def train(words: list[str]) -> None:

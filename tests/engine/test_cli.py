@@ -83,6 +83,8 @@ def test_list_shows_every_recipe_in_a_line():
     (["--recipe", "quickstart", "--train.accumulate=1000"], "is more than the 71 batches of an epoch"),
     (["--recipe", "quickstart", "--data.root=/x"], "data.root=/x has no effect here"),
     (["--recipe", "quickstart", "--json", "x"], "--json goes with --plan"),
+    (["--recipe", "quickstart", "--plan", "--json", "/dev/null/x"], "cannot be written"),
+    (["--recipe", "quickstart", "--run.folder=" + "x" * 300], "is longer than a name may be"),
     (["--resume", "/nowhere"], "/nowhere does not exist"),
     (["--resume", "x", "--recipe", "baseline"], "--resume takes the recipe from the run's folder"),
 ])

@@ -28,7 +28,7 @@ from engine import demo_page, demo_server  # noqa: E402
 # Of Gradio's own use of pandas.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword is deprecated)")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-WAIT_MS = 30_000
+WAIT_MS = 120_000
 # The server's real limit would take seconds to reach.
 MOST_BYTES = 300 * 1024
 HOSTILE = ("<b>rot</b>", "<img src=x onerror=alert(1)>", "blau & grün", "**weiß**", "schwarz", "grau")
@@ -79,6 +79,7 @@ def tab(browser, served):
     """The page, loaded; at the end it must have asked this machine alone, and shown no dialog and no error."""
     address, reached = served
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(WAIT_MS)
     elsewhere, wrong = [], []
 
     def only_here(route):

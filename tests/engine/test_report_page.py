@@ -30,6 +30,7 @@ def visit(browser):
     """A function that opens a page from disk; nothing but that file may have been asked for, and nothing failed."""
     asked, wrong, opened = [], [], []
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(120_000)
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)

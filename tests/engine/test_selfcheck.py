@@ -32,6 +32,12 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+def test_a_mode_whose_loss_is_no_number_is_refused_in_one_line(recipe, monkeypatch):
+    monkeypatch.setattr(Eager, "__call__", lambda *_: torch.tensor([float("nan"), 0, 90], dtype=torch.float64))
+    with pytest.raises(EngineError, match="the recipe's own step brings a loss that is no finite number at step 0"):
+        check_mode(recipe(), "compile", 3)
+
+
 @pytest.fixture
 def recipe(cache):
     return lambda **more: load("quickstart", settings={

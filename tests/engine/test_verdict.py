@@ -27,6 +27,7 @@ def advised(rates, facts):
     (FEED, "feed"), (STEP, "step"), (GPU_FEED, "feed"), (GPU_TRANSFER, "transfer"), (GPU_STEP, "step"),
     (Rates(1_000.0, None, 1_100.0, 750.0, 0.4), "feed"), (Rates(1_000.0, None, 1_100.0, 749.0, 0.4), "shared"),
     (Rates(1_100.0, None, 1_000.0, 500.0, 0.4), "shared"), (Rates(5.0, 4.0, 3.0, 9.0, 0.0), "step"),
+    (Rates(20_244.0, None, 891.0, 434.0, 0.02), "step"), (Rates(20_244.0, None, 891.0, 434.0, 0.1), "shared"),
 ])
 def test_the_slowest_part_bounds_the_run_where_all_together_come_near_it(rates, bound):
     assert bound_of(rates) == verdict(rates, CPU).bound == bound
