@@ -83,7 +83,7 @@ def checked(main: Callable, words: list[str]) -> None:
     """Run a door's main up to the beginning of its work."""
     from engine import train
 
-    def begin(recipe):
+    def begin(recipe, together=None):
         raise Began
 
     train.begin = begin
