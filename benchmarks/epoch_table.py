@@ -11,7 +11,7 @@ WAYS = {"peer a: author's style": "a: the author's style of loop", "peer b: tune
 KINDS = ("ours", "step", "a", "b", "c")
 COLOURS = {"ours": "#0072b2", "step": "#56b4e9"}
 PEER_COLOUR = "#999999"
-TITLE_LETTERS = 90
+TITLE_LETTERS = 66
 HEAD = ("recipe", "way of training", "images/s", "epochs/s", "× a", "× b", "× c", "data cost", "of the matrix rate")
 
 

@@ -159,7 +159,7 @@ def run(part: Part, rows: Path, seconds: float, spent_s: float) -> dict:
     # A command that can go on ends with 0 when its time is over, too: what is left shows in how long it took.
     over = part.goes_on and time.monotonic() - began >= max(seconds - 5, 1)
     # One that was killed is tried again; one that failed would fail again.
-    return {"done": status is not None and status >= 0 and not over, "status": status, "seconds": round(took_s, 1),
+    return {"done": status is not None and status >= 0 and not over, "status": status, "seconds": round(took_s, 3),
             "command": command_of(part)}
 
 

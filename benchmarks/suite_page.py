@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from benchmarks import epoch_table
 from benchmarks.results import read_rows
 from engine.files import write_atomic
 
@@ -18,7 +19,7 @@ def write_page(file: Path, state: dict) -> Path:
     # A processor's name ends with its vector units in brackets, and may hold others: Intel(R).
     words = re.findall(r"[a-z0-9]+", device.rsplit(" (", 1)[0].lower())
     page = file.with_name(f"{'-'.join(words)}-{date}.md")
-    rates: list[tuple[str, float]] = []
+    epochs: list[dict] = []
     lines = [f"# {device}, {date}", "",
              f"{machine['cores']} cores, torch {state['environment']['versions']['torch']}, commit "
              f"{state['environment']['commit']}.", ""]
@@ -26,10 +27,10 @@ def write_page(file: Path, state: dict) -> Path:
         rows_file = file.with_name(f"{file.stem}-{name}.json")
         rows = read_rows(rows_file) if rows_file.exists() else []
         lines += [f"## {name}", "", f"`{part['command']}`: {said(part)}", "", *table(rows), ""]
-        rates += [(f"{row['name']}", rate) for row in rows if (rate := rate_of(row)) and name.startswith("epochs")]
-    if rates:
+        epochs += rows if name.startswith("epochs") else []
+    if epoch_table.timed_rows(epochs):
         picture = page.with_suffix(".png")
-        draw(rates, picture)
+        epoch_table.draw(epochs, picture)
         lines += [f"![Images a second]({picture.name})", ""]
     write_atomic(page, "\n".join(lines).encode())
     return page
@@ -67,23 +68,3 @@ def cell(value: object) -> str | None:
     if isinstance(value, int):
         return f"{value:,}"
     return value.replace("|", "/") if isinstance(value, str) and len(value) <= LONGEST_CELL else None
-
-
-def rate_of(row: dict) -> float | None:
-    """A row's images a second, None where it has none."""
-    rate = row.get("images_per_second")
-    return rate.get("median") if isinstance(rate, dict) else rate
-
-
-def draw(rates: list[tuple[str, float]], path: Path) -> None:
-    """Horizontal bars, one a row, on a logarithmic axis."""
-    from engine.views.canvas import new_figure, write_png
-
-    figure = new_figure(9, 1 + 0.32 * len(rates))
-    axes = figure.add_subplot()
-    bars = axes.barh([name for name, _ in rates][::-1], [rate for _, rate in rates][::-1], color="#3b6ea5")
-    axes.bar_label(bars, fmt="{:,.0f}", padding=3)
-    axes.set_xscale("log")
-    axes.margins(x=0.15)
-    axes.set_xlabel("images a second")
-    write_png(figure, path)

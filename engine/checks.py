@@ -1,9 +1,9 @@
 """What can be refused before anything heavy is imported: the policy, sizes that are known, folders."""
 
 import os
-from pathlib import Path
 
 from engine.errors import EngineError
+from engine.files import expand
 from loaders.policy import Policy, parse
 from loaders.sources import Facts, facts
 from recipes.load import Recipe
@@ -51,7 +51,7 @@ def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
             raise EngineError(f"train.accumulate={train.accumulate} is more than the {-(-count // train.batch):,} "
                               f"batches of an epoch: make it smaller")
     root, download = recipe.get("data.root"), recipe.get("data.download", False)
-    if data_needed and root is not None and not download and not Path(root).expanduser().is_dir():
+    if data_needed and root is not None and not download and not expand(root).is_dir():
         fetch = " or --data.download=true" if data.name != "folder" else ""
         raise EngineError(f"data.root={root} is not a folder: give the one that holds {data.name} with "
                           f"--data.root=DIR{fetch}")
@@ -59,7 +59,7 @@ def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
 
 def refuse_folder(wanted: str) -> None:
     """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
-    folder = Path(wanted or "runs").expanduser().absolute()
+    folder = expand(wanted or "runs").absolute()
     if any((folder / name).exists() for name in ("config.yaml", "repeats.json")):
         raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
     nearest = next(place for place in (folder, *folder.parents) if place.exists())

@@ -1,9 +1,9 @@
 """A recipe's data settings become a source and its betons. Imports neither torch nor FFCV."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from engine.checks import resolution_of
+from engine.files import expand
 from loaders.beton import Beton, ensure
 from loaders.sources import Source, open_source
 from recipes.load import Recipe
@@ -17,7 +17,7 @@ def open_data(recipe: Recipe) -> Source:
     shapes = {"classes": "data.classes", "train_count": "data.train_count", "test_count": "data.test_count",
               "seed": "data.shapes_seed"}
     options = {key: recipe.get(path) for key, path in shapes.items() if recipe.get(path) is not None}
-    return open_source(recipe.get("data.name"), root=Path(recipe.get("data.root", "")).expanduser(),
+    return open_source(recipe.get("data.name"), root=expand(recipe.get("data.root", "")),
                        labels=recipe.get("data.labels", "fine"), download=recipe.get("data.download", False),
                        resolution=resolution_of(recipe), **options)
 
@@ -25,6 +25,6 @@ def open_data(recipe: Recipe) -> Source:
 def open_betons(recipe: Recipe, source: Source, on_progress: OnProgress = None,
                 on_warning: OnWarning = None) -> dict[str, Beton]:
     """The beton of each of the source's splits, written where the cache has none that is whole."""
-    cache = Path(recipe.section("data").cache).expanduser()
+    cache = expand(recipe.section("data").cache)
     return {split: ensure(source, split, cache, on_progress=on_progress, on_warning=on_warning)
             for split in source.splits}

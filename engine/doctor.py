@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from engine.errors import EngineError
-from engine.files import make_folder, write_atomic, write_json
+from engine.files import expand, make_folder, write_atomic, write_json
 from engine.health import Finding, examine, mend_command
 
 MARKS = {True: "ok", False: "MISSING", None: ""}
@@ -64,7 +64,7 @@ def default_cache() -> Path | None:
         from recipes.schema import declare
     except ImportError:
         return None
-    return Path(declare().entries["data", "cache"].default).expanduser()
+    return expand(declare().entries["data", "cache"].default)
 
 
 def show(findings: list[Finding]) -> None:

@@ -11,6 +11,11 @@ from pathlib import Path
 from engine.errors import EngineError
 
 
+def expand(path: str | os.PathLike) -> Path:
+    """A path with `~` and `~name` as home folders; that of a name which nobody here has stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> None:
     """Write beside, fsync, rename, fsync the folder: after a crash `path` is the old file or the new one.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.files import expand
 from recipes.load import Recipe, as_text, read_file, restore
 
 # Settings that change neither the network nor what it has been shown so far; a name that ends in a dot is a section.
@@ -43,7 +44,7 @@ def newest_unfinished(recipe_name: str | None, folder: str = "") -> str | None:
     Of `recipe_name` only, where that is given. None where there is none.
     """
     if folder:
-        return folder if begun(Path(folder).expanduser()) else None
+        return folder if begun(expand(folder)) else None
     found = [mark.parent for mark in Path("runs").glob(f"{recipe_name or '*'}/*/*") if mark.name in MARKS
              and not finished(mark.parent)]
     return str(max(found, key=lambda place: place.stat().st_mtime)) if found else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine.cli import USER_ERRORS
 from engine.errors import EngineError
+from engine.files import expand
 from engine.going_on import begun
 from engine.training.dist import ranks_of, speaks_for_all
 from recipes.load import Recipe
@@ -68,9 +69,9 @@ def begun_before(recipe: Recipe) -> str | None:
     ranks, wanted = ranks_of(os.environ), recipe.section("run").folder
     if ranks is None or not (ranks.launch or ranks.restarts):
         return None
-    if wanted and ranks.restarts and begun(Path(wanted).expanduser()):
+    if wanted and ranks.restarts and begun(expand(wanted)):
         return wanted
-    for folder in [Path(wanted).expanduser()] if wanted else sorted(Path("runs", recipe.name).glob("*"), reverse=True):
+    for folder in [expand(wanted)] if wanted else sorted(Path("runs", recipe.name).glob("*"), reverse=True):
         try:
             launch = json.loads((folder / "env.json").read_text("utf-8"))["launch"]
         except (OSError, ValueError, KeyError, TypeError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from engine import session
 from engine.build import build, start_again
 from engine.errors import EngineError
-from engine.files import write_json
+from engine.files import expand, write_json
 from engine.resume import resume
 from engine.training import runfolder
 from engine.training.lock import FolderLock
@@ -26,7 +26,7 @@ MEASURED = ("test_top1", "val_top1", "train_top1", "train_seconds", "epochs_per_
 def start(recipe: Recipe) -> int:
     """Train `recipe` train.repeats times, from its seed upwards, in a new folder; returns the exit status."""
     wanted = recipe.section("run").folder
-    taken = sorted(Path(wanted).expanduser().glob("seed_*")) if wanted else []
+    taken = sorted(expand(wanted).glob("seed_*")) if wanted else []
     if taken:
         raise EngineError(f"run.folder={wanted} holds {taken[0].name} of another run: choose another folder")
     folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from engine.errors import EngineError
+from engine.files import expand
 from engine.training import checkpoint
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -28,7 +29,7 @@ UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, Typ
 
 def is_file_name(weights: str) -> bool:
     """Whether `weights` means a file: it has a folder or one of SUFFIXES, or a file of that name is there."""
-    path = Path(weights).expanduser()
+    path = expand(weights)
     return path.suffix in SUFFIXES or "/" in weights or os.sep in weights or path.is_file()
 
 

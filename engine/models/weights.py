@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from engine.errors import EngineError
+from engine.files import expand
 from engine.models.weightfile import is_file_name, read
 
 # Names that torchvision's layers had when its DenseNets and vision transformers were published.
@@ -55,7 +56,7 @@ def start_from(model: nn.Module, weights: str, *, library: str | None = None, ar
     or holds more than tensors, and for the first entry that differs.
     """
     if is_file_name(weights):
-        path = Path(weights).expanduser()
+        path = expand(weights)
         return _copy_into(model, read(path), str(path))
     if library == "torchvision":
         path = _fetch_torchvision(weights, arch)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from engine.files import make_folder, write_atomic, write_json
+from engine.files import expand, make_folder, write_atomic, write_json
 
 PACKAGES = ("cadence-train", "torch", "torchvision", "ffcv", "fastargs", "numba", "numpy")
 
@@ -18,7 +18,7 @@ PACKAGES = ("cadence-train", "torch", "torchvision", "ffcv", "fastargs", "numba"
 def open_folder(wanted: str, recipe_name: str) -> Path:
     """Create the folder of a new run: `wanted`, or runs/<recipe>/<time>."""
     if wanted:
-        folder = Path(wanted).expanduser()
+        folder = expand(wanted)
     else:
         stem, number = Path("runs") / recipe_name / time.strftime("%Y%m%d-%H%M%S"), 1
         folder = stem

@@ -130,7 +130,7 @@ class TrainStep:
                          share: float, before: Before) -> None:
         # What a forward pass changes besides gradients: the statistics of normalisation.
         buffers = list(self.model.buffers())
-        before = [buffer.clone() for buffer in buffers]
+        former = [buffer.clone() for buffer in buffers]
         counts = self.program(images_bhwc, labels, size_px, mix, share, before)
         whole = counts.clone()
         if self.together:
@@ -139,7 +139,7 @@ class TrainStep:
             self.tally += counts
             return
         self.spoiled, self.skipped = True, self.skipped + 1
-        for buffer, value in zip(buffers, before, strict=True):
+        for buffer, value in zip(buffers, former, strict=True):
             buffer.copy_(value)
 
     def _update(self) -> None:

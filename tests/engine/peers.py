@@ -1,9 +1,11 @@
 """Runs engine.train as several processes that talk by gloo, forked from one that has imported everything: a run costs
 the seconds it computes, not those of starting. Without torchrun, but with the environment that it sets.
 
-    python peers.py JOBS.json      [{"ranks": 2, "words": ["--recipe", ...], "measure": FILE or null}, ...]
+    python peers.py JOBS.json      [{"ranks": 2, "words": ["--recipe", ...], "measure": FILE or null,
+                                    "poison": [epoch, step, rank] or null}, ...]
 
-With `measure` nothing is trained: the network as it starts is evaluated, and the result written to FILE.
+With `measure` nothing is trained: the network as it starts is evaluated, and the result written to FILE. With `poison`
+the loss of that batch is infinite in that process.
 """
 
 import json
@@ -11,6 +13,8 @@ import os
 import signal
 import sys
 from functools import partial
+
+from tests.engine.poison import poisoned
 
 
 def keep_store() -> tuple[int, int]:
@@ -55,10 +59,13 @@ def fork(ranks: int, act) -> list[int]:
     return statuses
 
 
-def train(words: list[str]) -> None:
+def train(words: list[str], poison: list | None) -> None:
     from engine import cli
     from engine.train import main
+    from engine.training.step import TrainStep
 
+    if poison:
+        TrainStep.__call__, _ = poisoned(*poison)
     cli.run(partial(main, words))
 
 
@@ -91,5 +98,7 @@ if __name__ == "__main__":
     import_ffcv()
     with open(sys.argv[1]) as jobs:
         for job in json.load(jobs):
-            act = partial(measure, job["words"], job["measure"]) if job["measure"] else partial(train, job["words"])
+            act = partial(train, job["words"], job["poison"])
+            if job["measure"]:
+                act = partial(measure, job["words"], job["measure"])
             print(json.dumps(fork(job["ranks"], act)), flush=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,8 @@ def words(place, name, *more):
 def go(place, jobs):
     """Run jobs (ranks, words, measure) in forked processes; their exit statuses and what was shown."""
     file = place / "jobs.json"
-    file.write_text(json.dumps([dict(zip(("ranks", "words", "measure"), job, strict=True)) for job in jobs]))
+    names = ("ranks", "words", "measure", "poison")
+    file.write_text(json.dumps([dict(zip_longest(names, job)) for job in jobs]))
     done = subprocess.run([sys.executable, HERE / "peers.py", file], cwd=place, env=ENVIRONMENT, capture_output=True,
                           text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -96,6 +98,25 @@ def test_an_error_of_all_is_shown_once(trained):
     assert done.stderr.count("train.repeats=2 is for a lone process") == 1, done.stderr
     assert done.stderr.count("error: the loss is no finite number, or exploded, at epoch 1") == 1, done.stderr
     assert done.stderr.count("error:") == 2, done.stderr
+
+
+@pytest.mark.parametrize("on_nan", ["skip", "rollback"])
+def test_a_bad_batch_of_one_is_passed_over_by_all(place, on_nan):
+    # Bad in the last process only; the batch is the first of two that share an update.
+    jobs = [(ranks, words(place, f"{on_nan}_{ranks}", f"--train.on_nan={on_nan}"), None, [1, 2, str(ranks - 1)])
+            for ranks in (1, 2, 3)]
+    statuses, done = go(place, jobs)
+    assert statuses == [[0], [0, 0], [0, 0, 0]], done.stderr
+    if on_nan == "rollback":
+        assert done.stdout.count("going back to the last checkpoint") == 3, done.stdout
+    alone = checkpoint.load(place / f"{on_nan}_1/checkpoints/last.pt")
+    assert alone["progress"]["left_out"] == ([[1, 2]] if on_nan == "rollback" else [])
+    for ranks in (2, 3):
+        divided = checkpoint.load(place / f"{on_nan}_{ranks}/checkpoints/last.pt")
+        assert divided["progress"]["left_out"] == alone["progress"]["left_out"]
+        assert divided["updates_done"] == alone["updates_done"]
+        for name, weights in alone["model"].items():
+            torch.testing.assert_close(divided["model"][name], weights, atol=1e-5, rtol=1e-4)
 
 
 def test_a_killed_process_is_made_up_for(place, trained):

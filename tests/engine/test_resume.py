@@ -15,6 +15,7 @@ from engine.training.lock import FolderLock
 from engine.training.loop import Loop
 from engine.training.screen import Screen
 from recipes.load import RecipeError, load, restore
+from tests.engine.poison import poisoned
 
 SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 50, "model.width": 4,
          "model.depth": 3, "model.dropout": 0.2, "train.epochs": 3, "train.device": "cpu", "train.threads": 1,
@@ -177,28 +178,11 @@ def test_an_error_of_the_disk_leaves_the_checkpoints_that_were_there(monkeypatch
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"] and (tmp_path / "last.pt").read_bytes() == b"old"
 
 
-@pytest.fixture
-def poisoned(monkeypatch):
+@pytest.fixture(name="poisoned")
+def poisoned_batch(monkeypatch):
     """Make the loss of batch 2 of epoch 1 infinite, as often as it is tried."""
-    from engine.training.step import TrainStep
-
-    plain, tried = TrainStep.__call__, []
-
-    def call(step, images, labels, epoch, number):
-        if (epoch, number) != (1, 2):
-            return plain(step, images, labels, epoch, number)
-        tried.append(number)
-        weight = next(step.model.parameters())
-        kept = weight.detach().clone()
-        with torch.no_grad():
-            weight[0] = float("inf")
-        try:
-            return plain(step, images, labels, epoch, number)
-        finally:
-            with torch.no_grad():
-                weight.copy_(kept)
-
-    monkeypatch.setattr(TrainStep, "__call__", call)
+    call, tried = poisoned(1, 2)
+    monkeypatch.setattr("engine.training.step.TrainStep.__call__", call)
     return tried
 
 
@@ -232,6 +216,13 @@ def test_skip_leaves_the_update_out_and_the_statistics_as_they_were(poisoned, re
     assert session.start(recipe(tmp_path / "run", **{"train.on_nan": "skip"})) == 0
     saved = checkpoint.load(tmp_path / "run/checkpoints/last.pt")
     assert saved["updates_done"] == 11 and all(t.isfinite().all() for t in saved["model"].values())
+
+
+def test_skip_changes_no_bit_where_nothing_is_bad(recipe, tmp_path):
+    for name, on_nan in (("plain", "stop"), ("ready", "skip")):
+        own = {"mix.p": 0.7, "mix.kind": "both", "model.norm": "batch", "train.on_nan": on_nan}
+        assert session.start(recipe(tmp_path / name, **own)) == 0
+    assert seal(tmp_path / "plain") == seal(tmp_path / "ready")
 
 
 def test_data_changed_under_the_run_is_noticed(monkeypatch, recipe, tmp_path):

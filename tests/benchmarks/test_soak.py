@@ -1,0 +1,79 @@
+"""The soak: what it calls grown, what it makes of an arm that ends, and one real arm for some seconds."""
+
+import json
+import sys
+
+import psutil
+import pytest
+
+from benchmarks import soak
+from benchmarks.soak import Sample
+from engine.errors import EngineError
+
+
+def series(**grows):
+    """100 seconds of samples, of which those named grow by so much a second."""
+    return [Sample(second, 200 + grows.get("memory", 0) * second, 10 + int(grows.get("handles", 0) * second),
+                   4 + int(grows.get("threads", 0) * second)) for second in range(100)]
+
+
+def test_what_stays_is_flat_and_the_warm_up_does_not_count():
+    samples = [Sample(second, 20.0 * second, second, 1) for second in range(10)] + series()[10:]
+    row = soak.judge(samples)
+    assert row["flat"] and row["why"] == "" and row["samples"] == 80
+    assert row["memory_mib"] == {"first": 200, "last": 200, "most": 200}
+
+
+@pytest.mark.parametrize(("grows", "why"), [
+    ({"memory": 0.2}, "memory_mib grew from"),
+    ({"handles": 0.05}, "handles grew from 11 to 14"),
+    ({"threads": 0.05}, "threads grew from 5 to 8")])
+def test_what_grows_is_named_with_its_figures(grows, why):
+    row = soak.judge(series(**grows))
+    assert not row["flat"] and why in row["why"]
+
+
+def test_a_little_memory_may_come_and_what_shrinks_is_no_growth():
+    assert soak.judge(series(memory=0.1))["flat"]
+    assert soak.judge(series(memory=-1, handles=-0.05))["flat"]
+
+
+def test_few_samples_are_no_proof():
+    assert soak.judge(series()[:6])["why"] == "5 samples are too few to judge by"
+    assert not soak.judge([])["flat"]
+
+
+def test_processes_below_count_and_the_gone_do_not():
+    child = psutil.Popen([sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', "
+                          "'input()'])"], stdin=-1)
+    try:
+        while not child.children():
+            assert child.poll() is None
+        with_child = soak.sample(child, 1.0)
+        assert with_child.memory_mib > child.memory_info().rss / 2**20 and with_child.threads >= 2
+    finally:
+        soak.leave(child)
+    assert soak.sample(child, 2.0) == Sample(2.0, 0, 0, 0)
+
+
+def test_an_arm_that_ends_by_itself_is_told_with_its_last_words(tmp_path):
+    rows = soak.soak({"short": ["-c", "import sys; print('enough'); sys.exit(3)"]}, tmp_path, 2.0)
+    assert rows[0]["name"] == "soak: short" and not rows[0]["flat"]
+    assert rows[0]["why"] == "it ended by itself with status 3: enough"
+
+
+def test_words_that_cannot_be_are_refused():
+    for words, said in [(["--minutes", "0"], "--minutes=0 must be 0.1 to 10,000"), (["--arms", "none"], "--arms=none")]:
+        with pytest.raises(EngineError, match=said):
+            soak.main(words)
+
+
+def test_a_real_arm_goes_on_until_it_is_ended(tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    # Seconds are too short to tell growth from a start: only that the arm lived, was measured and left nothing.
+    assert soak.main(["--minutes", "0.2", "--arms", "one res", "--json", str(file)]) in (0, 1)
+    row, = json.loads(file.read_text())
+    assert "ended by itself" not in row["why"] and row["samples"] > 6
+    assert row["memory_mib"]["most"] > 100 and row["threads"]["most"] >= 1
+    assert "one resident run" in capsys.readouterr().out
+    assert not [each for each in psutil.Process().children(recursive=True) if "engine.train" in each.cmdline()]
