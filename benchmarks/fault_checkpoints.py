@@ -112,7 +112,7 @@ def hostile(tries: Tries, place: Path) -> None:
 
     last, trap = stopped(place), place / "trap"
     content = checkpoint.load(last)
-    for key in ("recipe", "values", "model", "rng", "history"):
+    for key in ("recipe", "values", "model", "processes", "history"):
         buffer = io.BytesIO()
         torch.save(content | {key: Hostile(str(trap))}, buffer)
         sealed = buffer.getvalue() + checkpoint.MAGIC + hashlib.sha256(buffer.getvalue()).digest()

@@ -84,11 +84,12 @@ def plain_writer(watch: Watch) -> None:
 
     tell(watch)
 
-    def save(path, content, **_):
+    def write(path, content, *_):
         with open(path, "wb") as file:
             torch.save(content, file)
 
-    checkpoint.save, checkpoint.load = save, lambda path: torch.load(path, weights_only=True)
+    checkpoint.seal, checkpoint.write = (lambda content: content), write
+    checkpoint.load = lambda path: torch.load(path, weights_only=True)
 
 
 def words_of(folder: Path, cache: Path, *more: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Which run is meant by --resume, what it is, and what may be changed when it goes on."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,15 +12,16 @@ from recipes.load import Recipe, as_text, read_file, restore
 MAY_CHANGE = ("train.epochs", "train.on_nan", "train.stop_at", "train.patience", "train.min_delta", "data.workers",
               "data.batches_ahead", "data.cache", "data.root", "data.download", "eval.batch", "checkpoint.", "log.",
               "run.report")
+REPEATS = "repeats.json"
 # The files of a folder that say that a run, or repeats of one, began there.
-MARKS = ("config.yaml", "repeats.json")
+MARKS = ("config.yaml", REPEATS)
 
 
 def changed(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     """`recipe` with `settings`; EngineError listing those that a run which goes on cannot take up."""
     if not settings:
         return recipe
-    new = restore(recipe.name, {**recipe.values, **settings})
+    new = restore(recipe.name, recipe.values, settings)
     different = sorted(path for path in {*recipe.values, *new.values} if recipe.get(path) != new.get(path))
     refused = [path for path in different if not path.startswith(MAY_CHANGE)]
     if refused:
@@ -36,6 +38,17 @@ def read_recipe(folder: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, IndexError):
         raise EngineError(f"{folder} has no config.yaml of a run: give a run folder") from None
     return restore(name, read_file(str(config)))
+
+
+def read_repeats(folder: Path) -> Recipe:
+    """The recipe of the repeats in `folder`; EngineError where their repeats.json is damaged."""
+    try:
+        mark = json.loads((folder / REPEATS).read_text("utf-8"))
+        values = {f"{head}.{tail}": value for head, tree in mark["values"].items() for tail, value in tree.items()}
+        name = mark["recipe"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise EngineError(f"{folder / REPEATS} is damaged: begin again in another folder") from None
+    return restore(name, values)
 
 
 def newest_unfinished(recipe_name: str | None, folder: str = "") -> str | None:
@@ -61,13 +74,12 @@ def finished(folder: Path) -> bool:
 
 
 def differing(folder: Path, recipe: Recipe) -> dict[str, object]:
-    """The settings of `recipe` that differ from those of the run in `folder`; repeats are compared when they go on."""
-    if not (folder / "config.yaml").exists():
+    """The settings of `recipe` that differ from those of the run, or the repeats, in `folder`."""
+    if not begun(folder):
         return {}
-    if read_recipe(folder).name != recipe.name:
-        raise EngineError(f"{folder} holds a run of recipe {read_recipe(folder).name}, not {recipe.name}: choose "
-                          "another folder")
-    there = read_recipe(folder).values
+    there = read_repeats(folder) if (folder / REPEATS).exists() else read_recipe(folder)
+    if there.name != recipe.name:
+        raise EngineError(f"{folder} holds a run of recipe {there.name}, not {recipe.name}: choose another folder")
     return {path: value for path, value in recipe.values.items()
             if there.get(path) != value and path != "run.folder"}
 

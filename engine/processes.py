@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from engine.cli import USER_ERRORS
 from engine.errors import EngineError
 from engine.files import expand
-from engine.going_on import begun
+from engine.going_on import begun, differing
 from engine.training.dist import ranks_of, speaks_for_all
-from recipes.load import Recipe
+from recipes.load import Recipe, as_text
 
 if TYPE_CHECKING:
     from engine.training.together import Together
@@ -46,8 +46,14 @@ def run(act: Callable[["Together | None"], int], timeout_s: float | None = None)
 
 
 def once(together: "Together | None", function: Callable[[], Value]) -> Value:
-    """What `function` returns, called in one process only."""
-    return together.from_first(function) if together else function()
+    """What `function` returns, called in one process only; a user's error that it raises is raised in all."""
+    def told() -> Value:
+        try:
+            return function()
+        except USER_ERRORS as error:
+            raise EngineError(str(error)) from None
+
+    return together.from_first(told) if together else function()
 
 
 def refuse_idle(recipe: Recipe, together: "Together | None") -> None:
@@ -59,6 +65,15 @@ def refuse_idle(recipe: Recipe, together: "Together | None") -> None:
     if together and train.repeats > 1:
         raise EngineError(f"train.repeats={train.repeats} is for a lone process, and torchrun started "
                           f"{together.ranks}: train each seed with --train.seed=N in a run of its own")
+
+
+def refuse_other(folder: Path, recipe: Recipe, launch: str) -> None:
+    """EngineError where the run that a launch of this id began is not one of `recipe`."""
+    different = differing(folder, recipe)
+    if different:
+        told = ", ".join(f"{path}={as_text(value)}" for path, value in sorted(different.items()))
+        raise EngineError(f"{folder} was begun with this --rdzv-id={launch} and other settings (now {told}): give "
+                          "another --rdzv-id to begin another run")
 
 
 def begun_before(recipe: Recipe) -> str | None:
@@ -77,6 +92,7 @@ def begun_before(recipe: Recipe) -> str | None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if launch and launch == ranks.launch:
+            refuse_other(folder, recipe, launch)
             return str(folder)
     if ranks.restarts and not ranks.launch and not wanted:
         raise EngineError("torchrun started anew and the run before cannot be told: give --run.folder=DIR, or let "

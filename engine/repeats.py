@@ -12,13 +12,13 @@ from engine import session
 from engine.build import build, start_again
 from engine.errors import EngineError
 from engine.files import expand, write_json
+from engine.going_on import REPEATS, read_repeats
 from engine.resume import resume
 from engine.training import runfolder
 from engine.training.lock import FolderLock
 from engine.training.screen import Screen
-from recipes.load import Recipe, restore
+from recipes.load import Recipe
 
-MARK = "repeats.json"
 FIXED = ("device", "precision", "versions", "hardware", "commit")
 MEASURED = ("test_top1", "val_top1", "train_top1", "train_seconds", "epochs_per_second", "images_per_second")
 
@@ -30,8 +30,11 @@ def start(recipe: Recipe) -> int:
     if taken:
         raise EngineError(f"run.folder={wanted} holds {taken[0].name} of another run: choose another folder")
     folder = runfolder.open_folder(recipe.section("run").folder, recipe.name)
-    write_json(folder / MARK, {"recipe": recipe.name, "command": recipe.command(), "values": recipe.nested()})
-    return go_through(recipe, folder)
+    with FolderLock(folder):
+        if (folder / REPEATS).exists():
+            raise EngineError(f"{folder} was begun by another process meanwhile: choose another folder")
+        write_json(folder / REPEATS, {"recipe": recipe.name, "command": recipe.command(), "values": recipe.nested()})
+        return go_through(recipe, folder)
 
 
 def go_on(folder: Path) -> int:
@@ -39,21 +42,18 @@ def go_on(folder: Path) -> int:
 
     Raises EngineError where its repeats.json is not what `start` wrote.
     """
-    try:
-        mark = json.loads((folder / MARK).read_text("utf-8"))
-        values = {f"{head}.{tail}": value for head, tree in mark["values"].items() for tail, value in tree.items()}
-        name = mark["recipe"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise EngineError(f"{folder / MARK} is damaged: begin again in another folder") from None
-    return go_through(restore(name, values), folder)
+    recipe = read_repeats(folder)
+    with FolderLock(folder):
+        return go_through(recipe, folder)
 
 
 def go_through(recipe: Recipe, folder: Path) -> int:
-    """Train the seeds that are not done yet, then write and show what they came to."""
+    """Train the seeds that are not done yet, in a folder that the caller holds, then write and show what they came to.
+    """
     train, run = recipe.section("train"), None
     seeds = range(train.seed, train.seed + train.repeats)
     try:
-        with FolderLock(folder), Screen() as screen:
+        with Screen() as screen:
             for seed in seeds:
                 single, own = one_of(recipe, seed, folder), folder / f"seed_{seed}"
                 if (own / "summary.json").exists():

@@ -8,7 +8,7 @@ from engine.going_on import read_recipe
 from recipes.load import Recipe, restore
 
 # What a summary says of the machine and the code; differences there explain differences in the result.
-CIRCUMSTANCES = ("device", "precision", "step", "feed", "versions", "hardware", "commit")
+CIRCUMSTANCES = ("device", "processes", "precision", "step", "feed", "versions", "hardware", "commit")
 RESULTS = ("train_loss", "train_top1", "validation_loss", "validation_top1", "test_loss", "test_top1")
 
 

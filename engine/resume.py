@@ -5,7 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from engine.build import build
+import torch
+
+from engine.build import Run, build
 from engine.errors import EngineError
 from engine.going_on import changed, finished, read_recipe, refuse_other_recipe
 from engine.processes import once
@@ -16,7 +18,10 @@ from engine.training.lock import FolderLock
 from engine.training.loop import Progress
 from engine.training.screen import Screen
 from engine.training.together import Together
-from recipes.load import restore
+from recipes import load
+
+# The settings that decide whether a run stops early.
+STOPPERS = ("train.patience", "train.min_delta", "train.stop_at")
 
 
 def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
@@ -35,7 +40,7 @@ def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
         locks.enter_context(FolderLock(folder))
         saved = checkpoint.load_newest(folder, screen.say)
         if saved:
-            refuse_other_recipe(folder, restore(saved["recipe"], saved["values"]))
+            refuse_other_recipe(folder, load.restore(saved["recipe"], saved["values"]))
         return saved, finished(folder)
 
     with ExitStack() as locks:
@@ -45,24 +50,46 @@ def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
                 raise EngineError(f"{folder} is finished and has no checkpoints/last.pt: there is nothing to go on "
                                   "with")
             return _begin_again(folder, screen, go_on_with, settings, together)
-        recipe = changed(restore(saved["recipe"], saved["values"]), settings)
+        recipe = changed(load.restore(saved["recipe"], saved["values"]), settings)
         progress = Progress(**saved["progress"])
+        if progress.stopped and any(recipe.get(path) != saved["values"].get(path) for path in STOPPERS):
+            progress.stopped = saved["progress"]["stopped"] = ""
         # A run that was stopped between its last epoch and its summary still has that to write.
         if has_summary and (progress.epoch >= recipe.epochs or progress.stopped):
-            raise EngineError(f"{run_folder} is finished ({progress.epoch} epochs): nothing is left to go on with; "
-                              f"--resume {run_folder} --train.epochs=N adds epochs")
-        if progress.epoch > recipe.epochs:
-            raise EngineError(f"train.epochs={recipe.epochs}: the run has {progress.epoch} already: ask for more")
+            way = "--train.patience=N or --train.stop_at=SHARE stops it later (0: never)" if progress.stopped else \
+                "--train.epochs=N adds epochs"
+            how = progress.stopped or f"{progress.epoch} epochs"
+            raise EngineError(f"{run_folder} is finished ({how}): nothing is left to go on with; --resume {run_folder} "
+                              f"{way}")
+        begun_epochs = progress.epoch + (progress.step > 0)
+        if begun_epochs > recipe.epochs:
+            raise EngineError(f"train.epochs={recipe.epochs}: the run has {begun_epochs} already, or is in the last of "
+                              "them: ask for as many or more")
         run = build(recipe, going_on=True, on_progress=screen.writing, on_warning=screen.say, together=together)
         try:
             refuse_other_data(run, saved["data"], folder)
-            restore_state(run, saved, folder)
+            restore(run, saved, folder)
             if settings:
                 write_config(run, folder)
+            if has_summary and (together is None or together.leads):
+                # It is not finished any more, and would pass for it.
+                (folder / "summary.json").replace(folder / "summary.previous.json")
             screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")
-            return Session(run, folder, screen, saved["history"], go_on_with, first=progress.epoch == 0).go()
+            return Session(run, folder, screen, saved["history"], go_on_with, first=progress.steps_done == 0).go()
         finally:
             run.close()
+
+
+def restore(run: Run, saved: dict, folder: Path) -> None:
+    """`restore_state`; EngineError where the entries are of a kind that a run of this recipe does not write."""
+    try:
+        restore_state(run, saved, folder)
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        if isinstance(error, (EngineError, torch.OutOfMemoryError)):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise EngineError(f"{folder}: the last checkpoint does not fit its own recipe ({type(error).__name__}: "
+                          f"{reason:.100}): it was not written by this run") from None
 
 
 def _begin_again(folder: Path, screen: Screen, go_on_with: Path | None, settings: Mapping[str, object],

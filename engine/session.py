@@ -18,7 +18,7 @@ from engine.state import checksums, restore_state, state_of
 from engine.summary import closing_rows, summarise
 from engine.training import checkpoint, runfolder
 from engine.training.dist import ranks_of
-from engine.training.guard import NotFinite, finite_weights
+from engine.training.guard import NotFinite, finite_weights, suspects
 from engine.training.history import write_history
 from engine.training.lock import FolderLock
 from engine.training.loop import EpochRecord, Progress
@@ -27,9 +27,8 @@ from engine.training.signals import Interrupted, Signals
 from engine.training.together import Agreement, Together, unwished, wish_for
 from engine.training.trackers import open_trackers
 from loaders import draws
-from loaders.errors import DataError
 from loaders.files import sha256_of
-from recipes.load import Recipe, RecipeError
+from recipes.load import Recipe
 
 # Seconds until what a full disk refused is tried again.
 RETRY_S = 30.0
@@ -101,6 +100,7 @@ class Session:
         self.epochs, self.batch = run.loop.epochs, run.recipe.section("train").batch
         self.save_at = time.monotonic() + self.every_s
         self.bad_batches: list[list[int]] = []
+        self.rollbacks, self.unwritten = 0, {}
         self.beton_stats = beton_stats(run)
         self.first_step_seconds = self.compile_seconds = None
         self.trackers = []
@@ -119,12 +119,17 @@ class Session:
             try:
                 if save_first:
                     # Whatever stops the first steps, there is something to go on from.
-                    self.save("last")
+                    content = state_of(run, self.history)
+                    if self.leads:
+                        checkpoint.save(self.checkpoints / "last.pt", content, keep_previous=True)
                 screen.epoch_starts(run.loop.progress.epoch, self.epochs, len(run.feeds.train))
                 while not self._train():
                     self._roll_back()
             except Interrupted as interrupted:
-                kept = self.keep("last")
+                try:
+                    kept = self.keep("last")
+                except NotFinite:
+                    kept = False
                 screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.go_on_with}"
                            + ("" if kept else ", from the checkpoint before"))
                 return interrupted.status
@@ -142,7 +147,8 @@ class Session:
                 self._check_signals()
             return True
         except NotFinite as bad:
-            self._tell(bad.step)
+            epoch = self.run.loop.progress.epoch if bad.epoch is None else bad.epoch
+            self._tell(epoch, bad.step)
             return False
         except RuntimeError as error:
             if "deterministic" not in str(error):
@@ -150,18 +156,20 @@ class Session:
             reason = str(error).split(". ")[0]
             raise EngineError(f"train.deterministic=true: {reason}; leave it out, or train on the CPU") from None
 
-    def _tell(self, step: int) -> None:
+    def _tell(self, epoch: int, step: int) -> None:
         """Write down which batch had the bad loss; EngineError where that ends the run."""
-        progress, train = self.run.loop.progress, self.run.recipe.section("train")
-        order = draws.order(train.seed, progress.epoch, self.run.feeds.train.indices)
+        train = self.run.recipe.section("train")
+        order = draws.order(train.seed, epoch, self.run.feeds.train.indices)
         samples = order[step * train.batch:][:train.batch].tolist()
-        self.bad_batches.append([progress.epoch, step])
+        self.rollbacks += 1
+        self.bad_batches += suspects([*self.run.loop.progress.left_out, *self.bad_batches], [epoch, step],
+                                     len(self.run.feeds.train), train.accumulate)
         file = self.folder / "not_finite.json"
         if self.leads:
-            write_json(file, {"epoch": progress.epoch, "step": step, "samples": samples})
-        told = (f"the loss is no finite number, or exploded, at epoch {progress.epoch + 1}, step {step} (samples "
+            self.attempt(partial(write_json, file, {"epoch": epoch, "step": step, "samples": samples}))
+        told = (f"the loss is no finite number, or exploded, at epoch {epoch + 1}, step {step} (samples "
                 f"{', '.join(map(str, samples[:3]))}, ...: all in {file})")
-        if train.on_nan == "rollback" and len(self.bad_batches) <= MOST_ROLLBACKS:
+        if train.on_nan == "rollback" and self.rollbacks <= MOST_ROLLBACKS:
             self.screen.say(f"warning: {told}; going back to the last checkpoint and past this batch")
             return
         way = "lower the learning rate" if train.on_nan == "rollback" else \
@@ -173,6 +181,9 @@ class Session:
         saved = once(self.run.together, lambda: checkpoint.load_newest(self.folder, self.screen.say))
         restore_state(self.run, saved, self.folder)
         self.run.step.optimizer.zero_grad(set_to_none=True)
+        if self.agreement:
+            # What was sent before is known by now.
+            self.agreement.heard()
         progress, self.history = self.run.loop.progress, saved["history"]
         progress.left_out += [place for place in self.bad_batches if place not in progress.left_out]
 
@@ -237,11 +248,12 @@ class Session:
             self.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
-        self.keep("last")
+        # The last one says that the others are there, so it is written after them.
         if record.is_best:
             self.keep("best")
         if self.every and (record.epoch + 1) % self.every == 0:
             self.keep(f"epoch_{record.epoch + 1:03d}")
+        self.keep("last")
         self.screen.epoch_row(record, self.epochs, watched)
 
     def attempt(self, write: Callable[[], None]) -> bool:
@@ -256,32 +268,44 @@ class Session:
     def keep(self, name: str) -> bool:
         """`save`, or, where the disk is full, say so and try again a little later; whether it was written.
 
-        NotFinite where the weights are not finite: such a run is not worth a checkpoint.
+        NotFinite where a loss was bad or the weights are not finite: such a run is not worth a checkpoint.
         """
+        together, progress, bad = self.run.together, self.run.loop.progress, self.run.step.guard.known(wait=True)
         finite = finite_weights(self.run.model)
-        if self.run.together:
+        if together:
             # Statistics of batch norms differ between processes.
-            finite = not self.run.together.largest(not finite)
-        if not finite:
-            raise NotFinite(max(self.run.loop.progress.step - 1, 0))
-        kept = self.attempt(partial(self.save, name))
-        self.save_at = time.monotonic() + (self.every_s if kept else min(self.every_s, RETRY_S))
+            bad, finite = together.first_bad(bad), not together.largest(not finite)
+        if bad < 0 and not finite:
+            bad = (progress.step or len(self.run.feeds.train)) - 1
+        if bad >= 0:
+            raise NotFinite(bad, progress.epoch if progress.step else progress.epoch - 1)
+        content = state_of(self.run, self.history)
+        if self.leads:
+            self.unwritten[name] = checkpoint.seal(content)
+        kept = self.write_kept()
+        if name == "last":
+            self.save_at = time.monotonic() + (self.every_s if kept else min(self.every_s, RETRY_S))
         return kept
+
+    def write_kept(self) -> bool:
+        """Write the checkpoints that are not on the disk yet; whether all are now."""
+        for name, sealed in list(self.unwritten.items()):
+            if self.attempt(partial(checkpoint.write, self.checkpoints / f"{name}.pt", sealed, name == "last")):
+                del self.unwritten[name]
+        return not self.unwritten
 
     def refuse_changed_data(self) -> None:
         """EngineError where a beton is not the file any more that the run began with."""
         if beton_stats(self.run) != self.beton_stats:
             self.beton_stats = beton_stats(self.run)
             for beton in self.run.betons.values():
-                if sha256_of(beton.path) != beton.sha256:
-                    raise EngineError(f"{beton.path} was changed while the run read it; go on from the last checkpoint "
-                                      f"with --resume {self.go_on_with}, which writes it anew")
-
-    def save(self, name: str) -> None:
-        """Write checkpoints/<name>.pt: all that the run is now; every process has its part in it."""
-        content = state_of(self.run, self.history)
-        if self.leads:
-            checkpoint.save(self.checkpoints / f"{name}.pt", content, keep_previous=name == "last")
+                try:
+                    same = sha256_of(beton.path) == beton.sha256
+                except OSError:
+                    same = False
+                if not same:
+                    raise EngineError(f"{beton.path} was changed or removed while the run read it; go on from the last "
+                                      f"checkpoint with --resume {self.go_on_with}, which writes it anew")
 
     def finish(self) -> None:
         """Measure the test set once, write summary.json and the plots, print the closing table."""
@@ -291,6 +315,7 @@ class Session:
             test = run.evaluate(run.feeds.test)
         if not self.leads:
             return
+        self.write_kept()
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:
@@ -303,5 +328,6 @@ class Session:
 
         try:
             write_report(self.folder, say=self.screen.say)
-        except (EngineError, DataError, RecipeError) as error:
-            self.screen.say(f"warning: no report: {error}; python -m engine.report {self.folder} tries again")
+        except Exception as error:  # whatever a library for drawing trips over
+            said = str(error).partition("\n")[0] or type(error).__name__
+            self.screen.say(f"warning: no report: {said}; python -m engine.report {self.folder} tries again")

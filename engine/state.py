@@ -13,7 +13,7 @@ from recipes.load import as_plain
 
 
 def state_of(run: Run, history: list[dict]) -> dict:
-    """What checkpoint.save takes; waits for the device, and for the other processes, which must all ask for it."""
+    """What checkpoint.seal takes; waits for the device, and for the other processes, which must all ask for it."""
     progress, own = run.loop.state(), {"rng": checkpoint.rng_state(), "tally": run.step.tally.tolist()}
     return {
         "recipe": run.recipe.name,
@@ -55,6 +55,7 @@ def restore_state(run: Run, saved: dict, folder: Path) -> None:
     if run.precision.scaler and saved["scaler"]:
         run.precision.scaler.load_state_dict(saved["scaler"])
     run.step.updates, run.step.updates_done = saved["updates"], saved["updates_done"]
+    run.step.rate = run.step.schedule.at(max(run.step.updates - 1, 0))[0]
     if len(before) == ranks:
         checkpoint.set_rng_state(before[rank]["rng"])
     else:

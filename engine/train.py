@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     options, settings = parser.read(argv)
     if options.peer_timeout is not None and not 1 <= options.peer_timeout <= 86_400:
         parser.error(f"--peer-timeout={options.peer_timeout:g} must be 1 to 86,400 seconds")
+    if options.plan and options.resume:
+        parser.error("--plan says what a recipe will do, and --resume goes on with a run: leave one of them out")
     if options.list:
         width = max(map(len, load.names()))
         for name in load.names():
@@ -79,15 +81,18 @@ def go_on(run_folder: str, settings: dict[str, str], together=None, ended: bool 
     from engine.resume import resume
     from engine.training.screen import Screen
 
+    leads = together is None or together.leads
     if ended and processes.once(together, partial(going_on.finished, Path(run_folder))):
+        if leads:
+            print(f"{run_folder} is finished: there is nothing to go on with")
         return 0
-    if processes.once(together, (Path(run_folder) / repeats.MARK).exists):
+    if processes.once(together, (Path(run_folder) / repeats.REPEATS).exists):
         if together:
             raise EngineError(f"{run_folder} holds repeats, which are for a lone process: start it without torchrun")
         if settings:
             raise EngineError(f"--{next(iter(settings))} has no effect on repeats that go on: leave it out")
         return repeats.go_on(Path(run_folder))
-    with Screen(quiet=together is not None and not together.leads) as screen:
+    with Screen(quiet=not leads) as screen:
         return resume(run_folder, screen, settings=settings, together=together)
 
 

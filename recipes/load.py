@@ -133,13 +133,16 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = Ma
                   MappingProxyType({path: values[path] for path in given}))
 
 
-def restore(name: str, values: Mapping[str, object]) -> Recipe:
+def restore(name: str, values: Mapping[str, object], changes: Mapping[str, object] = MappingProxyType({})) -> Recipe:
     """The recipe that a checkpoint or config.yaml holds, checked again as if it came from a user.
 
-    What differs from the recipe of that name counts as given.
+    What differs from the recipe of that name counts as given. `changes` come last, and must have an effect; what they
+    leave without one is left out.
     """
     values = _check({}, dict(values))
-    _refuse_conflicts(values, {})
+    if changes:
+        values = _check(values, dict(changes))
+    _refuse_conflicts(values, changes)
     # What applies only because of another setting is given only where it is not its default.
     own = {".".join(path): param.default for path, param in declare().entries.items()}
     own |= load(name).values if name in names() else {}

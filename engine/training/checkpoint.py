@@ -9,6 +9,7 @@ import hashlib
 import io
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -43,13 +44,22 @@ def save(path: Path, content: dict, keep_previous: bool = False) -> None:
 
     EngineError where it cannot be written; the checkpoints that were there are untouched then.
     """
+    write(path, seal(content), keep_previous)
+
+
+def write(path: Path, sealed: bytes, keep_previous: bool = False) -> None:
+    """Write what `seal` made of a checkpoint; as `save`."""
+    write_atomic(path, sealed, previous_of(path) if keep_previous else None)
+
+
+def seal(content: dict) -> bytes:
+    """The bytes of a checkpoint's file; `content` has exactly KEYS."""
     if set(content) != KEYS:
         raise KeyError(f"a checkpoint holds {sorted(KEYS)}, not {sorted(content)}")
     buffer = io.BytesIO()
     torch.save(content, buffer)
     body = buffer.getbuffer()
-    sealed = b"".join([body, MAGIC, hashlib.sha256(body).digest()])
-    write_atomic(path, sealed, previous_of(path) if keep_previous else None)
+    return b"".join([body, MAGIC, hashlib.sha256(body).digest()])
 
 
 def previous_of(path: Path) -> Path:
@@ -60,7 +70,9 @@ def previous_of(path: Path) -> Path:
 def load_newest(folder: Path, say: Callable[[str], None]) -> dict | None:
     """The content of the last checkpoint of the run in `folder`, or of the one before where that is damaged.
 
-    None where the run has not written any. `say` is told of a damaged one; EngineError where none is whole.
+    None where the run has not written any. `say` is told of a damaged one, and the one before takes its place, or the
+    next save would keep the damaged one as the one before. EngineError where none is whole. For the holder of the
+    folder's lock.
     """
     last, problem = folder / "checkpoints" / "last.pt", None
     for path in (last, previous_of(last)):
@@ -73,6 +85,8 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> dict | None:
             continue
         if problem:
             say(f"warning: {problem}; going on with {path.name}")
+            with suppress(EngineError):
+                write_atomic(last, path.read_bytes())
         return content
     if problem:
         raise problem

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 from torch import Tensor
 
+from engine.training.history import COLUMNS
 from engine.training.loop import Progress
 
 TYPES = {"recipe": str, "values": dict, "resolution": int, "model": dict, "ema": dict | None,
@@ -22,7 +23,7 @@ def wrong_entry(content: dict) -> str | None:
         if not isinstance(value, kind) or isinstance(value, bool):
             return name
     inner = {"model": are_tensors(content["model"]), "values": all_of(content["values"], str),
-             "history": all_of(content["history"], dict),
+             "history": all(isinstance(row, dict) and set(row) == set(COLUMNS) for row in content["history"]),
              "ema": content["ema"] is None or are_tensors(content["ema"].get("model")),
              "progress": is_progress(content["progress"]),
              "processes": bool(content["processes"]) and all(map(is_process, content["processes"]))}

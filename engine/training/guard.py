@@ -1,5 +1,7 @@
 """Notices a loss that is not a number or explodes, without making a GPU wait for it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -10,12 +12,30 @@ EXPLODED = 1e4
 
 
 class NotFinite(EngineError):
-    """The loss of batch `step` of the current epoch was not a number, infinite or above EXPLODED."""
+    """The loss of batch `step` of `epoch` (None: the current one) was not a number, infinite or above EXPLODED."""
 
-    def __init__(self, step: int):
+    def __init__(self, step: int, epoch: int | None = None):
         super().__init__(f"the loss is no finite number, or exploded, at step {step} of the epoch: lower the "
                          "learning rate")
-        self.step = step
+        self.step, self.epoch = step, epoch
+
+
+def suspects(known: Sequence[list[int]], place: list[int], steps: int, accumulate: int) -> list[list[int]]:
+    """The batches to pass over, [epoch, step] each, after the loss of the one at `place` was bad, besides the `known`.
+
+    Where the batches right before it were bad too, whatever they held, weights that an earlier update spoiled are what
+    they share: the batches of the update before them are suspect. An epoch has `steps`; `accumulate` share an update.
+    """
+    def before(epoch: int, step: int) -> list[int]:
+        return [epoch, step - 1] if step else [epoch - 1, steps - 1]
+
+    first = place
+    while before(*first) in known:
+        first = before(*first)
+    epoch, last = before(*first)
+    if first == place or epoch < 0:
+        return [place]
+    return [[epoch, step] for step in range(last - last % accumulate, last + 1)] + [place]
 
 
 class LossGuard:

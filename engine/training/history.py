@@ -9,6 +9,10 @@ import numpy as np
 
 from engine.files import finite, write_atomic
 
+# What is recorded of every epoch.
+COLUMNS = ("epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1", "test_loss", "test_top1",
+           "train_s", "feed_wait_s", "images_per_s", "is_best")
+
 
 def write_history(folder: Path, history: list[dict]) -> None:
     """Write the three files anew from `history`, one dict of plain values an epoch, all with the same keys.

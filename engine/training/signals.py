@@ -2,6 +2,10 @@
 
 import os
 import signal
+import time
+
+# The same wish can come twice: systemd and SLURM signal every process, and torchrun passes its own signal on.
+TOGETHER_S = 0.5
 
 
 class Interrupted(Exception):
@@ -27,9 +31,10 @@ class Signals:
             signal.signal(number, handler)
 
     def _note(self, number, _frame):
-        if self.noted:
+        if not self.noted:
+            self.noted, self.noted_at = number, time.monotonic()
+        elif time.monotonic() - self.noted_at > TOGETHER_S:
             os._exit(128 + number)
-        self.noted = number
 
     def check(self) -> None:
         """Raise Interrupted where a signal has come."""

@@ -55,6 +55,7 @@ class TrainStep:
     def begin(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
         """Go on with `optimizer` and `schedule`, at the schedule's first update."""
         self.optimizer, self.schedule, self.updates = optimizer, schedule, 0
+        self.updated, self.spoiled = True, False
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rate = schedule.at(0)[0]
         self.program.begin()
@@ -106,7 +107,8 @@ class TrainStep:
 
     def leave_out(self, step: int) -> None:
         """Pass over a batch: the update that was due after it happens where other batches share it."""
-        self.spoiled = self.spoiled or all(p.grad is None for p in self.parameters)
+        if self._ends_group(step):
+            self.spoiled = self.spoiled or all(p.grad is None for p in self.parameters)
         self._end_group(step)
 
     def _end_group(self, step: int) -> None:

@@ -2,10 +2,10 @@
 the seconds it computes, not those of starting. Without torchrun, but with the environment that it sets.
 
     python peers.py JOBS.json      [{"ranks": 2, "words": ["--recipe", ...], "measure": FILE or null,
-                                    "poison": [epoch, step, rank] or null}, ...]
+                                    "poison": [epoch, step, rank, weight] or null}, ...]
 
 With `measure` nothing is trained: the network as it starts is evaluated, and the result written to FILE. With `poison`
-the loss of that batch is infinite in that process.
+a weight is this large for that batch, in that process.
 """
 
 import json

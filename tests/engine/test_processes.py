@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine import processes
+from engine.errors import EngineError
 from engine.training import checkpoint
+from recipes.load import RecipeError, load
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -103,7 +106,7 @@ def test_an_error_of_all_is_shown_once(trained):
 @pytest.mark.parametrize("on_nan", ["skip", "rollback"])
 def test_a_bad_batch_of_one_is_passed_over_by_all(place, on_nan):
     # Bad in the last process only; the batch is the first of two that share an update.
-    jobs = [(ranks, words(place, f"{on_nan}_{ranks}", f"--train.on_nan={on_nan}"), None, [1, 2, str(ranks - 1)])
+    jobs = [(ranks, words(place, f"{on_nan}_{ranks}", f"--train.on_nan={on_nan}"), None, [1, 2, str(ranks - 1), 1e30])
             for ranks in (1, 2, 3)]
     statuses, done = go(place, jobs)
     assert statuses == [[0], [0, 0], [0, 0, 0]], done.stderr
@@ -117,6 +120,47 @@ def test_a_bad_batch_of_one_is_passed_over_by_all(place, on_nan):
         assert divided["updates_done"] == alone["updates_done"]
         for name, weights in alone["model"].items():
             torch.testing.assert_close(divided["model"][name], weights, atol=1e-5, rtol=1e-4)
+
+
+def test_no_checkpoint_is_written_after_a_bad_batch_of_another(place):
+    # The loss is large, and so are the weights then, but both are finite: only the one process knows, for a step.
+    often = words(place, "exploding", "--checkpoint.every_minutes=1e-5")
+    statuses, done = go(place, [(2, often, None, [1, 2, "1", 1e6])])
+    assert statuses == [[2, 2]] and "at epoch 2, step 2" in done.stderr, done.stderr
+    saved = checkpoint.load(place / "exploding/checkpoints/last.pt")
+    assert (saved["progress"]["epoch"], saved["progress"]["step"]) == (1, 2)
+    assert all(weights.abs().max() < 1e3 for weights in saved["model"].values())
+
+
+def test_an_error_of_whatever_room_reaches_all(monkeypatch):
+    class Together:
+        def from_first(self, function):
+            with pytest.raises(EngineError, match="train.seed=x") as caught:
+                function()
+            raise caught.value
+
+    def read():
+        raise RecipeError("train.seed=x must be a number")
+
+    with pytest.raises(EngineError, match="train.seed=x"):
+        processes.once(Together(), read)
+
+
+def test_a_launch_of_the_same_id_goes_on_with_its_run_and_with_no_other(place, trained, monkeypatch):
+    folder = place / "by_1"
+    recipe = load("quickstart", settings=dict(word[2:].split("=", 1) for word in words(place, "by_1")[2:]))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    assert processes.begun_before(recipe) is None
+    kept = (folder / "env.json").read_text()
+    try:
+        (folder / "env.json").write_text(json.dumps({**json.loads(kept), "launch": "mine"}))
+        assert processes.begun_before(recipe) == str(folder)
+        with pytest.raises(EngineError, match=r"begun with this --rdzv-id=mine and other settings \(now train.seed=7"):
+            processes.begun_before(recipe.changed({"train.seed": 7}))
+    finally:
+        (folder / "env.json").write_text(kept)
 
 
 def test_a_killed_process_is_made_up_for(place, trained):

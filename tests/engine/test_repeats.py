@@ -9,8 +9,9 @@ import torch
 
 from engine import repeats, session, train
 from engine.errors import EngineError
+from engine.training.lock import FolderLock
 from engine.training.signals import Interrupted, Signals
-from recipes.load import load
+from recipes.load import as_text, load
 
 # Averages, mixing, dropout and stages: whatever a repeat could take over from the one before it.
 SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 45, "model.width": 4,
@@ -120,7 +121,7 @@ def test_stopped_anywhere_they_go_on_to_the_same_weights(three, look, recipe, tm
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"recipe": "quickstart", "values": {"train": 3}}', '{"values": {}}',
                                   "\x00"])
 def test_a_damaged_mark_is_one_line(tmp_path, text):
-    (tmp_path / repeats.MARK).write_text(text)
+    (tmp_path / repeats.REPEATS).write_text(text)
     with pytest.raises(EngineError, match=r"repeats\.json is damaged: begin again in another folder") as caught:
         repeats.go_on(tmp_path)
     assert "\n" not in str(caught.value)
@@ -151,3 +152,21 @@ def test_the_closing_table_has_shares_in_percent_and_large_numbers_whole(tmp_pat
     assert repeats.rows(summary, tmp_path) == [
         ("test top1", "89.12 ± 0.23%"), ("train seconds", "123.5 ± 2.3 s"), ("epochs per second", "0.1235 ± 0"),
         ("images per second", "27,182 ± 331"), ("seeds", "0 to 2"), ("folder", str(tmp_path))]
+
+
+def test_two_that_begin_in_one_folder_do_not_mix(recipe, tmp_path, monkeypatch):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with FolderLock(folder), pytest.raises(EngineError, match="is in use by"):
+        repeats.start(recipe(folder, seed=4, repeats=3))
+    assert not (folder / repeats.REPEATS).exists()
+
+
+def test_auto_with_other_settings_is_refused(three, recipe, tmp_path):
+    folder = shutil.copytree(three, tmp_path / "copy")
+    (folder / "summary.json").unlink()
+    words = [f"--{path}={as_text(value)}" for path, value in recipe(folder, seed=4, repeats=3).given.items()]
+    again = ["--resume", "auto", "--recipe", "quickstart", *words]
+    with pytest.raises(EngineError, match="--optim.weight_decay has no effect on repeats"):
+        train.main([*again, "--optim.weight_decay=0.1"])
+    assert train.main(again) == 0

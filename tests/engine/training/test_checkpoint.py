@@ -11,6 +11,7 @@ import torch
 from engine.errors import EngineError
 from engine.files import write_atomic
 from engine.training import checkpoint
+from engine.training.history import COLUMNS
 from tests.engine.blank import BLANK
 
 
@@ -20,7 +21,7 @@ def content():
         "recipe": "quickstart", "values": {"train.epochs": 3, "data.mean": [0.1, 0.2, 0.3]},
         "model": {"weight": torch.arange(6.0).view(2, 3)},
         "processes": [{"rng": checkpoint.rng_state(), "tally": [0.0] * 3}],
-        "history": [{"lr": 0.5}],
+        "history": [dict.fromkeys(COLUMNS, 0.5)],
     }
 
 
@@ -88,8 +89,8 @@ def test_entries_are_the_expected_ones(tmp_path, content):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("recipe", 3), ("values", {1: 2}), ("resolution", True), ("model", {"weight": 1}), ("ema", {}), ("optimizer", []),
-    ("progress", {}), ("progress", BLANK["progress"] | {"tally": "x"}), ("history", [1]), ("processes", []),
-    ("processes", [{"rng": {}, "tally": [0.0]}])])
+    ("progress", {}), ("progress", BLANK["progress"] | {"tally": "x"}), ("history", [1]), ("history", [{}]),
+    ("processes", []), ("processes", [{"rng": {}, "tally": [0.0]}])])
 def test_an_entry_of_another_kind_is_refused_by_name(tmp_path, content, key, value):
     checkpoint.save(tmp_path / "a.pt", content | {key: value})
     assert f"its entry {key} is not what" in refused(tmp_path / "a.pt")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.training.guard import EXPLODED, LossGuard, NotFinite, all_finite, finite_weights
+from engine.training.guard import EXPLODED, LossGuard, NotFinite, all_finite, finite_weights, suspects
 
 
 def counts(mean_loss, images=4):
@@ -48,3 +48,17 @@ def test_finite_is_told_of_large_numbers_and_of_integers_too():
     assert finite_weights(model)
     model.running_var[1] = float("nan")
     assert not finite_weights(model)
+
+
+@pytest.mark.parametrize(("known", "place", "accumulate", "expected"), [
+    ([], [0, 0], 1, [[0, 0]]),
+    ([[1, 2]], [1, 4], 1, [[1, 4]]),
+    ([[1, 2]], [1, 3], 1, [[1, 1], [1, 3]]),
+    ([[1, 2], [1, 3], [1, 1]], [1, 4], 1, [[1, 0], [1, 4]]),
+    ([[0, 9]], [1, 0], 1, [[0, 8], [1, 0]]),
+    ([[1, 0]], [1, 1], 1, [[0, 9], [1, 1]]),
+    ([[0, 0]], [0, 1], 1, [[0, 1]]),
+    ([[1, 4]], [1, 5], 2, [[1, 2], [1, 3], [1, 5]]),
+    ([[1, 0]], [1, 1], 4, [[0, 8], [0, 9], [1, 1]])])
+def test_batches_that_are_bad_in_a_row_make_the_update_before_them_suspect(known, place, accumulate, expected):
+    assert suspects(known, place, 10, accumulate) == expected

@@ -1,0 +1,46 @@
+"""Signals are noted between steps; a second one leaves at once, unless it is the first one's echo."""
+
+import os
+import signal
+
+import pytest
+
+from engine.training.signals import TOGETHER_S, Interrupted, Signals
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """What os._exit was given."""
+    statuses = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    return statuses
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_first_is_noted_and_raised_when_asked_for(left, number, status):
+    with Signals() as signals:
+        signals.check()
+        signal.raise_signal(number)
+        with pytest.raises(Interrupted) as interrupted:
+            signals.check()
+    assert interrupted.value.status == status and not left
+
+
+def test_the_second_leaves_at_once_but_an_echo_does_not(left, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("engine.training.signals.time.monotonic", lambda: now[0])
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGTERM)
+        now[0] += TOGETHER_S
+        signal.raise_signal(signal.SIGTERM)
+        assert not left and signals.noted == signal.SIGTERM
+        now[0] += 0.1
+        signal.raise_signal(signal.SIGINT)
+        assert left == [130]
+
+
+def test_afterwards_signals_do_what_they_did():
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
