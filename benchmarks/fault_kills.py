@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.fault_life import Ended, Watch, live
+from benchmarks.fault_life import LIMIT_S, Ended, Watch, live
 from benchmarks.fault_places import STEP, tell
 from benchmarks.fault_server import Died, call_apart
 from engine.errors import EngineError
@@ -22,6 +22,8 @@ RUN = ["--recipe", "quickstart", "--data.train_count=120", "--data.test_count=10
 AIMED = {"checkpoint": 3, "beton": 2}
 LEAST_SHARE = 0.25
 TRIAL_LIMIT_S = 120.0
+# The first run on a machine compiles what the others find compiled.
+CENSUS_LIMIT_S = 600.0
 ATTEMPTS = 6
 
 
@@ -97,11 +99,12 @@ def words_of(folder: Path, cache: Path, *more: str) -> list[str]:
     return [*RUN, f"--data.cache={cache}", f"--run.folder={folder}", "--resume", "auto", *more]
 
 
-def life(folder: Path, cache: Path, watch: Watch, prepare: Callable, kill_after_s: float | None = None) -> Ended:
+def life(folder: Path, cache: Path, watch: Watch, prepare: Callable, kill_after_s: float | None = None,
+         limit_s: float = LIMIT_S) -> Ended:
     """One life of the run in `folder`."""
     from engine import train
 
-    return live(train.main, words_of(folder, cache), folder.with_suffix(".log"), watch, prepare, kill_after_s)
+    return live(train.main, words_of(folder, cache), folder.with_suffix(".log"), watch, prepare, kill_after_s, limit_s)
 
 
 def weights_of(folder: Path) -> str | None:
@@ -114,7 +117,7 @@ def take_census(place: Path, prepare: Callable = tell) -> Census:
     """Let the run go through; its betons are written to place/cache. Raises EngineError where it does not end well."""
     place.mkdir(parents=True, exist_ok=True)
     trail = place / "trail.txt"
-    ended = life(place / "undisturbed", place / "cache", Watch(trail=trail), prepare)
+    ended = life(place / "undisturbed", place / "cache", Watch(trail=trail), prepare, limit_s=CENSUS_LIMIT_S)
     if ended.status:
         raise EngineError(f"the undisturbed run ended with status {ended.status}: {last_line(ended.said)}")
     return Census(weights_of(place / "undisturbed"), ended.seconds, tuple(trail.read_text().splitlines()))

@@ -16,10 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks import fault_archives, fault_betons, fault_checkpoints, fault_feeds, fault_fuzz, fault_kills, fault_runs
-from benchmarks.fault_server import call_apart
+from benchmarks.fault_kills import last_line
+from benchmarks.fault_server import Died, call_apart
 from benchmarks.fault_table import Tries, row_of, title, try_row
 from benchmarks.results import shareable, write_rows
 from engine import cli
+from engine.errors import EngineError
 from loaders.stream import usable_cores
 
 PARTS = ("kills", "table", "fuzz")
@@ -62,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 def kill_rows(trials: int, seed: int, place: Path) -> list[dict]:
     """The drill, its control, and SIGTERM at every step: a row each."""
     workers, cache = usable_cores(), place / "cache"
-    census = call_apart(fault_kills.take_census, place, limit_s=fault_kills.TRIAL_LIMIT_S)
+    census = undisturbed(place)
     kills = fault_kills.plan(trials, seed)
     told = Told(f"killed of {trials}", trials)
     found = fault_kills.drill(kills, census, place / "drill", cache, workers, on_trial=told)
@@ -72,7 +74,7 @@ def kill_rows(trials: int, seed: int, place: Path) -> list[dict]:
         drilled["lost"], drilled["how_lost"] = drilled["lost"] + 1, [few, *drilled["how_lost"]]
 
     plain = fault_kills.plain_writer
-    ordinary = call_apart(fault_kills.take_census, place / "plain", plain, limit_s=fault_kills.TRIAL_LIMIT_S)
+    ordinary = undisturbed(place / "plain", plain)
     aimed = [kill for kill in kills if kill.kind == "checkpoint"]
     control = outcome("control: the same kills in checkpoint writes by a plain torch.save", fault_kills.drill(
         aimed, ordinary, place / "control", place / "plain" / "cache", workers, plain), census)
@@ -81,6 +83,15 @@ def kill_rows(trials: int, seed: int, place: Path) -> list[dict]:
     control["how_lost"] = ["no run was lost: the drill cannot fail"] if control["lost"] else []
     stopped = fault_kills.signals(census, place / "signals", cache, workers)
     return [drilled, control, outcome("SIGTERM at every step, gone on with", stopped, census)]
+
+
+def undisturbed(place: Path, *prepare: Callable) -> fault_kills.Census:
+    """The census; EngineError where that run does not end well, for nothing can be compared with it then."""
+    try:
+        return call_apart(fault_kills.take_census, place, *prepare, limit_s=2 * fault_kills.CENSUS_LIMIT_S)
+    except Died as error:
+        said = last_line(str(error))
+        raise EngineError(f"the run that is to be killed does not end well by itself: {said}") from None
 
 
 def outcome(name: str, trials: list[fault_kills.Trial], census: fault_kills.Census) -> dict:

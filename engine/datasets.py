@@ -1,10 +1,12 @@
 """A recipe's data settings become a source and its betons. Imports neither torch nor FFCV."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from engine.checks import resolution_of
+from engine.errors import EngineError
 from engine.files import expand
 from loaders.beton import Beton, ensure
+from loaders.files import sha256_of
 from loaders.sources import Source, open_source
 from recipes.load import Recipe
 
@@ -28,3 +30,28 @@ def open_betons(recipe: Recipe, source: Source, on_progress: OnProgress = None,
     cache = expand(recipe.section("data").cache)
     return {split: ensure(source, split, cache, on_progress=on_progress, on_warning=on_warning)
             for split in source.splits}
+
+
+class Unchanged:
+    """Notices betons that are not the files any more that the run began with."""
+
+    def __init__(self, betons: Iterable[Beton]):
+        self.betons = list(betons)
+        self.stats = self._stats()
+
+    def refuse_others(self, way: str) -> None:
+        """EngineError ending with `way` where one was changed or removed; reads only what the system says changed."""
+        if self._stats() == self.stats:
+            return
+        self.stats = self._stats()
+        for beton in self.betons:
+            try:
+                same = sha256_of(beton.path) == beton.sha256
+            except OSError:
+                same = False
+            if not same:
+                raise EngineError(f"{beton.path} was changed or removed while the run read it; {way}")
+
+    def _stats(self) -> list[tuple[int, int, int]]:
+        stats = [beton.path.stat() for beton in self.betons if beton.path.exists()]
+        return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]

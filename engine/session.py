@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -10,15 +9,18 @@ from pathlib import Path
 import psutil
 import torch
 
+from engine.bad_batches import BadBatches
 from engine.build import Run, build
+from engine.datasets import Unchanged
 from engine.errors import EngineError
-from engine.files import make_folder, remove_parts, write_json
+from engine.files import write_json
+from engine.keeping import Keeper
 from engine.processes import once
-from engine.state import checksums, restore_state, state_of
+from engine.state import checksums
 from engine.summary import closing_rows, summarise
-from engine.training import checkpoint, runfolder
+from engine.training import runfolder
 from engine.training.dist import ranks_of
-from engine.training.guard import NotFinite, finite_weights, suspects
+from engine.training.guard import NotFinite
 from engine.training.history import write_history
 from engine.training.lock import FolderLock
 from engine.training.loop import EpochRecord, Progress
@@ -26,13 +28,7 @@ from engine.training.screen import Screen
 from engine.training.signals import Interrupted, Signals
 from engine.training.together import Agreement, Together, unwished, wish_for
 from engine.training.trackers import open_trackers
-from loaders import draws
-from loaders.files import sha256_of
 from recipes.load import Recipe
-
-# Seconds until what a full disk refused is tried again.
-RETRY_S = 30.0
-MOST_ROLLBACKS = 10
 
 
 def start(recipe: Recipe, together: Together | None = None) -> int:
@@ -75,12 +71,6 @@ def write_config(run: Run, folder: Path) -> None:
                           checksums(run), ranks.ranks if ranks else 1, ranks.launch if ranks else "")
 
 
-def beton_stats(run: Run) -> list[tuple[int, int, int]]:
-    """What changes when a beton is written to or replaced."""
-    stats = [beton.path.stat() for beton in run.betons.values() if beton.path.exists()]
-    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
-
-
 class Session:
     """A composed run with a folder and a screen.
 
@@ -94,18 +84,15 @@ class Session:
         self.run, self.folder, self.screen, self.history = run, folder, screen, history
         self.leads = run.together is None or run.together.leads
         self.agreement = Agreement(3) if run.together else None
-        self.checkpoints = folder / "checkpoints"
         settings = run.recipe.section("checkpoint")
-        self.every, self.every_s = settings.every, settings.every_minutes * 60
-        self.epochs, self.batch = run.loop.epochs, run.recipe.section("train").batch
-        self.save_at = time.monotonic() + self.every_s
-        self.bad_batches: list[list[int]] = []
-        self.rollbacks, self.unwritten = 0, {}
-        self.beton_stats = beton_stats(run)
+        self.every, self.epochs = settings.every, run.loop.epochs
+        self.batch = run.recipe.section("train").batch
+        self.keeper = Keeper(run, folder, settings.every_minutes * 60, screen.say)
+        self.bad_batches = BadBatches(run, folder, self.keeper, self.go_on_with)
+        self.data = Unchanged(run.betons.values())
         self.first_step_seconds = self.compile_seconds = None
         self.trackers = []
         if self.leads:
-            remove_parts(make_folder(self.checkpoints))
             self.trackers = open_trackers(run.recipe.section("log").to, folder, screen.say)
         run.loop.between_steps = self.between_steps
 
@@ -119,15 +106,16 @@ class Session:
             try:
                 if save_first:
                     # Whatever stops the first steps, there is something to go on from.
-                    content = state_of(run, self.history)
-                    if self.leads:
-                        checkpoint.save(self.checkpoints / "last.pt", content, keep_previous=True)
+                    self.keeper.keep_first(self.history)
                 screen.epoch_starts(run.loop.progress.epoch, self.epochs, len(run.feeds.train))
                 while not self._train():
-                    self._roll_back()
+                    self.history = self.bad_batches.roll_back()
+                    if self.agreement:
+                        # What was sent before is known by now.
+                        self.agreement.heard()
             except Interrupted as interrupted:
                 try:
-                    kept = self.keep("last")
+                    kept = self.keeper.keep("last", self.history)
                 except NotFinite:
                     kept = False
                 screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.go_on_with}"
@@ -148,44 +136,13 @@ class Session:
             return True
         except NotFinite as bad:
             epoch = self.run.loop.progress.epoch if bad.epoch is None else bad.epoch
-            self._tell(epoch, bad.step)
+            self.bad_batches.tell(epoch, bad.step)
             return False
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
             reason = str(error).split(". ")[0]
             raise EngineError(f"train.deterministic=true: {reason}; leave it out, or train on the CPU") from None
-
-    def _tell(self, epoch: int, step: int) -> None:
-        """Write down which batch had the bad loss; EngineError where that ends the run."""
-        train = self.run.recipe.section("train")
-        order = draws.order(train.seed, epoch, self.run.feeds.train.indices)
-        samples = order[step * train.batch:][:train.batch].tolist()
-        self.rollbacks += 1
-        self.bad_batches += suspects([*self.run.loop.progress.left_out, *self.bad_batches], [epoch, step],
-                                     len(self.run.feeds.train), train.accumulate)
-        file = self.folder / "not_finite.json"
-        if self.leads:
-            self.attempt(partial(write_json, file, {"epoch": epoch, "step": step, "samples": samples}))
-        told = (f"the loss is no finite number, or exploded, at epoch {epoch + 1}, step {step} (samples "
-                f"{', '.join(map(str, samples[:3]))}, ...: all in {file})")
-        if train.on_nan == "rollback" and self.rollbacks <= MOST_ROLLBACKS:
-            self.screen.say(f"warning: {told}; going back to the last checkpoint and past this batch")
-            return
-        way = "lower the learning rate" if train.on_nan == "rollback" else \
-            f"lower the learning rate, or go past it with --resume {self.go_on_with} --train.on_nan=rollback"
-        raise EngineError(f"{told}; {self.folder}/checkpoints/last.pt is from before it: {way}")
-
-    def _roll_back(self) -> None:
-        """Put the run back to its last checkpoint; what was bad since is passed over from there on."""
-        saved = once(self.run.together, lambda: checkpoint.load_newest(self.folder, self.screen.say))
-        restore_state(self.run, saved, self.folder)
-        self.run.step.optimizer.zero_grad(set_to_none=True)
-        if self.agreement:
-            # What was sent before is known by now.
-            self.agreement.heard()
-        progress, self.history = self.run.loop.progress, saved["history"]
-        progress.left_out += [place for place in self.bad_batches if place not in progress.left_out]
 
     def between_steps(self, loop) -> None:
         """After each step: the bar, a checkpoint when it is time, a signal when one has come."""
@@ -199,7 +156,7 @@ class Session:
         # Gradients that are still being added up are in no checkpoint.
         if loop.step.updated:
             if due:
-                self.keep("last")
+                self.keeper.keep("last", self.history)
             self._leave_if(noted)
             noted = due = 0
         if self.agreement:
@@ -208,7 +165,7 @@ class Session:
     def _wishes(self) -> tuple[int, int, int]:
         """What this process wishes: to end by a signal (its number), to save, to do something about a bad step."""
         bad = self.run.step.guard.known() if self.agreement else -1
-        return self.signals.noted, int(time.monotonic() > self.save_at), wish_for(bad)
+        return self.signals.noted, int(self.keeper.due), wish_for(bad)
 
     def _check_signals(self) -> None:
         """Raise Interrupted where a signal has come, to whichever of the processes."""
@@ -242,70 +199,19 @@ class Session:
             row[f"{split}_top1"] = record.watched_top1 if split == watched else None
         row |= {"train_s": record.train_s, "feed_wait_s": record.feed_wait_s, "images_per_s": record.images_per_s,
                 "is_best": record.is_best}
-        self.refuse_changed_data()
+        self.data.refuse_others(f"go on from the last checkpoint with --resume {self.go_on_with}, which writes it anew")
         self.history.append(row)
         if self.leads:
-            self.attempt(partial(write_history, self.folder, self.history))
+            self.keeper.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
         # The last one says that the others are there, so it is written after them.
         if record.is_best:
-            self.keep("best")
+            self.keeper.keep("best", self.history)
         if self.every and (record.epoch + 1) % self.every == 0:
-            self.keep(f"epoch_{record.epoch + 1:03d}")
-        self.keep("last")
+            self.keeper.keep(f"epoch_{record.epoch + 1:03d}", self.history)
+        self.keeper.keep("last", self.history)
         self.screen.epoch_row(record, self.epochs, watched)
-
-    def attempt(self, write: Callable[[], None]) -> bool:
-        """Write something that can be written again later; where that fails it is said, and the run goes on."""
-        try:
-            write()
-            return True
-        except EngineError as error:
-            self.screen.say(f"warning: {error}; the run goes on and tries again")
-            return False
-
-    def keep(self, name: str) -> bool:
-        """`save`, or, where the disk is full, say so and try again a little later; whether it was written.
-
-        NotFinite where a loss was bad or the weights are not finite: such a run is not worth a checkpoint.
-        """
-        together, progress, bad = self.run.together, self.run.loop.progress, self.run.step.guard.known(wait=True)
-        finite = finite_weights(self.run.model)
-        if together:
-            # Statistics of batch norms differ between processes.
-            bad, finite = together.first_bad(bad), not together.largest(not finite)
-        if bad < 0 and not finite:
-            bad = (progress.step or len(self.run.feeds.train)) - 1
-        if bad >= 0:
-            raise NotFinite(bad, progress.epoch if progress.step else progress.epoch - 1)
-        content = state_of(self.run, self.history)
-        if self.leads:
-            self.unwritten[name] = checkpoint.seal(content)
-        kept = self.write_kept()
-        if name == "last":
-            self.save_at = time.monotonic() + (self.every_s if kept else min(self.every_s, RETRY_S))
-        return kept
-
-    def write_kept(self) -> bool:
-        """Write the checkpoints that are not on the disk yet; whether all are now."""
-        for name, sealed in list(self.unwritten.items()):
-            if self.attempt(partial(checkpoint.write, self.checkpoints / f"{name}.pt", sealed, name == "last")):
-                del self.unwritten[name]
-        return not self.unwritten
-
-    def refuse_changed_data(self) -> None:
-        """EngineError where a beton is not the file any more that the run began with."""
-        if beton_stats(self.run) != self.beton_stats:
-            self.beton_stats = beton_stats(self.run)
-            for beton in self.run.betons.values():
-                try:
-                    same = sha256_of(beton.path) == beton.sha256
-                except OSError:
-                    same = False
-                if not same:
-                    raise EngineError(f"{beton.path} was changed or removed while the run read it; go on from the last "
-                                      f"checkpoint with --resume {self.go_on_with}, which writes it anew")
 
     def finish(self) -> None:
         """Measure the test set once, write summary.json and the plots, print the closing table."""
@@ -315,7 +221,7 @@ class Session:
             test = run.evaluate(run.feeds.test)
         if not self.leads:
             return
-        self.write_kept()
+        self.keeper.write()
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:

@@ -112,7 +112,7 @@ def test_a_bad_batch_is_told_of_though_the_disk_is_full(during, recipe, tmp_path
     def full(path, content):
         raise EngineError(f"{path}: no space left on the disk")
 
-    monkeypatch.setattr(session, "write_json", full)
+    monkeypatch.setattr("engine.bad_batches.write_json", full)
     with pytest.raises(EngineError, match="at epoch 2, step 2"):
         session.start(recipe(tmp_path / "run"))
 
