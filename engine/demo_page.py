@@ -61,13 +61,15 @@ def build_page(predictors: Mapping[str, Predictor], samples: Mapping[str, Sequen
     def respond(name: str, upload: Upload | None) -> list:
         if upload is None:
             return cleared("")
+        working = worker.submit(work_out, predictors[name], upload, maps)
         try:
-            answer, map_hwc = worker.submit(work_out, predictors[name], upload, maps).result(timeout=MAX_ANSWER_S)
+            return shown(*working.result(timeout=MAX_ANSWER_S))
         except EngineError as error:
             return cleared(str(error))
         except TookTooLong:
+            # One that has not begun would keep the next visitors waiting for nobody.
+            working.cancel()
             return cleared(f"This took longer than {MAX_ANSWER_S:.0f} s: try a smaller picture, or again later.")
-        return shown(answer, map_hwc)
 
     def choose(name: str) -> list[Sample]:
         return list(samples.get(name, ()))
@@ -126,21 +128,26 @@ def uploaded(folder: Path, payload: object) -> Upload | None:
     return (path if path.is_relative_to(folder.resolve()) else None), payload.orig_name or "the picture"
 
 
-def work_out(predictor: Predictor, upload: Upload, maps: bool) -> tuple[Answer, np.ndarray | None]:
-    """The answer to an uploaded file and the GradCAM overlay (H, W, 3) where `maps`; EngineError for a bad file."""
+def work_out(predictor: Predictor, upload: Upload, maps: bool) -> tuple[Answer, np.ndarray | None, str]:
+    """The answer to an uploaded file, the GradCAM overlay (H, W, 3) where `maps`, and why there is none where it
+    cannot be drawn; EngineError for a bad file."""
     path, name = upload
     if path is None or not path.is_file():
         raise EngineError(f"{name}: is no uploaded file, or no longer: drop or choose it again")
     content = file_content(path, MAX_UPLOAD_BYTES)
     pixels = predictor.pixels(content, name, max_bytes=MAX_UPLOAD_BYTES, max_pixels=MAX_UPLOAD_PIXELS)
     answer = predictor.answers([pixels])[0]
-    return answer, overlays(predictor.trained, answer.seen_hwc[None])[0] if maps else None
+    try:
+        return answer, overlays(predictor.trained, answer.seen_hwc[None])[0] if maps else None, ""
+    except EngineError as error:
+        return answer, None, str(error)
 
 
-def shown(answer: Answer, map_hwc: np.ndarray | None) -> list:
-    """The five results for an answer."""
+def shown(answer: Answer, map_hwc: np.ndarray | None, without_map: str = "") -> list:
+    """The five results for an answer; `without_map`: why there is no overlay."""
     ranked = answer.top(len(answer.class_names))
     told = f"<b>{html.escape(answer.label)}</b>, {answer.confidence:.1%} sure"
+    told += f"<br><small>{html.escape(without_map)}</small>" if without_map else ""
     highest = f": the highest {MOST_BARS}" if len(ranked) > MOST_BARS else ""
     bars = gr.update(value=dict(ranked), label=f"Probabilities{highest}")
     return [told, bars, enlarged(answer.seen_hwc), None if map_hwc is None else enlarged(map_hwc),

@@ -1,5 +1,6 @@
 """Measure a run or checkpoint on its test set: `python -m engine.evaluate RUN_OR_CHECKPOINT [--data.root=DIR]`."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     from engine.files import make_folder, write_json
     from engine.measure import measure_checkpoint
     from engine.training.checkpoint import find
+    from engine.views.bars import worst_first
     from engine.views.confusion import write_confusion
 
     path = find(options.checkpoint, "best" if options.best else "last")
@@ -42,9 +44,11 @@ def main(argv: list[str] | None = None) -> int:
                         ("calibration error", f"{result.ece:.2%}"), ("confusion", f"{csv_file}, {picture.name}")):
         table.add_row(name, value)
     per_class = Table("class", "top-1", title="worst classes first", title_justify="left")
-    for name, share in sorted(summary["per_class"].items(), key=lambda item: item[1]):
-        per_class.add_row(name, f"{share:.2%}")
-    console = Console(highlight=False)
+    for label in worst_first(result.per_class):
+        share = result.per_class[label]
+        per_class.add_row(names[label], "no images" if math.isnan(share) else f"{share:.2%}")
+    # Names of classes and folders are not for rich to read.
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(per_class)
     console.print(table)
     if options.json:

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     trained = open_trained(options.checkpoint, "best" if options.best else "last", device="cpu")
     folder = Path(options.out) if options.out else trained.run_folder / "export"
     refuse_unwritable(folder)
-    recipe, samples, calibration = open_samples(trained, settings, options.images)
+    recipe, samples, calibration = open_samples(trained, settings, options.images, say=print)
     pruned = None
     if options.prune is not None:
         from engine.pruning import prune_and_tune
@@ -70,8 +70,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def check_numbers(options) -> None:
     """EngineError for numbers out of range, and for what has an effect only on pruning."""
-    if options.images < 1:
-        raise EngineError(f"--images {options.images} must be 1 or more")
+    if options.images < 2:
+        raise EngineError(f"--images {options.images} must be 2 or more")
     if options.prune is None:
         given = {"--prune-kind": options.prune_kind, "--prune-epochs": options.prune_epochs}
         idle = next((name for name, value in given.items() if value is not None), None)

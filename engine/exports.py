@@ -14,12 +14,11 @@ from engine.exporting.portable import Portable, to_program
 from engine.exporting.verify import Answer, Check
 from engine.files import make_folder, write_atomic
 from engine.samples import Samples
+from engine.shared import PLACES
 from engine.trained import Trained
 from recipes.load import as_plain
 
 BATCHES = (1, 64)
-# Of this machine, and of no use elsewhere.
-PATHS = ("run.folder", "data.root", "data.cache")
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,12 @@ def make(trained: Trained, names: Sequence[str], samples: Samples, calibration: 
             answer = program.compiled(answer)
         check = verify.check(expected, verify.answers(answer, samples.images_bhwc), samples.labels)
         if name == "int8":
+            verify.refuse(name, check, verify.LEAST_AGREEMENT_LOW)
             verify.refuse_loss(name, check, top1)
             speeds = speeds_of({"fp32": program.compiled(captured.module()), "int8": answer}, samples.images_bhwc)
         else:
             verify.refuse(name, check)
+            verify.refuse_difference(name, check)
         made[name] = Made(content, check, speeds)
     return top1, made
 
@@ -91,7 +92,7 @@ def description(trained: Trained, pruned: Mapping[str, object] | None, layout: s
     """The metadata of the network's files, for images of `layout`."""
     recipe = trained.recipe
     data = recipe.section("data")
-    settings = {path: as_plain(value) for path, value in recipe.values.items() if path not in PATHS}
+    settings = {path: as_plain(value) for path, value in recipe.values.items() if path not in PLACES}
     return metadata.describe(
         layout, recipe=recipe.name, dataset=data.name, model=recipe.get("model.arch", recipe.section("model").name),
         policy=recipe.section("augment").policy, class_names=trained.class_names, side_px=trained.side_px,

@@ -34,7 +34,7 @@ def summarise(trained: Trained, samples: Samples, top1: float, made: Mapping[str
 
 def show(summary: Mapping[str, object]) -> None:
     """Print what `summarise` gave."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     images = f"{summary['images']:,} images of the {summary['split']} split"
     if summary["split"] != "test":
         images += f", for {summary['dataset']} has no test split"

@@ -74,12 +74,9 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as strict JSON by `write_atomic`; NaN and infinities, which JSON lacks, become null.
-
-    A FileNotFoundError's place is taken by an EngineError that names the missing folder.
-    """
-    if not path.parent.is_dir():
-        raise EngineError(f"{path}: its folder does not exist: create it, or choose another")
+    """Write `value` as strict JSON by `write_atomic`, into a folder that is made where it is not there; NaN and
+    infinities, which JSON lacks, become null."""
+    make_folder(path.parent)
     write_atomic(path, (json.dumps(finite(value), indent=1, allow_nan=False) + "\n").encode())
 
 

@@ -112,6 +112,10 @@ def open_run_data(trained: Trained, settings: Mapping[str, object] = NO_SETTINGS
         raise EngineError(f"{source.name} has not the {len(trained.class_names)} classes that the run was trained on "
                           f"({trained.class_names[0]}, ...): name the run's own data with --data.root=DIR")
     betons, validation = open_betons(recipe, source, on_warning=say), recipe.section("data").validation
+    others = trained.other_splits(betons)
+    if others:
+        raise EngineError(f"the {others[0]} images of {source.name} are not those that the run had (the checksums of "
+                          "the betons differ): name the run's own data with --data.root=DIR")
     train, held = np.arange(betons["train"].samples), np.empty(0, np.int64)
     if validation:
         train, held = stratified(labels_of(betons["train"]), validation, recipe.get("data.split_seed", 0))

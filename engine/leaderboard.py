@@ -68,7 +68,7 @@ def table(rows: list[dict], title: str) -> Table:
         made.add_column(path.replace(".", ".\n", 1), overflow="fold")
     made.add_column("")
     for row in rows:
-        top1 = "-" if row["validation_top1"] is None else f"{row['validation_top1']:.2%}"
+        top1 = percent(row["validation_top1"])
         note = "own" if row["trial"] == 0 else "" if row["state"] == "finished" else row["state"]
         made.add_row(str(row["rank"]), str(row["trial"]), top1, str(row["epochs"]), f"{row['seconds']:.0f}",
                      *(shown(row["settings"].get(path)) for path in paths), note)
@@ -87,6 +87,11 @@ def line(row: dict, trials: int) -> str:
 def settings_in(rows: list[dict]) -> list[str]:
     """The settings that any row has, in the order in which they first come."""
     return list(dict.fromkeys(path for row in sorted(rows, key=lambda row: row["trial"]) for path in row["settings"]))
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as percent; "-" where nothing was measured."""
+    return "-" if share is None else f"{share:.2%}"
 
 
 def shown(value: object) -> str:

@@ -17,8 +17,11 @@ from loaders.files import read_bounded
 from loaders.picture import MAX_PIXELS, on_white, to_8_bits
 
 MAX_BYTES = 256 << 20
-# EPS starts another program (Ghostscript); FITS is unpacked without a limit.
-NOT_OPENED = ("EPS", "FITS")
+# EPS starts another program (Ghostscript); FITS is unpacked without a limit; IPTC holds a picture of any format, which
+# Pillow opens without these limits.
+NOT_OPENED = ("EPS", "FITS", "IPTC")
+# Decoded in Python, a hundred times slower than the others.
+SLOW, MOST_SLOW_PIXELS = ("QOI",), 4_000_000
 LONGEST_REASON = 100
 
 
@@ -28,7 +31,8 @@ def read_picture(source: Path | bytes, side_px: int, name: str | None = None, st
 
     `name` is what errors call it (default: its path). `stretch` and the pixels are as `square` makes them. Raises
     EngineError, one line naming the picture, where it is missing, no regular file, no picture, cut short or damaged,
-    or of more than max_bytes bytes or max_pixels pixels; the latter before anything is decoded.
+    or of more than max_bytes bytes or max_pixels pixels (MOST_SLOW_PIXELS in SLOW formats); the latter before anything
+    is decoded.
     """
     name = plain(name if name is not None else "the picture" if isinstance(source, bytes) else source)
     content = source if isinstance(source, bytes) else file_content(source, max_bytes)
@@ -42,7 +46,8 @@ def read_picture(source: Path | bytes, side_px: int, name: str | None = None, st
             # A picture inside a picture (an icon's) may be larger than the outer one claims.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(content), formats=formats()) as image:
-                refuse_many_pixels(image, name, max_pixels)
+                slow = image.format in SLOW
+                refuse_many_pixels(image, name, min(max_pixels, MOST_SLOW_PIXELS) if slow else max_pixels)
                 image.load()
                 return square(image, side_px, stretch)
     except EngineError:

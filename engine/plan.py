@@ -122,6 +122,6 @@ def show_plan(plan: dict, json_file: str | None) -> None:
     table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
     table.add_row("precision, device, feed, step",
                   f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}")
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
     if json_file:
         write_json(Path(json_file), plan)

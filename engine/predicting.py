@@ -37,10 +37,10 @@ class Told:
 def predict(predictor: Predictor, given: Iterable[str]) -> Iterator[Told]:
     """The answers to files and folders as they were given, worked out BATCH at a time."""
     waiting = []
-    for path in find_pictures(given):
+    for path, refused in find_pictures(given):
         try:
-            if isinstance(path, EngineError):
-                raise path
+            if refused:
+                raise refused
             waiting.append((str(path), predictor.pixels(path)))
         except EngineError as error:
             waiting.append((str(path), error))
@@ -57,16 +57,16 @@ def tell_all(predictor: Predictor, waiting: list) -> Iterator[Told]:
         yield Told(name, None, str(pixels)) if isinstance(pixels, EngineError) else Told(name, next(answers))
 
 
-def find_pictures(given: Iterable[str]) -> Iterator[Path | EngineError]:
+def find_pictures(given: Iterable[str]) -> Iterator[tuple[Path, EngineError | None]]:
     """Each file as it was named; of each folder all pictures below it, sorted, known by how their names end.
 
     Hidden files and folders (`.name`) and other files are passed over in folders only. For a folder that holds no
-    picture, or cannot be listed, the error stands in the picture's place.
+    picture, or cannot be listed, its own path stands in the picture's place, with the error.
     """
     known = suffixes()
     for name in given:
         if not os.path.isdir(name):
-            yield Path(name)
+            yield Path(name), None
             continue
         found, failures = 0, []
         for folder, folders, files in os.walk(name, onerror=failures.append):
@@ -74,11 +74,13 @@ def find_pictures(given: Iterable[str]) -> Iterator[Path | EngineError]:
             for file in sorted(files):
                 if not file.startswith(".") and Path(file).suffix.lower() in known:
                     found += 1
-                    yield Path(folder, file)
+                    yield Path(folder, file), None
         for failure in failures:
-            yield EngineError(f"{plain(failure.filename)}: cannot be listed ({failure.strerror}): see its rights")
+            yield Path(failure.filename), EngineError(
+                f"{plain(failure.filename)}: cannot be listed ({failure.strerror}): see its rights")
         if not found and not failures:
-            yield EngineError(f"{plain(name)}: has no pictures in it: give another folder, or name its files")
+            yield Path(name), EngineError(
+                f"{plain(name)}: has no pictures in it: give another folder, or name its files")
 
 
 def as_lines(told: Iterable[Told], top: int, show: bool) -> int:

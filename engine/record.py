@@ -50,6 +50,9 @@ def read_record(folder: Path) -> Record:
         missing.append("The run has not finished: it goes on, or was interrupted and can go on with "
                        f"`python -m engine.train --resume {folder}`.")
     history = read_history(folder / "metrics.csv", missing)
+    if history and "epochs" in summary and summary["epochs"] != len(history):
+        missing.append(f"summary.json is of {summary['epochs']} epochs, and {len(history)} are recorded: the run went "
+                       "on, and the summary's figures are of its earlier end.")
     if not history:
         missing.append("No epoch has been recorded: there are no curves.")
     try:

@@ -17,10 +17,12 @@ from engine.views.charts import comparison_chart
 from engine.views.comparison import comparison_figure
 from engine.views.page import Chart, Code, Heading, Note, Section, Table, render
 from loaders.errors import DataError
+from recipes.load import RecipeError
 
 Told = tuple[list[Section], Result | None, str, Section]
 # Where a run lies, not what it is.
 NO_DIFFERENCE = {"run.folder"}
+NOT_HERE = "Not here: "
 
 
 def write_report(run_folder: Path, out: Path | None = None, settings: Mapping[str, object] = NO_SETTINGS,
@@ -33,12 +35,18 @@ def write_report(run_folder: Path, out: Path | None = None, settings: Mapping[st
     """
     record, path = read_record(run_folder), out or run_folder / "report.html"
     plots, _ = make_folder(run_folder / "plots"), make_folder(path.parent)
-    run = run_chapters
-    about_answers, result, split, sheet = answer_chapters(record, plots, settings, say)
-    sections = [run.headline(record, result, split), run.command(record), run.curves(record, plots), *about_answers,
-                run.speed(record, plots), sheet, run.settings(record), run.environment(record)]
+    sections = sections_of(record, plots, settings, say)
     write_atomic(path, render(record.title, str(run_folder), sections).encode())
     return path
+
+
+def sections_of(record: Record, plots: Path, settings: Mapping[str, object] = NO_SETTINGS,
+                say: OnWarning = None) -> list[Section]:
+    """All sections of a run's page; their pictures are written into `plots`."""
+    run = run_chapters
+    about_answers, result, split, sheet = answer_chapters(record, plots, settings, say)
+    return [run.headline(record, result, split), run.command(record), run.curves(record, plots), *about_answers,
+            run.speed(record, plots), sheet, run.settings(record), run.environment(record)]
 
 
 def answer_chapters(record: Record, plots: Path, settings: Mapping[str, object], say: OnWarning) -> Told:
@@ -49,7 +57,7 @@ def answer_chapters(record: Record, plots: Path, settings: Mapping[str, object],
     try:
         trained = open_trained(str(record.folder), device=str(settings.get("train.device", "auto")))
         data = open_run_data(trained, settings, say)
-    except (EngineError, DataError) as error:
+    except (EngineError, DataError, RecipeError) as error:
         return [missing("answers", chapters.WITHOUT, error)], None, "", missing("augmentation", "Augmentation", error)
     sheet = run_chapters.augmentation(data, plots)
     try:
@@ -72,7 +80,12 @@ def find(trained: Trained, data: RunData, plots: Path) -> chapters.Found:
 
 def missing(name: str, title: str, error: Exception) -> Section:
     """A section that says why there is nothing in it."""
-    return Section(name, title, [Note(f"Not here: {error}")])
+    return Section(name, title, [Note(f"{NOT_HERE}{error}")])
+
+
+def is_missing(section: Section) -> bool:
+    """Whether a section holds nothing but the reason for that."""
+    return [part.text.startswith(NOT_HERE) for part in section.parts if isinstance(part, Note)] == [True]
 
 
 def write_comparison(run_folders: Sequence[Path], out: Path | None = None) -> Path:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from engine import cli
-from engine.errors import EngineError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,8 +34,6 @@ def main(argv: list[str] | None = None) -> int:
         return status
     compared = compare((summary, history), read_run(folder))
     if options.json:
-        if not Path(options.json).absolute().parent.is_dir():
-            raise EngineError(f"--json={options.json}: its folder does not exist")
         write_json(Path(options.json), compared)
     show(compared)
     return 0 if compared["same_weights"] else 1

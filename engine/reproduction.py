@@ -59,7 +59,7 @@ def show(compared: dict) -> None:
                              "test top-1": compared["test_top1"], "training seconds": compared["train_seconds"],
                              **compared["circumstances"]}.items():
         table.add_row(name, str(one), str(two))
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
     if compared["first_epoch_apart"]:
         console.print(f"the first epoch whose results differ: {compared['first_epoch_apart']}")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from engine.checks import evaluation_policy_of, refuse_early
-from engine.datasets import open_betons, open_data
+from engine.datasets import OnWarning, open_betons, open_data
 from engine.devices import place_threads
 from engine.errors import EngineError
 from engine.trained import Trained
@@ -28,11 +28,12 @@ class Samples:
     labels: torch.Tensor
 
 
-def open_samples(trained: Trained, settings: Mapping[str, object], count: int) -> tuple[Recipe, Samples, Samples]:
+def open_samples(trained: Trained, settings: Mapping[str, object], count: int,
+                 say: OnWarning = None) -> tuple[Recipe, Samples, Samples]:
     """(the recipe with `settings`, `count` images of the test split, CALIBRATION_IMAGES of the training split).
 
-    A data set without a test split gives `count` of the training split's images instead. Raises EngineError where its
-    classes are not the network's.
+    A data set without a test split gives `count` of the training split's images instead. `say` is told where
+    they are not the images that the run had. Raises EngineError where the classes are not the network's.
     """
     recipe = restore(trained.recipe.name, {**trained.recipe.values, **settings})
     refuse_early(recipe)
@@ -42,7 +43,11 @@ def open_samples(trained: Trained, settings: Mapping[str, object], count: int) -
         raise EngineError(f"{trained.path} knows {len(trained.class_names)} classes ({trained.class_names[0]}, ...), "
                           f"{source.name} has {len(source.class_names)} ({source.class_names[0]}, ...): check it on "
                           "the data set it was trained on")
-    betons = open_betons(recipe, source)
+    betons = open_betons(recipe, source, on_warning=say)
+    others = trained.other_splits(betons)
+    if say and others:
+        say(f"warning: the {others[0]} images of {source.name} are not those that the run had (the checksums of the "
+            "betons differ): the figures are of these")
     split = "test" if "test" in betons else "train"
     return (recipe, samples_of(recipe, betons[split], split, count, threads),
             samples_of(recipe, betons["train"], "train", CALIBRATION_IMAGES, threads))

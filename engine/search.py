@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.devices import choose_device
+from engine.errors import EngineError
 from engine.files import make_folder
-from engine.leaderboard import line, rows_of, table, write_best, write_leaderboard
+from engine.leaderboard import line, percent, rows_of, table, write_best, write_leaderboard
 from engine.sweeping import Sweep, done, go_on, importance, open_study
 from engine.training import runfolder
 from engine.training.lock import FolderLock
@@ -22,7 +23,7 @@ def search(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: Map
     """Run the trials that are not done yet, keep the leaderboard in `folder` up to date, tell; the exit status.
 
     held_out: settings that only the sweep needs, which best.yaml leaves out. EngineError where another process is at
-    it, or `storage` is no file for it.
+    it, `storage` is no file for it, or not one trial finished.
     """
     recipe = sweep.recipe
     make_folder(folder)
@@ -54,12 +55,16 @@ def search(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: Map
 
 def conclude(sweep: Sweep, rows: list[dict], shares: Mapping[str, float], held_out: Mapping[str, object],
              folder: Path) -> list[tuple[str, str]]:
-    """Write best.yaml and importance.png; the closing rows."""
+    """Write best.yaml and importance.png; the closing rows. EngineError where no trial finished."""
     best, own = rows[0], next(row for row in rows if row["trial"] == 0)
+    if best["state"] != "finished":
+        raise EngineError(f"none of the {len(rows)} trials finished, the recipe's own settings among them "
+                          f"({own['reason']}): mend those, or search lower rates")
     given = (sweep.load(best["settings"]) if best["trial"] else sweep.recipe).given
     file, name = folder / BEST, sweep.recipe.name
     write_best(file, name, without(name, given, held_out), best["validation_top1"])
-    told = [("validation top-1", f"{best['validation_top1']:.2%}, the recipe's own {own['validation_top1']:.2%}"),
+    reached = f"{percent(best['validation_top1'])}, the recipe's own {percent(own['validation_top1'])}"
+    told = [("validation top-1", f"{reached} ({own['reason']})" if own["reason"] else reached),
             ("trial", str(best["trial"])), ("settings", str(file)),
             ("leaderboard", str(folder / "leaderboard.csv"))]
     if not shares:
@@ -68,7 +73,7 @@ def conclude(sweep: Sweep, rows: list[dict], shares: Mapping[str, float], held_o
               if row["state"] == "finished"]
     scales = {one.path: one.scale for one in sweep.space}
     picture = draw_importance(shares, points, scales, folder / "importance.png",
-                              f"Sweep of {name}, {len(rows)} trials")
+                              f"Sweep of {name}, {len(rows)} trials", own["state"] == "finished")
     return [*told, ("importance", str(picture))]
 
 

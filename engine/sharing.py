@@ -1,26 +1,30 @@
 """A run as a folder for others, with its model card, and that folder on the Hugging Face Hub."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from engine import shared
 from engine.errors import EngineError
 from engine.files import make_folder, remove, write_atomic
-from engine.model_card import Facts, model_card
+from engine.model_card import PRIVATE, Facts, model_card, public_command
+from engine.record import Record, read_record
 from engine.trained import Trained, open_trained
 from engine.training.seal import weights_sha256
 
-CARD = "README.md"
-# From the run folder, as they are, where they are there.
-TAKEN_ALONG = {"report.html": "report.html", "overview.png": "plots/overview.png"}
-FILES = (shared.WEIGHTS, shared.CONFIG, shared.HISTORY, *TAKEN_ALONG, CARD)
+CARD, REPORT, CURVES = "README.md", "report.html", "overview.png"
+# The first one tells the folder for one of a shared run: it is written first, so that one cut short is known again.
+FILES = (shared.CONFIG, shared.WEIGHTS, shared.HISTORY, REPORT, CURVES, CARD)
 
 
 class Hub(Protocol):
     """What of huggingface_hub's HfApi is used."""
 
     def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool): ...
+
+    def repo_info(self, repo_id: str): ...
 
     def upload_folder(self, *, repo_id: str, folder_path: Path, allow_patterns: list[str], commit_message: str): ...
 
@@ -53,6 +57,7 @@ def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None 
     if seal != summary.get("weights_sha256"):
         raise EngineError(f"{run_folder / 'summary.json'} is not of the weights in last.pt, so its figures may not be "
                           "theirs: let the run finish")
+    refuse_other(out)
     contents = pack(run_folder, trained, seal)
     names = [name for name in FILES if name in contents or name == CARD]
     facts = Facts(repo_id, trained.recipe, trained.class_names, trained.side_px, summary, env, names, licence)
@@ -61,9 +66,8 @@ def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None 
     except (KeyError, TypeError) as error:
         raise EngineError(f"{run_folder / 'summary.json'} or env.json lacks {error}: only a finished run can be "
                           "shared") from None
-    refuse_other(out)
     make_folder(out)
-    remove(*(out / name for name in FILES if name not in contents))
+    remove(*(out / name for name in FILES if name not in contents), *parts(out))
     for name in names:
         write_atomic(out / name, contents[name])
     return [out / name for name in names]
@@ -73,27 +77,53 @@ def pack(run_folder: Path, trained: Trained, seal: str) -> dict[str, bytes]:
     """All files but the card, by name."""
     contents = shared.pack(trained.recipe, trained.class_names, trained.model.state_dict(), seal, trained.epoch,
                            trained.history, trained.side_px)
-    for name, place in TAKEN_ALONG.items():
-        if (run_folder / place).is_file():
-            contents[name] = (run_folder / place).read_bytes()
+    if (run_folder / "plots" / CURVES).is_file():
+        contents[CURVES] = (run_folder / "plots" / CURVES).read_bytes()
+    if (run_folder / "report.html").is_file():
+        contents[REPORT] = public_report(run_folder).encode()
     return contents
+
+
+def public_report(run_folder: Path) -> str:
+    """The run's report, made anew without what it says of the machine; chapters that cannot be made are left out."""
+    from engine.reporting import is_missing, sections_of
+    from engine.views.page import render
+
+    record = public(read_record(run_folder))
+    with TemporaryDirectory() as plots:
+        sections = sections_of(record, Path(plots))
+    return render(record.title, "", [section for section in sections if not is_missing(section)])
+
+
+def public(record: Record) -> Record:
+    """A finished run's record without folders, without the words of its command line, and without notes, for those
+    name folders too."""
+    settings = {path: value for path, value in record.settings.items() if path not in (*shared.PLACES, *PRIVATE)}
+    env = {key: value for key, value in record.env.items() if key != "argv"}
+    return replace(record, settings=settings, env=env, command=public_command(record.command), missing=())
 
 
 def refuse_other(out: Path) -> None:
     """EngineError where `out` holds anything that sharing a run did not put there."""
     if out.exists() and not out.is_dir():
         raise EngineError(f"--out={out} is a file: give a folder")
-    ours = shared.is_shared(out) and read_json(out / shared.CONFIG).get("format") == shared.FORMAT
-    there = [path.name for path in out.iterdir()] if out.exists() else []
-    others = sorted(set(there) - set(FILES if ours else ()))
+    ours = (out / shared.CONFIG).is_file() and read_json(out / shared.CONFIG).get("format") == shared.FORMAT
+    there = {path.name for path in out.iterdir()} if out.exists() else set()
+    others = sorted(there - {path.name for path in parts(out)} - set(FILES if ours else ()))
     if others:
         raise EngineError(f"--out={out} holds {others[0]}, which is not of a shared run: give a new folder")
+
+
+def parts(out: Path) -> list[Path]:
+    """What a process that was killed while it wrote one of FILES left in `out`."""
+    return [path for name in FILES for path in out.glob(f".{name}.*.part")]
 
 
 def push(folder: Path, repo_id: str, private: bool, hub: Hub | None = None) -> str:
     """Create the repository where it is not there, upload the folder's files, and return the address.
 
-    hub: huggingface_hub's HfApi, unless given. Raises EngineError where that fails; the folder stays.
+    hub: huggingface_hub's HfApi, unless given. Raises EngineError where that fails, and where a `private` repository
+    is asked for and a public one of that name is there, to which nothing is uploaded; the folder stays.
     """
     if hub is None:
         from huggingface_hub import HfApi
@@ -101,8 +131,14 @@ def push(folder: Path, repo_id: str, private: bool, hub: Hub | None = None) -> s
         hub = HfApi()
     try:
         hub.create_repo(repo_id, private=private, exist_ok=True)
+        # One that is there already keeps its visibility.
+        if private and not hub.repo_info(repo_id).private:
+            raise EngineError(f"--push={repo_id} is there already and is public, so nothing was pushed: make it "
+                              "private on the Hub, give another name, or leave --private out")
         hub.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=list(FILES),
                           commit_message="Model shared by Cadence")
+    except EngineError:
+        raise
     except Exception as error:
         # Besides its own errors it lets through those of its HTTP library, which is another one in each version.
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]

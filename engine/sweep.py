@@ -7,7 +7,9 @@ train.batch: {choices: [64, 128]}. The same command goes on with a sweep that wa
 trials. It leaves leaderboard.csv and .json, importance.png and best.yaml, which is for --config-file.
 """
 
+import shlex
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from engine import cli
@@ -58,9 +60,16 @@ def main(argv: list[str] | None = None) -> int:
                                                  {**settings, **held_out, **more}),
                   space, options.seed, not options.no_pruning)
     folder = Path(options.out) if options.out else Path("runs", "sweep", recipe.name)
-    command = f"{recipe.command('engine.sweep')} --space {options.space} --trials {options.trials}"
     return search(sweep, options.trials, folder, Path(options.storage) if options.storage else folder / "sweep.db",
-                  held_out, command)
+                  held_out, command_of(chosen, options))
+
+
+def command_of(chosen: load.Recipe, options: Namespace) -> str:
+    """The shell command that runs the sweep again; `chosen`: the recipe without what a sweep sets."""
+    words = ["--space", options.space, "--trials", str(options.trials), "--seed", str(options.seed)]
+    words += ["--no-pruning"] if options.no_pruning else []
+    words += [word for name in ("out", "storage") if (value := getattr(options, name)) for word in (f"--{name}", value)]
+    return f"{chosen.command('engine.sweep')} {shlex.join(words)}"
 
 
 def added(recipe: load.Recipe) -> dict[str, object]:
@@ -79,6 +88,9 @@ def added(recipe: load.Recipe) -> dict[str, object]:
                               f"it out for {VALIDATION_SHARE:g}")
         found["data.validation"] = VALIDATION_SHARE
     if recipe.values["eval.select"] == "test":
+        if "eval.select" in recipe.given:
+            raise EngineError("eval.select=test: a sweep chooses on held-out images and never sees the test set: leave "
+                              "it out")
         found["eval.select"] = "auto"
     return found
 

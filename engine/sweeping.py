@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-import torch
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -105,7 +104,7 @@ def done(study: optuna.Study) -> list[FrozenTrial]:
 def go_on(sweep: Sweep, study: optuna.Study, trials: int, screen: Screen, told: Callable[[FrozenTrial], None]) -> None:
     """Run trials until `trials` are done, the recipe's own settings first; `told` is given each as it ends.
 
-    Raises Interrupted after a signal, and EngineError where the recipe's own settings don't work.
+    Raises Interrupted after a signal, and what came where the recipe's own settings don't work.
     """
     with Signals() as signals:
         while (number := len(done(study))) < trials:
@@ -156,7 +155,8 @@ def run_trial(sweep: Sweep, trial: Trial, number: int, screen: Screen, signals: 
         # As bad as can be, and something to learn from: a refusal would be tried again nearby.
         trial.set_user_attr("reason", "the loss was no finite number")
         study.tell(trial, state=TrialState.PRUNED)
-    except (RecipeError, EngineError, DataError, torch.OutOfMemoryError) as error:
+    except (RecipeError, EngineError, DataError, RuntimeError) as error:
+        # Where a CPU's memory does not do that is a plain RuntimeError.
         if number == 0:
             raise
         trial.set_user_attr("reason", " ".join(str(error).split()))

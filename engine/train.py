@@ -51,6 +51,10 @@ def main(argv: list[str] | None = None) -> int:
 
         show_plan(make_plan(recipe), options.json)
         return 0
+
+    from engine.training.trackers import refuse_missing
+
+    refuse_missing(recipe.section("log").to)
     return processes.run(partial(begin, recipe), options.peer_timeout)
 
 

@@ -1,7 +1,7 @@
 """A trained network with all that using it takes: its checkpoint's weights, classes, image size and normalisation."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from engine.network import build_model
 from engine.training import checkpoint
 from engine.training.compute import ToInput
 from engine.training.seal import weights_sha256
+from loaders.beton import Beton
 from recipes.load import Recipe, restore
 
 
@@ -23,6 +24,7 @@ class Trained:
     """A network in evaluation mode; `side_px` is the height and width of the images it takes.
 
     epoch: epochs trained. resolution_px: side of the data set's own images, which are resized to `side_px`.
+    trained_on: the SHA-256 of the beton of each split of the run's data, {} where that is not known.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Trained:
     to_input: ToInput
     epoch: int
     history: list[dict]
+    trained_on: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +60,10 @@ class Trained:
         """The folder of the run that the checkpoint belongs to; beside a lone file, its own folder."""
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
 
+    def other_splits(self, betons: Mapping[str, Beton]) -> list[str]:
+        """The splits whose images are not those that the run had."""
+        return [split for split, beton in betons.items() if self.trained_on.get(split, beton.sha256) != beton.sha256]
+
 
 def open_trained(run_or_file: str, which: str = "last", device: str = "auto") -> Trained:
     """The trained network of a run folder (its last.pt, or `which`.pt), a .pt file or a folder made by engine.share.
@@ -68,8 +75,9 @@ def open_trained(run_or_file: str, which: str = "last", device: str = "auto") ->
         return open_shared(Path(run_or_file), device)
     path = checkpoint.find(run_or_file, which)
     saved = checkpoint.load(path)
-    return assemble(path, restore(saved["recipe"], saved["values"]), saved["class_names"],
-                    checkpoint.measured_weights(saved), saved["progress"]["epoch"], saved["history"], device)
+    trained = assemble(path, restore(saved["recipe"], saved["values"]), saved["class_names"],
+                       checkpoint.measured_weights(saved), saved["progress"]["epoch"], saved["history"], device)
+    return replace(trained, trained_on=saved["data"])
 
 
 def open_shared(folder: Path, device: str = "auto") -> Trained:

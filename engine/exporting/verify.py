@@ -9,17 +9,25 @@ from engine.errors import EngineError
 
 Answer = Callable[[torch.Tensor], torch.Tensor]
 LEAST_AGREEMENT = 0.999
+# Of lower precision: the first class may change where two are about as likely, not wherever.
+LEAST_AGREEMENT_LOW = 0.8
+# Of the logits' spread: thousands of times what the order of additions changes, a tenth of what a wrong file does.
+MOST_DIFFERENCE = 0.01
 MOST_TOP1_LOST = 0.01
 CHUNK = 250
 
 
 @dataclass(frozen=True)
 class Check:
-    """The largest |difference| of logits, the share of images with the same first class, the share answered right."""
+    """The largest |difference| of logits, the share of images with the same first class, the share answered right.
+
+    spread: from the lowest to the highest of the logits expected.
+    """
 
     max_difference: float
     agreement: float
     top1: float
+    spread: float
 
 
 def answers(answer: Answer, images_bhwc: torch.Tensor) -> torch.Tensor:
@@ -42,7 +50,9 @@ def check(expected: torch.Tensor, came: torch.Tensor, labels: torch.Tensor) -> C
     difference = (came - expected).abs().nan_to_num(nan=torch.inf).max().item()
     finite = came.isfinite().all(1)
     same = (came.argmax(1) == expected.argmax(1)) & finite
-    return Check(difference, same.double().mean().item(), ((came.argmax(1) == labels) & finite).double().mean().item())
+    right = (came.argmax(1) == labels) & finite
+    return Check(difference, same.double().mean().item(), right.double().mean().item(),
+                 (expected.max() - expected.min()).item())
 
 
 def refuse(name: str, found: Check, least_agreement: float = LEAST_AGREEMENT) -> None:
@@ -51,6 +61,16 @@ def refuse(name: str, found: Check, least_agreement: float = LEAST_AGREEMENT) ->
         raise EngineError(f"--format {name}: the exported network gives the same first class for {found.agreement:.2%} "
                           f"of the images (max difference {found.max_difference:.3g}), {least_agreement:.1%} are "
                           "needed: nothing was written; choose another format")
+
+
+def refuse_difference(name: str, found: Check, most: float = MOST_DIFFERENCE) -> None:
+    """EngineError where a logit of format `name` is further off than `most` of their spread.
+
+    A network that gives one class to everything agrees in its first class whatever a file makes of it.
+    """
+    if found.max_difference > most * found.spread + 1e-6:
+        raise EngineError(f"--format {name}: the exported network's logits are up to {found.max_difference:.3g} off, "
+                          f"{most * found.spread:.3g} are allowed: nothing was written; choose another format")
 
 
 def refuse_loss(name: str, found: Check, before: float, most: float = MOST_TOP1_LOST) -> None:

@@ -47,7 +47,7 @@ class Screen:
         self.stream = stream or sys.stdout
         tty = self.stream.isatty() and not quiet
         self.console = Console(file=self.stream, highlight=False, soft_wrap=not tty, width=None if tty else 120,
-                               quiet=quiet)
+                               quiet=quiet, markup=False, emoji=False)
         self.bars = None
         if tty:
             self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -67,7 +67,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Print one line."""
-        self.console.print(line, markup=False)
+        self.console.print(line)
 
     def writing(self, done: int, total: int) -> None:
         """Progress of a beton that is being written, in images."""

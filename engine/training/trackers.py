@@ -5,6 +5,7 @@ None of them can end a run: one that fails, at its start or later, is told of on
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import sys
@@ -91,6 +92,7 @@ class Trackio:
             self.finish()
 
 
+# Each one's package has the name of its kind.
 KINDS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "trackio": Trackio}
 
 
@@ -122,9 +124,9 @@ class Guarded:
 def open_trackers(to: Sequence[str], folder: Path, say: Callable[[str], None] | None = None) -> list[Tracker]:
     """The trackers that `log.to` names, each once; "files", the run folder itself, needs none.
 
-    `say` is given the one line about a tracker that fails (standard error). Raises EngineError where the package of
-    one is missing: that is known before the first step.
+    `say` is given the one line about a tracker that fails (standard error). Raises EngineError as `refuse_missing`.
     """
+    refuse_missing(to)
     say = say or (lambda line: print(line, file=sys.stderr))
     opened = []
     for name in dict.fromkeys(to):
@@ -132,11 +134,16 @@ def open_trackers(to: Sequence[str], folder: Path, say: Callable[[str], None] | 
             continue
         try:
             opened.append(Guarded(name, KINDS[name](folder), say))
-        except EngineError:
-            raise
         except Exception as error:
             say(warning(name, error))
     return opened
+
+
+def refuse_missing(to: Sequence[str]) -> None:
+    """EngineError, before any work, where the package of one of the trackers that `log.to` names is not installed."""
+    for name in to:
+        if name != "files" and importlib.util.find_spec(name) is None:
+            raise EngineError(f"log.to={name} needs the {name} package: pip install 'cadence-train[{name}]'")
 
 
 def warning(name: str, error: Exception) -> str:

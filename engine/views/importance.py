@@ -22,18 +22,19 @@ Points = Sequence[tuple[Mapping[str, object], float]]
 
 
 def draw_importance(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], path: Path,
-                    title: str) -> Path:
+                    title: str, has_own: bool = True) -> Path:
     """Write the picture to `path`, whose folder exists.
 
     shares: each setting's part in what made trials good, adding up to 1, largest first. points: the settings and
-    validation top-1 of each finished trial, the recipe's own first. scales: "log" for a setting shown over its
-    logarithm, "choices" for one of a few values; others are numbers, evenly spaced. Raises ValueError without shares or
-    points; EngineError where the file cannot be written.
+    validation top-1 of each finished trial, the recipe's own first where it `has_own`. scales: "log" for a setting
+    shown over its logarithm, "choices" for one of a few values; others are numbers, evenly spaced. Raises ValueError
+    without shares or points; EngineError where the file cannot be written.
     """
-    return write_png(importance_figure(shares, points, scales, title), path)
+    return write_png(importance_figure(shares, points, scales, title, has_own), path)
 
 
-def importance_figure(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], title: str) -> Figure:
+def importance_figure(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], title: str,
+                      has_own: bool = True) -> Figure:
     """The figure: bars above, below a panel for each of the most important settings."""
     if not shares or not points:
         raise ValueError("there is nothing to draw: no shares or no finished trials")
@@ -46,7 +47,7 @@ def importance_figure(shares: Mapping[str, float], points: Points, scales: Mappi
     bar_panel(figure.add_subplot(grid[0, :]), shares, len(points))
     for place, setting in enumerate(panels):
         axes = figure.add_subplot(grid[1 + place // columns, place % columns])
-        value_panel(axes, setting, points, scales.get(setting, ""))
+        value_panel(axes, setting, points, scales.get(setting, ""), has_own)
         axes.set_ylabel("" if place % columns else "validation top-1 (%)", fontsize=FONT_PT)
     handles, labels = figure.axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=FONT_PT)
@@ -64,13 +65,14 @@ def bar_panel(axes: Axes, shares: Mapping[str, float], trials: int) -> None:
     axes.grid(False, axis="y")
 
 
-def value_panel(axes: Axes, setting: str, points: Points, scale: str) -> None:
+def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: bool) -> None:
     """Validation top-1 over one setting's values: the best trial and the recipe's own stand out."""
     dress(axes, "", setting, "")
     best = max(range(len(points)), key=lambda at: points[at][1])
     looks = dict.fromkeys(range(len(points)), ("other trials", "o", FINISHED, SMALL))
-    looks[0] = ("the recipe's own" if best else "the recipe's own, the best", "s", OWN, 62)
-    if best:
+    if has_own:
+        looks[0] = ("the recipe's own" if best else "the recipe's own, the best", "s", OWN, 62)
+    if best or not has_own:
         looks[best] = ("the best", "*", BEST, 170)
     choices = choices_of(setting, points) if scale == "choices" else []
     for label, marker, colour, size in dict.fromkeys(looks.values()):

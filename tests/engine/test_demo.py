@@ -202,6 +202,33 @@ def test_what_takes_too_long_is_told(tab, monkeypatch):
         release.set()
 
 
+def test_where_no_overlay_can_be_drawn_the_answer_comes_with_the_reason(predictors, tmp_path, monkeypatch):
+    def absent(*_):
+        raise EngineError("GradCAM needs a layer <of maps>")
+
+    (tmp_path / "a.png").write_bytes(stored(Image.new("RGB", (8, 8), "red")))
+    assert demo_page.shown(*demo_page.work_out(predictors["colours"], (tmp_path / "a.png", "a"), True))[3] is not None
+    monkeypatch.setattr(demo_page, "overlays", absent)
+    told, bars, seen, looked, table = demo_page.shown(
+        *demo_page.work_out(predictors["colours"], (tmp_path / "a.png", "a"), True))
+    assert "red" in told and "GradCAM needs a layer &lt;of maps&gt;" in told
+    assert looked is None and bars and len(table) == 6 and seen.shape == (256, 256, 3)
+
+
+def test_work_that_nobody_waits_for_any_more_is_not_begun(predictors, monkeypatch):
+    release, begun = threading.Event(), []
+    monkeypatch.setattr(demo_page, "MAX_ANSWER_S", 0.1)
+    monkeypatch.setattr(demo_page, "work_out", lambda *given: (begun.append(given[1][1]), release.wait(60)))
+    page = demo_page.build_page(predictors, {})
+    respond = next(each.fn for each in page.fns.values() if each.name == "respond")
+    for name in ("slow", "waits", "waits too"):
+        assert "took longer than" in respond("colours", (None, name))[0]
+    monkeypatch.setattr(demo_page, "MAX_ANSWER_S", 60)
+    monkeypatch.setattr(demo_page, "shown", lambda *_: begun[:])
+    release.set()
+    assert respond("colours", (None, "next")) == ["slow", "next"]
+
+
 def test_the_page_forbids_what_comes_from_elsewhere(served):
     policy = httpx.get(served[0]).headers["content-security-policy"]
     assert "default-src 'self'" in policy and "http" not in policy

@@ -133,7 +133,6 @@ def test_the_command_writes_what_it_found(tmp_path, capsys, monkeypatch):
     (["convert", "--json", "x"], "--json has no effect on convert: it is for explore"),
     (["sheet", "--threads", "1"], "--threads has no effect on sheet"),
     (["explore", "--out", "file/folder"], "cannot be written"),
-    (["explore", "--data.train_count=200", "--json", "no/folder/x.json"], "its folder does not exist"),
 ])
 def test_what_the_command_refuses_is_one_line(words, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from engine import export, exports, samples, train
+from engine import export, exports, exports_shown, samples, train
 from engine.errors import EngineError
 from engine.models.weightfile import read
 from engine.trained import open_trained
@@ -68,6 +69,12 @@ def test_int8_stays_within_a_point_and_is_timed_beside_fp32(exported):
             assert row["latency_ms"][size][program]["median"] > 0 and row["latency_ms"][size][program]["n"] >= 5
 
 
+def test_paths_are_shown_as_they_are(exported, capsys):
+    _, told = exported
+    exports_shown.show({**told, "checkpoint": "[run]/:cat:/last.pt"})
+    assert "[run]/:cat:/last.pt" in capsys.readouterr().out
+
+
 FRESH = """
 import sys
 import numpy as np
@@ -113,6 +120,44 @@ def test_the_metadata_say_what_the_run_was(exported, run):
         assert told["settings"]["train.epochs"] == 4 and told["pruned"] is None and told["epoch"] == 4
         assert str(run.parent) not in json.dumps(told)
         assert ("uint8" in told["input"]) == (file != "model.safetensors")
+
+
+def test_no_place_of_the_machine_is_in_the_metadata(images):
+    trained, _ = images
+    places = {"run.folder": "/here", "data.cache": "/here", "model.weights": "/here/w.pt"}
+    told = exports.description(replace(trained, recipe=trained.recipe.changed(places)), None, "")
+    assert "/here" not in json.dumps(told) and told["settings"]["train.epochs"] == 4
+
+
+def test_a_network_of_one_class_does_not_hide_a_wrong_file(images, monkeypatch):
+    trained, test = images
+    one = open_trained(str(trained.run_folder), device="cpu")
+    next(p for name, p in reversed(list(one.model.named_parameters())) if name.endswith("bias"))[0] += 1000
+    assert exports.make(one, ["safetensors"], test, test, None, say=print)[1]["safetensors"].check.max_difference < 0.01
+    plain = exports.weights_file.to_bytes
+    monkeypatch.setattr(exports.weights_file, "to_bytes", lambda content, told: plain(
+        {key: tensor.flip(1) if tensor.dim() > 1 else tensor for key, tensor in content.items()}, told))
+    monkeypatch.setattr(exports.verify, "MOST_DIFFERENCE", 0)
+    with pytest.raises(EngineError, match="--format safetensors: the exported network's logits are up to"):
+        exports.make(one, ["safetensors"], test, test, None, say=print)
+
+
+def test_an_int8_file_that_mostly_answers_otherwise_is_refused(images, monkeypatch):
+    trained, test = images
+    plain = exports.verify.check
+    monkeypatch.setattr(exports.verify, "check", lambda *given: replace(plain(*given), agreement=0.79))
+    monkeypatch.setattr(exports.program, "compiled", lambda answer: answer)
+    with pytest.raises(EngineError, match=r"--format int8: .* for 79.00% of the images .* 80.0% are needed"):
+        exports.make(trained, ["int8"], test, test, None, say=print)
+
+
+def test_images_that_the_run_did_not_have_are_told(images):
+    trained, _ = images
+    said = []
+    samples.open_samples(trained, {}, 10, said.append)
+    assert said == []
+    samples.open_samples(trained, {"data.shapes_seed": 5}, 10, said.append)
+    assert len(said) == 1 and said[0].startswith("warning: the train images of shapes are not those that the run had")
 
 
 def test_training_can_start_from_an_exported_file(exported, run):
@@ -189,7 +234,7 @@ def test_a_network_whose_logits_are_not_finite_is_not_exported(run, images, tmp_
 @pytest.mark.parametrize(("words", "said"), [
     (["--format", "pickle"], "--format pickle is unknown: give one or more of"),
     ([], "--format is missing"),
-    (["--format", "onnx", "--images", "0"], "--images 0 must be 1 or more"),
+    (["--format", "onnx", "--images", "1"], "--images 1 must be 2 or more"),
     (["--format", "onnx", "--images", "many"], "argument --images: invalid int value"),
     (["--format", "onnx", "--prune", "1"], "--prune 1 must be a share between 0 and 1"),
     (["--format", "onnx", "--prune", "nan"], "--prune nan must be a share"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine import pictures
 from engine.errors import EngineError
 from engine.pictures import formats, picture_of, picture_of_array, plain, read_picture, square, suffixes
 from loaders.picture import square_rgb
@@ -156,7 +157,31 @@ def test_what_is_no_picture_is_refused(tmp_path):
 
 def test_a_file_that_would_start_another_program_is_not_opened():
     assert "is no picture" in refusal(stored(Image.new("RGB", (8, 8)), "EPS"), 8, "a.eps")
-    assert not {"EPS", "FITS"} & set(formats()) and not {".eps", ".fits"} & suffixes()
+    assert not {"EPS", "FITS", "IPTC"} & set(formats()) and not {".eps", ".fits", ".iim"} & suffixes()
+
+
+def iptc(content, width, height):
+    """A picture of any format as the uncompressed content of an IPTC file that claims another size."""
+    def field(record, number, data):
+        return bytes([0x1C, record, number]) + struct.pack(">H", len(data)) + data
+
+    head = field(3, 60, b"\x01\x00") + field(3, 20, struct.pack(">H", width)) + field(3, 30, struct.pack(">H", height))
+    return head + field(3, 120, b"\x05") + field(8, 10, content)
+
+
+@pytest.mark.parametrize("inside", ["EPS", "PNG"])
+def test_a_picture_in_an_iptc_container_does_not_pass_by_the_limits(inside):
+    content = iptc(stored(Image.new("RGB", (20, 20)), inside), 8, 8)
+    assert Image.open(io.BytesIO(content)).format == "IPTC"
+    assert "is no picture" in refusal(content, 8, "a.iim", max_pixels=100)
+
+
+def test_formats_that_are_decoded_slowly_have_a_lower_limit(monkeypatch):
+    qoi = b"qoif" + struct.pack(">II", 20, 10) + b"\x03\x00" + b"\xfe\x01\x02\x03" + b"\xfd" * 3 + b"\xc6" + bytes(8)
+    assert read_picture(qoi, 8)[0, 0].tolist() == [1, 2, 3]
+    monkeypatch.setattr(pictures, "MOST_SLOW_PIXELS", 199)
+    assert "at most 199 are decoded" in refusal(qoi, 8, "a.qoi")
+    assert read_picture(stored(Image.new("RGB", (20, 10))), 8).shape == (8, 8, 3)
     assert {".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".bmp"} <= suffixes()
 
 

@@ -149,6 +149,7 @@ def test_folders_are_walked_in_order_and_empty_ones_are_told(run, tmp_path, caps
     shown = capsys.readouterr()
     entries = json.loads(shown.out)
     assert [entry["image"].rpartition("all/")[2] for entry in entries[1:]] == ["a/deep/3.png", "b/1.png", "b/2.png"]
+    assert entries[0]["image"] == str(tmp_path / "none")
     assert "no pictures in it" in entries[0]["error"] and shown.err.count("\n") == 1
 
 

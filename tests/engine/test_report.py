@@ -18,6 +18,7 @@ from engine.report import main
 from engine.reporting import write_comparison, write_report
 from engine.session import start
 from engine.trained import open_trained
+from engine.training import checkpoint
 from recipes.load import load
 
 HTML_NAME = "<img src=x onerror=alert(1)>&amp; 'co'"
@@ -252,6 +253,25 @@ def test_other_data_are_refused(run, tmp_path):
     trained = open_trained(str(run))
     with pytest.raises(EngineError, match="has not the 10 classes"):
         open_run_data(trained, {"data.classes": 12})
+    with pytest.raises(EngineError, match="the train images of shapes are not those that the run had"):
+        open_run_data(trained, {"data.shapes_seed": 5})
+
+
+def test_a_summary_of_an_earlier_end_is_told(run):
+    assert read_record(run).missing == ()
+    with (run / "metrics.csv").open("a") as file:
+        last = (run / "metrics.csv").read_text().splitlines()[-1]
+        file.write("2" + last[1:] + "\n")
+    assert read_record(run).missing == ("summary.json is of 2 epochs, and 3 are recorded: the run went on, and the "
+                                        "summary's figures are of its earlier end.",)
+
+
+def test_a_checkpoint_with_a_setting_that_is_no_more_has_a_page(run, unpainted):
+    content = checkpoint.load(run / "checkpoints" / "last.pt")
+    content["values"]["train.gone"] = 1
+    checkpoint.save(run / "checkpoints" / "last.pt", content)
+    sections = sections_of(write_report(run))
+    assert "Not here: train.gone is unknown" in sections["answers"] and "curves_chart" in sections["curves"]
 
 
 def test_gradcam_that_is_not_installed_is_named(run, unpainted, monkeypatch):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from engine import session, share, sharing
 from engine.errors import EngineError
 from engine.model_card import Facts, model_card, public_command
+from engine.reporting import write_report
 from engine.trained import open_trained
 from recipes.load import load
 
@@ -40,7 +42,7 @@ def finished(tmp_path_factory):
     folders = {"data.cache": str(place / "cache"), "run.folder": str(place / "run")}
     recipe = load("quickstart", settings={**SMALL, **folders})
     assert session.start(recipe) == 0
-    (place / "run" / "report.html").write_text("<title>the report</title>")
+    write_report(place / "run")
     return place / "run"
 
 
@@ -64,7 +66,6 @@ def test_a_dry_run_leaves_the_whole_folder_and_says_that_nothing_was_pushed(fini
     assert share.main([str(finished), "--push", "me/small", "--dry-run", "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(sharing.FILES)
     assert "nothing was pushed" in capsys.readouterr().out
-    assert (out / "report.html").read_text() == "<title>the report</title>"
 
 
 FRESH = """
@@ -117,6 +118,24 @@ def test_no_file_tells_of_the_machine_or_asks_for_more(finished, shared):
             assert not re.search(rb"(?i)more information|\b(todo|none|null|nan)\b|<!--", content), content
 
 
+def test_the_report_that_is_shared_is_the_runs_without_its_settings_of_the_machine(finished, shared):
+    page, own = (folder.joinpath("report.html").read_text() for folder in (shared, finished))
+    assert str(finished) in own and "data.cache" in own and "argv" in own
+    for private in ("data.cache", "run.folder", "argv", "/tmp", str(Path.home())):
+        assert f">{private}" not in page and f"={private}" not in page, private
+    for kept in ("train.batch", "versions: torch", "predictions", "gradcam", "--train.epochs=1"):
+        assert kept in page, kept
+
+
+def test_the_report_of_a_run_whose_data_are_gone_is_shared_without_the_chapters_that_need_them(run, monkeypatch):
+    def gone(*_):
+        raise EngineError(f"{run} is not a folder: give another")
+
+    monkeypatch.setattr("engine.reporting.open_run_data", gone)
+    page = sharing.public_report(run)
+    assert str(run) not in page and '<section id="curves"' in page and '<section id="answers"' not in page
+
+
 def card_of(**changes):
     values = {"repo_id": "me/x", "class_names": ["a", "b"], "side_px": 32, "env": {}, "files": ["config.json"],
               "recipe": load("baseline", settings={"data.root": "/secret/place"}), **changes}
@@ -161,13 +180,16 @@ def test_the_command_is_given_without_the_machines_folders():
 class FakeHub:
     """Takes what is pushed, or fails as the real one does without a network."""
 
-    def __init__(self, error=None):
-        self.error, self.calls = error, []
+    def __init__(self, error=None, private=True):
+        self.error, self.private, self.calls = error, private, []
 
     def create_repo(self, repo_id, *, private, exist_ok):
         self.calls.append(("create", repo_id, private, exist_ok))
         if self.error:
             raise self.error
+
+    def repo_info(self, repo_id):
+        return SimpleNamespace(private=self.private)
 
     def upload_folder(self, *, repo_id, folder_path, allow_patterns, commit_message):
         self.calls.append(("upload", repo_id, Path(folder_path), sorted(allow_patterns)))
@@ -179,6 +201,14 @@ def test_a_push_makes_the_repository_and_uploads_the_folders_own_files(finished,
     assert share.main([str(finished), "--push", "me/small", "--private", "--out", str(out)]) == 0
     assert hub.calls == [("create", "me/small", True, True), ("upload", "me/small", out, sorted(sharing.FILES))]
     assert capsys.readouterr().out.endswith("https://huggingface.co/me/small\n")
+
+
+def test_nothing_private_goes_into_a_public_repository_that_is_there_already(shared):
+    hub = FakeHub(private=False)
+    with pytest.raises(EngineError, match=r"^--push=me/x is there already and is public, so nothing was pushed"):
+        sharing.push(shared, "me/x", True, hub)
+    assert [call[0] for call in hub.calls] == ["create"]
+    assert sharing.push(shared, "me/x", False, hub) and hub.calls[-1][0] == "upload"
 
 
 def test_without_a_network_the_folder_stays_and_one_line_says_so(shared):
@@ -193,6 +223,35 @@ def test_the_default_folder_is_in_the_run_and_is_written_again(run):
         (run / "report.html").unlink(missing_ok=True)
     assert "# two" in (run / "share" / "README.md").read_text()
     assert not (run / "share" / "report.html").exists(), "a file of an earlier time stayed"
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_one_that_was_killed_while_it_wrote_is_written_again(written, run, monkeypatch):
+    class Killed(BaseException):
+        """What ends a process without a word."""
+
+    def cut_short(path, content):
+        if len(done) == written:
+            path.with_name(f".{path.name}.99.part").write_bytes(content[:10])
+            raise Killed
+        done.append(path)
+        plain(path, content)
+
+    (run / "report.html").unlink()
+    plain, done = sharing.write_atomic, []
+    with monkeypatch.context() as dying:
+        dying.setattr(sharing, "write_atomic", cut_short)
+        with pytest.raises(Killed):
+            share.main([str(run), "--push", "me/x", "--dry-run"])
+    assert share.main([str(run), "--push", "me/x", "--dry-run"]) == 0
+    assert {path.name for path in (run / "share").iterdir()} == set(sharing.FILES) - {"report.html"}
+
+
+def test_a_folder_of_something_else_keeps_what_is_named_as_ours(run):
+    (run / "share").mkdir()
+    (run / "share" / "README.md").write_text("years of work")
+    with pytest.raises(EngineError, match=r"holds README\.md, which is not of a shared run"):
+        share.main([str(run), "--push", "me/x", "--dry-run"])
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -188,12 +189,45 @@ def test_a_signal_ends_it_with_its_status_and_more_trials_may_be_asked_for_later
 @pytest.mark.parametrize(("fail", "state", "reason"), [
     (EngineError("this does not fit"), "refused", "this does not fit"),
     (NotFinite(3), "pruned", "the loss was no finite number"),
-    (torch.OutOfMemoryError("too\nlarge"), "refused", "too large")])
+    (torch.OutOfMemoryError("too\nlarge"), "refused", "too large"),
+    (RuntimeError("DefaultCPUAllocator: not enough memory"), "refused", "DefaultCPUAllocator: not enough memory")])
 def test_a_trial_that_does_not_work_is_kept_with_its_reason(fail, state, reason, pretend, run, tmp_path):
     pretend(fail, 3)
     assert run() == 0
     rows = told(tmp_path / "out")
     assert [(row["state"], row["reason"]) for row in rows if row["trial"] == 2] == [(state, reason)] and len(rows) == 8
+
+
+def test_where_the_recipe_itself_diverges_the_sweep_ends_well_and_goes_on(pretend, run, tmp_path, monkeypatch, capsys):
+    pretend(NotFinite(3), 1)
+    drawn = []
+    monkeypatch.setattr("engine.search.draw_importance", lambda *given: drawn.append(given) or given[3])
+    assert run() == 0
+    assert "the recipe's own 20.00% (the loss was no finite number)" in " ".join(capsys.readouterr().out.split())
+    assert drawn[0][-1] is False, "another trial would be shown as the recipe's own"
+    pretend()
+    assert run(trials=9) == 0 and told(tmp_path / "out")[0]["state"] == "finished"
+
+
+def test_where_every_trial_diverges_that_is_one_line_each_time(space, tmp_path, capsys):
+    words = ["--recipe", "quickstart", "--space", space("train.batch: {choices: [20, 40]}"), "--out",
+             str(tmp_path / "out"), f"--data.cache={tmp_path}/cache", *SMALL[:-1], "--model.norm=none",
+             "--schedule.lr=100000"]
+    for trials in (2, 2, 3):
+        with pytest.raises(EngineError, match=rf"none of the {trials} trials finished, the recipe's own .* finite"):
+            sweep.main([*words, "--trials", str(trials)])
+    assert {row["state"] for row in told(tmp_path / "out")} == {"pruned"} and not (tmp_path / "out/best.yaml").exists()
+    assert " - " in capsys.readouterr().out
+
+
+def test_the_command_of_the_leaderboard_is_the_whole_one(pretend, tmp_path):
+    pretend()
+    (tmp_path / "a b.yaml").write_text(SPACE)
+    words = ["--recipe", "quickstart", "--train.epochs=6", "--space", str(tmp_path / "a b.yaml"), "--trials", "5",
+             "--seed", "3", "--no-pruning", "--out", str(tmp_path / "out"), "--storage", str(tmp_path / "my.db")]
+    sweep.main(words)
+    told = json.loads((tmp_path / "out" / "leaderboard.json").read_text())["command"]
+    assert shlex.split(told) == ["python", "-m", "engine.sweep", *words]
 
 
 def test_settings_that_do_not_go_together_are_a_refused_trial(pretend, run, tmp_path):
@@ -278,6 +312,7 @@ def test_a_second_process_waits_its_turn_and_a_file_that_is_no_sweep_is_left_alo
     (["--recipe", "quickstart", "--space", "s", "--run.folder=x"], "--run.folder has no effect on a sweep"),
     (["--recipe", "quickstart", "--space", "s", "--data.validation=0"], "a sweep chooses on held-out images"),
     (["--recipe", "quickstart", "--space", "s", "--eval.watch=none"], "eval.watch=none leaves nothing to choose by"),
+    (["--recipe", "baseline", "--space", "s", "--eval.select=test"], "eval.select=test: a sweep chooses on held-out"),
     (["--recipe", "quickstart", "--space", "/absent.yaml"], "/absent.yaml cannot be read"),
 ])
 def test_what_cannot_be_searched_is_refused_in_one_line(words, message):

@@ -32,6 +32,15 @@ def test_an_epoch_without_evaluation_says_nothing_of_it():
     assert "none" not in text and "best" not in text
 
 
+def test_names_and_paths_are_shown_as_they_are():
+    def use(screen):
+        screen.say("[a] :cat:")
+        screen.table("[t]", [("[red]", "runs/[/b]"), ("x", ":dog:")])
+
+    text = shown(use)
+    assert all(part in text for part in ("[a] :cat:", "[t]", "[red]", "runs/[/b]", ":dog:"))
+
+
 def test_bars_are_left_out_of_a_pipe():
     def use(screen):
         screen.writing(1, 2)

@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import EngineError
 from engine.training import trackers
-from engine.training.trackers import Guarded, open_trackers, run_id, scalars
+from engine.training.trackers import Guarded, open_trackers, refuse_missing, run_id, scalars
 from recipes.load import RecipeError, load
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -139,12 +139,25 @@ def test_each_is_opened_once_and_files_need_none(folder, monkeypatch):
     assert [type(one) for one in opened] == [Guarded] and open_trackers(("files",), folder) == []
 
 
-@pytest.mark.parametrize(("name", "module"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb"),
-                                              ("trackio", "trackio")])
-def test_a_missing_package_is_one_line_before_anything_is_trained(name, module, folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(EngineError, match=rf"log\.to={name} needs the {name} package: pip install 'cadence-train\["):
-        open_trackers((name,), folder)
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
+def test_a_missing_package_is_one_line_before_anything_is_trained(name, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    said = rf"log\.to={name} needs the {name} package: pip install 'cadence-train\["
+    for refuse in (refuse_missing, lambda to: open_trackers(to, folder)):
+        with pytest.raises(EngineError, match=said):
+            refuse(("files", name))
+    refuse_missing(("files",))
+
+
+def test_an_identity_that_cannot_be_kept_ends_no_run(folder, monkeypatch):
+    def full(*_):
+        raise EngineError("tracker_id.txt: no space left on the disk: free some, or choose another folder")
+
+    monkeypatch.setattr(trackers, "write_atomic", full)
+    monkeypatch.setattr(trackers, "KINDS", {"wandb": trackers.run_id})
+    said = []
+    assert open_trackers(("wandb",), folder, said.append) == []
+    assert len(said) == 1 and said[0].startswith("warning: the tracker wandb failed") and "no space left" in said[0]
 
 
 def test_several_may_be_chosen_and_others_are_refused():

@@ -55,6 +55,12 @@ def test_the_recipes_own_may_be_the_best():
         "the recipe's own, the best", "other trials"}
 
 
+def test_without_the_recipes_own_none_is_shown_as_it():
+    for points in (POINTS, [POINTS[2], *POINTS[:2]]):
+        shown = panel(importance_figure(SHARES, points, SCALES, "a sweep", has_own=False), 0)
+        assert set(shown) == {"the best", "other trials"} and shown["the best"] == [[1.0, 70]]
+
+
 def test_many_settings_and_long_choices_stay_inside_the_picture():
     shares = {f"section.setting_number_{at}": 1 / 15 for at in range(15)}
     points = [(dict.fromkeys(shares, f"resize(px=40), crop(px=32), flip(), number {trial}"), trial / 10)
