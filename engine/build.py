@@ -121,7 +121,7 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
     def measure(feed) -> Result:
         align_statistics()
         return evaluate(measured, feed, len(source.class_names), to_input, arithmetic, held.tta,
-                        together.add if together else None)
+                        together.add if together else None, lambda: loop.between_batches and loop.between_batches())
 
     watched = "none" if held.watch == "none" else "validation" if feeds.validation is not None else "test"
     watched_feed = {"validation": feeds.validation, "test": feeds.test}.get(watched)

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.files import refuse_unwritable
 from engine.training.dist import speaks_for_all
+from engine.training.signals import noticing
 from loaders.errors import DataError
 from recipes.load import RecipeError, as_text, did_you_mean, in_one_line
 from recipes.schema import declare
@@ -89,7 +90,16 @@ def print_help(parser: Parser) -> None:
 def run(main: Callable[[], int | None]) -> None:
     """Run a door's main and exit: 0, its own status, 2 after a user's mistake, 130 after Ctrl-C."""
     try:
-        status = main() or 0
+        with noticing() as seen:
+            try:
+                status = main() or 0
+            except Exception as error:
+                # What a library made of a KeyboardInterrupt in the middle of it.
+                if seen and not isinstance(error, USER_ERRORS):
+                    raise KeyboardInterrupt from None
+                raise
+            if seen and not status:
+                raise KeyboardInterrupt
         sys.stdout.flush()
     except USER_ERRORS as error:
         if speaks_for_all():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.files import expand
-from recipes.load import Recipe, as_text, read_file, restore
+from recipes.load import Recipe, RecipeError, as_text, read_file, restore
 
 # Settings that change neither the network nor what it has been shown so far; a name that ends in a dot is a section.
 MAY_CHANGE = ("train.epochs", "train.on_nan", "train.stop_at", "train.patience", "train.min_delta", "data.workers",
@@ -60,7 +60,17 @@ def newest_unfinished(recipe_name: str | None, folder: str = "") -> str | None:
         return folder if begun(expand(folder)) else None
     found = [mark.parent for mark in Path("runs").glob(f"{recipe_name or '*'}/*/*") if mark.name in MARKS
              and not finished(mark.parent)]
-    return str(max(found, key=lambda place: place.stat().st_mtime)) if found else None
+    return next((str(place) for place in sorted(found, key=lambda place: place.stat().st_mtime, reverse=True)
+                 if readable(place)), None)
+
+
+def readable(folder: Path) -> bool:
+    """Whether the recipe of what began in `folder` can be read."""
+    try:
+        read_repeats(folder) if (folder / REPEATS).exists() else read_recipe(folder)
+        return True
+    except (EngineError, RecipeError):
+        return False
 
 
 def begun(folder: Path) -> bool:

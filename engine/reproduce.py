@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     if status:
         return status
     compared = compare((summary, history), read_run(folder))
+    compared["extended"] = (first / "summary.previous.json").exists()
     if options.json:
         write_json(Path(options.json), compared)
     show(compared)

@@ -61,5 +61,8 @@ def show(compared: dict) -> None:
         table.add_row(name, str(one), str(two))
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
+    if compared["extended"]:
+        console.print("the run was given more epochs after its end, which drew its schedule anew: its first epochs had "
+                      "another one")
     if compared["first_epoch_apart"]:
         console.print(f"the first epoch whose results differ: {compared['first_epoch_apart']}")

@@ -1,5 +1,6 @@
 """One training session from its start, or from a checkpoint, to its summary: the run folder, the screen, signals."""
 
+import math
 import os
 import time
 from contextlib import ExitStack
@@ -90,6 +91,7 @@ class Session:
         self.keeper = Keeper(run, folder, settings.every_minutes * 60, screen.say)
         self.bad_batches = BadBatches(run, folder, self.keeper, self.go_on_with)
         self.data = Unchanged(run.betons.values())
+        self.skipped = run.step.skipped
         self.first_step_seconds = self.compile_seconds = None
         self.trackers = []
         if self.leads:
@@ -103,6 +105,8 @@ class Session:
         screen.say(f"{run.recipe.name} on {run.device}{divided}, {run.precision.name}, {run.feeds.kind} feed, "
                    f"{run.feeds.train.samples:,} training images, run folder {self.folder}")
         with Signals() as self.signals:
+            # What one process leaves in the middle, several have to agree on, which they do between steps.
+            run.loop.between_batches = None if run.together else self.signals.check
             try:
                 if save_first:
                     # Whatever stops the first steps, there is something to go on from.
@@ -199,6 +203,14 @@ class Session:
             row[f"{split}_top1"] = record.watched_top1 if split == watched else None
         row |= {"train_s": record.train_s, "feed_wait_s": record.feed_wait_s, "images_per_s": record.images_per_s,
                 "is_best": record.is_best}
+        if math.isnan(record.train_loss):
+            raise EngineError(f"no batch of epoch {record.epoch + 1} was trained on, the losses or gradients of all "
+                              f"were no numbers: lower the learning rate; {self.folder}/checkpoints/last.pt is from "
+                              "before")
+        skipped, self.skipped = self.run.step.skipped - self.skipped, self.run.step.skipped
+        if skipped:
+            self.screen.say(f"warning: epoch {record.epoch + 1} left out {skipped:,} batches or updates that were no "
+                            "numbers")
         self.data.refuse_others(f"go on from the last checkpoint with --resume {self.go_on_with}, which writes it anew")
         self.history.append(row)
         if self.leads:
@@ -221,7 +233,9 @@ class Session:
             test = run.evaluate(run.feeds.test)
         if not self.leads:
             return
-        self.keeper.write()
+        if not self.keeper.write():
+            raise EngineError(f"{self.folder}: the last checkpoint could not be written, so the run is not finished: "
+                              f"make room, and go on with --resume {self.go_on_with}")
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:

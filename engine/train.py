@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     options, settings = parser.read(argv)
     if options.peer_timeout is not None and not 1 <= options.peer_timeout <= 86_400:
         parser.error(f"--peer-timeout={options.peer_timeout:g} must be 1 to 86,400 seconds")
+    if options.resume is not None and not options.resume.strip():
+        parser.error("--resume needs the folder of a run, or auto")
     if options.plan and options.resume:
         parser.error("--plan says what a recipe will do, and --resume goes on with a run: leave one of them out")
     if options.list:

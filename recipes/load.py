@@ -19,6 +19,7 @@ from recipes.schema import declare
 from recipes.setting import Setting
 
 LARGEST_FILE_BYTES = 1_000_000
+MOST_DIGITS = 400
 
 
 class RecipeError(ValueError):
@@ -194,7 +195,19 @@ def _yaml(text: str) -> object:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML of plain values, each key once."""
+        """YAML of plain values, each key once, no aliases: a few lines of them can stand for billions of values."""
+
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError(f"*{self.peek_event().anchor} is an alias, and settings are plain values")
+            return super().compose_node(parent, index)
+
+    def number(loader, node):
+        if len(node.value) > MOST_DIGITS:
+            raise ValueError(f"{node.value[:20]}... is too long for a number")
+        return loader.construct_yaml_int(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", number)
 
     def mapping(loader, node):
         return _once([(loader.construct_object(key, deep=True), loader.construct_object(value, deep=True))

@@ -6,12 +6,17 @@ Without torchrun `ranks_of` gives None, and nothing else here is called.
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 # How long an error may look for the others' before it is shown all the same.
 STORE_S = 10
+POLL_S = 0.02
+# The name of this process's round, once it is known.
+_round: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,50 @@ def ranks_of(environment: Mapping[str, str]) -> Ranks | None:
 
 
 def open_store(timeout_s: float):
-    """The key-value store that torchrun keeps for its processes; they need not all be there."""
+    """The key-value store that torchrun keeps, seen from this round of its processes; all of them come to open it.
+
+    RuntimeError where they have not come after `timeout_s`.
+    """
     from torch.distributed import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    store, _, _ = next(iter(rendezvous("env://", timeout=timedelta(seconds=timeout_s))))
-    return PrefixStore(f"cadence/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    store, rank, ranks = next(iter(rendezvous("env://", timeout=timedelta(seconds=timeout_s))))
+    while isinstance(store, PrefixStore):
+        # Torch's own prefix counts a node's restarts, and nodes count differently.
+        store = store.underlying_store
+    launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    if not _round:
+        _round.append(agree_on_round(PrefixStore(f"cadence/{launch}", store), rank, ranks, timeout_s))
+    return PrefixStore(f"cadence/{launch}/{_round[0]}", store)
+
+
+def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
+    """A name for this round of processes that no former round had, the same in all of them.
+
+    The store still holds what former rounds wrote. So process 0 answers every greeting that it finds, the dead ones'
+    too, until each other process has said that it got the answer. RuntimeError where that took longer than `timeout_s`.
+    """
+    own, ends = uuid.uuid4().hex, time.monotonic() + timeout_s
+    if rank:
+        store.set(f"greeting of {rank}", own)
+        store.wait([f"answer to {own}"], timedelta(seconds=timeout_s))
+        name = store.get(f"answer to {own}").decode()
+        store.set(f"{rank} is in {name}", "yes")
+        return name
+    missing, answered = set(range(1, ranks)), set()
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"{other} is in {own}"]):
+                missing.remove(other)
+            elif store.check([f"greeting of {other}"]):
+                greeting = store.get(f"greeting of {other}").decode()
+                if greeting not in answered:
+                    store.set(f"answer to {greeting}", own)
+                    answered.add(greeting)
+        if time.monotonic() > ends:
+            raise RuntimeError(f"TCPStore: timed out waiting for process {min(missing)} of {ranks}")
+        time.sleep(POLL_S)
+    return own
 
 
 def speaks_for_all() -> bool:

@@ -31,11 +31,12 @@ ANSWERS = {"none": lambda model, images: model(images).float(), "flip": mirrored
 
 
 def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision: Precision,
-             tta: str = "none", add: Callable[[list[torch.Tensor]], None] | None = None) -> Result:
+             tta: str = "none", add: Callable[[list[torch.Tensor]], None] | None = None,
+             between: Callable[[], None] = lambda: None) -> Result:
     """Measure `model` on every sample of `feed` (its epoch 0), each exactly once.
 
     tta: which answers are averaged for an image, a key of ANSWERS. add: where other processes have the rest of the
-    samples, what adds their counters to these in place.
+    samples, what adds their counters to these in place. between: is called after each batch and may raise to leave.
 
     The model is in evaluation mode meanwhile and in its former mode afterwards.
     """
@@ -49,6 +50,7 @@ def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision:
                 with precision.autocast():
                     logits = ANSWERS[tta](model, images)
                 metrics.update(logits, batch.labels)
+                between()
         if add:
             add(metrics.tensors)
         return metrics.result()

@@ -65,8 +65,8 @@ class Loop:
     anew.
     `watch()` evaluates after each epoch (None: nothing is watched); with `select` the epoch of the best watched top-1
     is remembered. `between_steps(loop)` is called after each step and may raise to leave: `progress` then is the
-    position of the next batch, so that a checkpoint taken there goes on exactly. Batches in `progress.left_out` are
-    passed over.
+    position of the next batch, so that a checkpoint taken there goes on exactly. `between_batches()`, where it is set,
+    is for `watch` to call, and may raise likewise. Batches in `progress.left_out` are passed over.
     """
 
     def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, enter: Callable[[Stage], None],
@@ -76,7 +76,7 @@ class Loop:
         self.step, self.feed, self.stages, self.epochs = step, feed, stages, stages[-1].end
         self.enter, self.set_modes = enter, set_modes
         self.watch, self.select, self.stops = watch, select, stops
-        self.between_steps = between_steps
+        self.between_steps, self.between_batches = between_steps, None
         self.go_to(Progress())
 
     def go_to(self, progress: Progress) -> None:
@@ -94,6 +94,8 @@ class Loop:
         while progress.epoch < self.epochs and not progress.stopped:
             rate, totals, waited, seconds = self._train_epoch()
             watched = self.watch() if self.watch else None
+            # Not before: whoever leaves while it watches comes back to the end of the epoch's training.
+            progress.train_seconds += seconds
             self.last_watched = watched
             is_best = self._judge(watched)
             loss, top1, images = totals
@@ -132,7 +134,6 @@ class Loop:
                 asked = time.perf_counter()
         totals = step.totals()
         seconds = time.perf_counter() - began
-        progress.train_seconds += seconds
         return step.rate, totals, waited, seconds
 
     def state(self) -> dict:

@@ -2,10 +2,36 @@
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # The same wish can come twice: systemd and SLURM signal every process, and torchrun passes its own signal on.
 TOGETHER_S = 0.5
+
+
+# Ctrl-C as it came; a KeyboardInterrupt can be lost in a library that is called back while it loads.
+_seen: list[int] = []
+
+
+@contextmanager
+def noticing() -> Iterator[list[int]]:
+    """What Ctrl-C raises is raised as ever, and noted besides: the list of those that came, for the main thread."""
+    def note(number, _frame):
+        _seen.append(number)
+        raise KeyboardInterrupt
+
+    _seen.clear()
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    taken = default and threading.current_thread() is threading.main_thread()
+    if taken:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield _seen
+    finally:
+        if taken:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Interrupted(Exception):
@@ -17,12 +43,15 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """While open, SIGINT and SIGTERM are only noted; `check` raises Interrupted for the first one."""
+    """While open, SIGINT and SIGTERM are only noted; `check` raises Interrupted for the first one.
+
+    A Ctrl-C that came before and was lost counts.
+    """
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
     def __enter__(self):
-        self.noted = 0
+        self.noted, self.noted_at = next(iter(_seen), 0), time.monotonic()
         self.former = {number: signal.signal(number, self._note) for number in self.NUMBERS}
         return self
 

@@ -4,6 +4,7 @@ device.
 The one exception is fp16's GradScaler, which must look at the gradients to know whether a step was skipped.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -162,7 +163,7 @@ class TrainStep:
                     follower.update(self.updates_done)
 
     def totals(self) -> tuple[float, float, int]:
-        """Mean loss, share of correct answers and images since `reset`; waits for the device.
+        """Mean loss, share of correct answers (NaN without images) and images since `reset`; waits for the device.
 
         Raises the guard's NotFinite where the loss of a batch was bad.
         """
@@ -175,4 +176,4 @@ class TrainStep:
         elif self.guard:
             self.guard.check(wait=True)
         loss, correct, count = tally.tolist()
-        return loss / max(count, 1), correct / max(count, 1), int(count)
+        return loss / count if count else math.nan, correct / count if count else math.nan, int(count)

@@ -1,6 +1,8 @@
 """What a session does about bad batches, disks that fill up and data that go away."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -193,3 +195,58 @@ def test_entries_that_no_run_writes_are_one_line(recipe, tmp_path, monkeypatch, 
     with pytest.raises(EngineError, match="the last checkpoint does not fit its own recipe") as caught:
         go_on(tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_whose_last_checkpoint_is_not_written_is_not_finished(recipe, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+
+    def full(path, content, *previous):
+        if path.name == "last.pt" and path.exists():
+            raise EngineError(f"{path}: no space left on the disk")
+        write_atomic(path, content, *previous)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_atomic", full)
+        with pytest.raises(EngineError, match="the last checkpoint could not be written.*--resume"):
+            session.start(recipe(run))
+    assert not (run / "summary.json").exists()
+    assert go_on(run) == 0 and len(rows(run)) == 3
+
+
+def test_an_epoch_of_which_nothing_is_left_ends_the_run(recipe, tmp_path, capsys):
+    wild = {"train.on_nan": "skip", "schedule.lr": 1e12, "optim.weight_decay": 0, "model.norm": "none"}
+    with pytest.raises(EngineError, match=r"no batch of epoch 2 was trained on"):
+        session.start(recipe(tmp_path / "run", **wild))
+    assert last(tmp_path / "run")["progress"]["epoch"] == 1
+
+
+def test_batches_that_are_left_out_are_told_of(during, recipe, tmp_path, capsys):
+    during(poisoned(1, 2))
+    assert session.start(recipe(tmp_path / "run", **{"train.on_nan": "skip"})) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("warning: epoch 2 left out 1 batches") == 1 and shown.count("left out") == 1
+
+
+def test_a_signal_during_an_evaluation_does_not_wait_for_its_end(recipe, tmp_path, monkeypatch):
+    from engine.training import evaluation
+
+    small = {"eval.batch": 5}
+    assert session.start(recipe(tmp_path / "whole", **small)) == 0
+    update, seen = evaluation.Metrics.update, []
+
+    def signalled(self, logits, labels):
+        seen.append(len(labels))
+        if len(seen) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        update(self, logits, labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation.Metrics, "update", signalled)
+        assert session.start(recipe(tmp_path / "run", **small)) == 143
+    # 20 held-out images are four batches: in the middle of the second epoch's evaluation.
+    assert len(seen) == 6 and len(rows(tmp_path / "run")) == 1
+    assert go_on(tmp_path / "run") == 0
+    one, other = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "run"))
+    assert one["weights_sha256"] == other["weights_sha256"]
+    for before, after in zip(rows(tmp_path / "whole"), rows(tmp_path / "run"), strict=True):
+        assert (before["train_loss"], before["validation_loss"]) == (after["train_loss"], after["validation_loss"])

@@ -132,3 +132,24 @@ def test_every_setting_has_a_meaning_and_a_default_that_its_own_checker_takes():
         assert param.desc, path
         if param.default is not None:
             assert param.checker.check(param.default) == param.default, path
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("a: &a [x, x]\nb: &b [*a, *a]\ntrain: {epochs: *b}\n", "is an alias, and settings are plain values"),
+    ("train:\n  epochs: " + ":".join(["59"] * 200_000), "too long for a number"),
+    ("train:\n  epochs: 0x" + "f" * 900_000, "too long for a number")], ids=["alias", "sexagesimal", "digits"])
+def test_a_file_that_would_take_for_ever_is_refused_at_once(tmp_path, text, said):
+    file = tmp_path / "bomb.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=said) as caught:
+        load("quickstart", str(file))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_a_run_writes_of_its_recipe_has_no_alias(tmp_path, name):
+    import yaml
+
+    recipe, file = load(name), tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(recipe.nested()))
+    assert restore(name, read_file(str(file))).values == recipe.values

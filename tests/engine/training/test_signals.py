@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from engine.training.signals import TOGETHER_S, Interrupted, Signals
+from engine import cli
+from engine.training.signals import TOGETHER_S, Interrupted, Signals, noticing
 
 
 @pytest.fixture
@@ -44,3 +45,41 @@ def test_afterwards_signals_do_what_they_did():
     with Signals():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_ctrl_c_that_a_library_lost_ends_the_training_that_begins_after_it():
+    with noticing() as seen:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert seen == [signal.SIGINT]
+        with Signals() as signals, pytest.raises(Interrupted):
+            signals.check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with noticing(), Signals() as signals:
+        signals.check()
+
+
+def lost():
+    """A library that swallows what Ctrl-C raises."""
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def turned():
+    """A library that makes something else of it."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as interrupt:
+        raise ImportError("it did not load") from interrupt
+
+
+@pytest.mark.parametrize("main", [lost, turned])
+def test_a_command_whose_ctrl_c_was_lost_ends_with_130(main, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.run(main)
+    assert left.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
+def test_without_a_ctrl_c_other_errors_stay_what_they_are():
+    with pytest.raises(ImportError):
+        cli.run(lambda: (_ for _ in ()).throw(ImportError("gone")))
