@@ -155,7 +155,7 @@ def changed_data(tries: Tries, place: Path) -> None:
             file.seek(-4, 2)
             file.write(b"torn")
 
-    tries.command_refuses(go(place, "torn", prepare=at_steps({3: spoil_train})), "was changed while the run read it")
+    tries.command_refuses(go(place, "torn", prepare=at_steps({3: spoil_train})), "was changed or removed while the run")
     tries.command_survives(go(place, "torn"), weights_of(place / "torn") == weights)
 
 

@@ -19,13 +19,14 @@ RETRY_S = 30.0
 class Keeper:
     """Keeps the checkpoints of `run` in folder/checkpoints; of several processes all ask, and the leading one writes.
 
-    every_s: seconds after which the last one is due again; say: takes warnings.
+    every_s: seconds after which the last one is due again; say: takes warnings. `refused` is why something was not
+    written last, `unwritten` are the checkpoints that still wait, by name.
     """
 
     def __init__(self, run: Run, folder: Path, every_s: float, say: Callable[[str], None]):
         self.run, self.place, self.every_s, self.say = run, folder / "checkpoints", every_s, say
         self.leads = run.together is None or run.together.leads
-        self.save_at, self.unwritten = time.monotonic() + every_s, {}
+        self.save_at, self.unwritten, self.refused = time.monotonic() + every_s, {}, ""
         if self.leads:
             remove_parts(make_folder(self.place))
 
@@ -40,6 +41,7 @@ class Keeper:
             write()
             return True
         except EngineError as error:
+            self.refused = str(error)
             self.say(f"warning: {error}; the run goes on and tries again")
             return False
 

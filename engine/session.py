@@ -234,8 +234,8 @@ class Session:
         if not self.leads:
             return
         if not self.keeper.write():
-            raise EngineError(f"{self.folder}: the last checkpoint could not be written, so the run is not finished: "
-                              f"make room, and go on with --resume {self.go_on_with}")
+            raise EngineError(f"{self.keeper.refused}; without its last checkpoint the run is not finished: mend that, "
+                              f"and go on with --resume {self.go_on_with}")
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:

@@ -207,7 +207,7 @@ def test_a_run_whose_last_checkpoint_is_not_written_is_not_finished(recipe, tmp_
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_atomic", full)
-        with pytest.raises(EngineError, match="the last checkpoint could not be written.*--resume"):
+        with pytest.raises(EngineError, match="no space left on the disk; without its last checkpoint.*--resume"):
             session.start(recipe(run))
     assert not (run / "summary.json").exists()
     assert go_on(run) == 0 and len(rows(run)) == 3
