@@ -20,6 +20,7 @@ Picture = str | PathLike | bytes | Image.Image | np.ndarray
 BATCH = 64
 # Nothing is drawn and nothing painted where images are only resized.
 NO_FILL = (0, 0, 0)
+NOT_FINITE = "no answer: not finite (the network's training diverged; use another of the run's checkpoints)"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Answer:
     class_names: tuple[str, ...]
     probabilities: np.ndarray
     seen_hwc: np.ndarray
+
+    @property
+    def finite(self) -> bool:
+        """Whether the network had an answer; without one label, confidence and top mean nothing."""
+        return bool(np.isfinite(self.probabilities).all())
 
     @property
     def label(self) -> str:

@@ -1,6 +1,7 @@
 """One command for everything: `cadence train ...` is `python -m engine.train ...`."""
 
 import difflib
+import os
 import runpy
 import sys
 
@@ -48,8 +49,9 @@ def main() -> int:
     """The command: the story of a run, completion, or the door that the first word names."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        print(story())
-        return 0
+        return say(story())
+    if words == ["--version"]:
+        return say(f"cadence {version()}")
     name, *rest = words
     if name in COMMANDS:
         # What python -m does: the door runs as the program, and processes that it starts find it.
@@ -65,10 +67,29 @@ def main() -> int:
     from engine.errors import EngineError
 
     try:
-        print(script(rest, summaries()))
+        return say(script(rest, summaries()))
     except EngineError as error:
         return refused(str(error))
+
+
+def say(text: str) -> int:
+    """Print; status 0, also where whoever reads has read enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left goes nowhere, or Python would try it again as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def version() -> str:
+    """The installed version."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("cadence-train")
+    except metadata.PackageNotFoundError:
+        return "from a checkout that is not installed"
 
 
 def refused(line: str) -> int:
@@ -84,6 +105,7 @@ def story() -> str:
     for title, lines in STORY:
         parts.append("\n".join([f"\n{title}", *(f"  cadence {words:<{width}}  {says}" for words, says in lines)]))
     parts.append("\ncadence COMMAND --help shows all that a command takes; it is python -m engine.COMMAND.\n"
+                 "cadence --version says which version this is.\n"
                  "Tab completion: eval \"$(cadence completion bash)\", or zsh; cadence completion fish | source")
     return "\n".join(parts)
 

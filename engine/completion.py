@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.exporting.formats import FILES
 from recipes import load
 from recipes.checkers import Choice, Truth
 from recipes.schema import declare
@@ -98,6 +99,8 @@ def add_option(command: argparse.ArgumentParser, names: tuple[str, ...], facts: 
 
     if names == ("--recipe",):
         facts = {**facts, "choices": load.names()}
+    if names == ("--format",):
+        facts = {**facts, "choices": tuple(FILES)}
     option, metavar = command.add_argument(*names, **facts), facts.get("metavar", "")
     if metavar in ("DIR", "RUN"):
         option.complete = shtab.DIRECTORY

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.answers import Answer, Predictor
+from engine.answers import NOT_FINITE, Answer, Predictor
 from engine.errors import EngineError
 from engine.gradcam import overlays
 from engine.pictures import file_content
@@ -36,6 +36,9 @@ STYLE = """
 #samples img, #picture img {image-rendering: pixelated}
 #samples .fixed-height {min-height: 0}
 #picture img {width: 100%; height: 100%; object-fit: contain}
+@media (max-width: 700px) {
+  #samples .grid-container {grid-template-columns: repeat(auto-fill, minmax(80px, 1fr)) !important}
+}
 """
 # A file that the browser cannot draw (TIFF; no picture at all) leaves the frame empty instead of a broken one.
 SCRIPT = """<script>
@@ -130,13 +133,15 @@ def uploaded(folder: Path, payload: object) -> Upload | None:
 
 def work_out(predictor: Predictor, upload: Upload, maps: bool) -> tuple[Answer, np.ndarray | None, str]:
     """The answer to an uploaded file, the GradCAM overlay (H, W, 3) where `maps`, and why there is none where it
-    cannot be drawn; EngineError for a bad file."""
+    cannot be drawn; EngineError for a bad file, and where the network's answer is not finite."""
     path, name = upload
     if path is None or not path.is_file():
         raise EngineError(f"{name}: is no uploaded file, or no longer: drop or choose it again")
     content = file_content(path, MAX_UPLOAD_BYTES)
     pixels = predictor.pixels(content, name, max_bytes=MAX_UPLOAD_BYTES, max_pixels=MAX_UPLOAD_PIXELS)
     answer = predictor.answers([pixels])[0]
+    if not answer.finite:
+        raise EngineError(NOT_FINITE)
     try:
         return answer, overlays(predictor.trained, answer.seen_hwc[None])[0] if maps else None, ""
     except EngineError as error:

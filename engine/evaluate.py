@@ -10,7 +10,8 @@ from engine import cli
 def main(argv: list[str] | None = None) -> int:
     """The door: load, build the test feed, measure, tell."""
     parser = cli.Parser("engine.evaluate", __doc__)
-    parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT", help="a run folder (its last.pt) or a .pt file")
+    parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT",
+                        help="a run folder (its last.pt), a .pt file or a folder made by engine.share")
     parser.add_argument("--best", action="store_true", help="the run's best.pt instead of its last.pt")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON")
     parser.add_argument("--out", metavar="DIR", help="folder for confusion.csv and .png (default: the run's)")
@@ -25,23 +26,28 @@ def main(argv: list[str] | None = None) -> int:
 
     from engine.files import make_folder, write_json
     from engine.measure import measure_checkpoint
+    from engine.shared import is_shared
     from engine.training.checkpoint import find
     from engine.views.bars import worst_first
     from engine.views.confusion import write_confusion
 
-    path = find(options.checkpoint, "best" if options.best else "last")
+    shared = is_shared(Path(options.checkpoint))
+    path = Path(options.checkpoint) if shared else find(options.checkpoint, "best" if options.best else "last")
     measured = measure_checkpoint(path, settings)
     result, names = measured.result, measured.class_names
     run_folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    folder = make_folder(Path(options.out) if options.out else run_folder)
-    csv_file, picture = write_confusion(result.confusion, names, folder)
+    written = "only with --out=DIR"
+    if options.out or not shared:
+        csv_file, picture = write_confusion(result.confusion, names,
+                                            make_folder(Path(options.out) if options.out else run_folder))
+        written = f"{csv_file}, {picture.name}"
     summary = {"checkpoint": str(path), "recipe": measured.recipe.name, "dataset": measured.recipe.section("data").name,
                "images": result.count, "test_loss": result.loss, "test_top1": result.top1, "test_top5": result.top5,
                "ece": result.ece, "per_class": dict(zip(names, result.per_class.tolist(), strict=True))}
     table = Table(title=f"{path} on {summary['dataset']}'s test set", show_header=False, title_justify="left")
     for name, value in (("images", f"{result.count:,}"), ("loss", f"{result.loss:.4f}"),
                         ("top-1", f"{result.top1:.2%}"), ("top-5", f"{result.top5:.2%}"),
-                        ("calibration error", f"{result.ece:.2%}"), ("confusion", f"{csv_file}, {picture.name}")):
+                        ("calibration error", f"{result.ece:.2%}"), ("confusion", written)):
         table.add_row(name, value)
     per_class = Table("class", "top-1", title="worst classes first", title_justify="left")
     for label in worst_first(result.per_class):

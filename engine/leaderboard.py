@@ -81,7 +81,7 @@ def line(row: dict, trials: int) -> str:
     top1 = "" if row["validation_top1"] is None else f"  validation top-1 {row['validation_top1']:.2%}"
     ended = "" if row["state"] == "finished" else f"  {row['state']} after {row['epochs']} epochs"
     reason = f": {row['reason']}" if row["reason"] else ""
-    return f"trial {row['trial']} of 0..{trials - 1}{values}{top1}  {row['seconds']:.1f} s{ended}{reason}"
+    return f"trial {row['trial']} (the last is {trials - 1}){values}{top1}  {row['seconds']:.1f} s{ended}{reason}"
 
 
 def settings_in(rows: list[dict]) -> list[str]:

@@ -12,6 +12,8 @@ from engine.devices import choose_device, place_threads
 from engine.errors import EngineError
 from engine.feeds import place_of
 from engine.network import build_model
+from engine.shared import is_shared
+from engine.trained import open_shared
 from engine.training import checkpoint, precision
 from engine.training.compute import ToInput
 from engine.training.evaluation import evaluate
@@ -30,25 +32,25 @@ class Measured:
 
 
 def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
-    """Measure the checkpoint at `path` on its own data set's test split, or the one that `settings` name.
+    """Measure the checkpoint or shared folder at `path` on its own data set's test split, or the one that `settings`
+    name.
 
     Raises EngineError where the data set's classes are not the checkpoint's or it has no test split.
     """
-    saved = checkpoint.load(path)
-    values = dict(saved["values"])
+    name, values, class_names, weights = contents_of(path)
     if settings.get("data.name", values["data.name"]) != values["data.name"]:
         # Settings of the data set trained on mean nothing for another one.
         values = {key: value for key, value in values.items() if not key.startswith("data.")
                   or key in ("data.mean", "data.std", "data.cache")}
         # Early stopping looks at held-out images, which the other data set's settings need not have.
         values = {key: value for key, value in values.items() if key not in ("train.patience", "train.min_delta")}
-    recipe = restore(saved["recipe"], {**values, **settings})
+    recipe = restore(name, {**values, **settings})
     device = choose_device(recipe.section("train").device)
     arithmetic = precision.Precision(precision.resolve(recipe.section("train").precision, device), device)
     threads = place_threads(recipe, device)
     source = open_data(recipe)
-    if list(source.class_names) != saved["class_names"]:
-        raise EngineError(f"{path} knows {len(saved['class_names'])} classes ({saved['class_names'][0]}, ...), "
+    if list(source.class_names) != class_names:
+        raise EngineError(f"{path} knows {len(class_names)} classes ({class_names[0]}, ...), "
                           f"{source.name} has {len(source.class_names)} ({source.class_names[0]}, ...): "
                           "evaluate it on the data set it was trained on")
     if "test" not in source.splits:
@@ -56,7 +58,7 @@ def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
     with torch.device("meta"):
         model = build_model(recipe, len(source.class_names))
     model = model.to_empty(device=device)
-    checkpoint.load_weights(model, checkpoint.measured_weights(saved), path)
+    checkpoint.load_weights(model, weights, path)
     if recipe.section("train").channels_last:
         model = model.to(memory_format=torch.channels_last)
     data = recipe.section("data")
@@ -70,3 +72,12 @@ def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
     finally:
         feed.close()
     return Measured(recipe, source.class_names, result)
+
+
+def contents_of(path: Path) -> tuple[str, dict[str, object], list[str], dict[str, torch.Tensor]]:
+    """The recipe's name, its settings, the class names and the weights of a checkpoint or a shared folder."""
+    if is_shared(path):
+        trained = open_shared(path, device="cpu")
+        return trained.recipe.name, dict(trained.recipe.values), list(trained.class_names), trained.model.state_dict()
+    saved = checkpoint.load(path)
+    return saved["recipe"], dict(saved["values"]), saved["class_names"], checkpoint.measured_weights(saved)

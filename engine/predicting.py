@@ -16,7 +16,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from engine.answers import BATCH, Answer, Predictor
+from engine.answers import BATCH, NOT_FINITE, Answer, Predictor
 from engine.errors import EngineError
 from engine.files import finite
 from engine.pictures import plain, suffixes
@@ -54,7 +54,11 @@ def tell_all(predictor: Predictor, waiting: list) -> Iterator[Told]:
     """The answers to pairs of a name and pixels (or the error that came instead of them), in their order."""
     answers = iter(predictor.answers([pixels for _, pixels in waiting if not isinstance(pixels, EngineError)]))
     for name, pixels in waiting:
-        yield Told(name, None, str(pixels)) if isinstance(pixels, EngineError) else Told(name, next(answers))
+        if isinstance(pixels, EngineError):
+            yield Told(name, None, str(pixels))
+        else:
+            answer = next(answers)
+            yield Told(name, answer) if answer.finite else Told(name, None, f"{plain(name)}: {NOT_FINITE}")
 
 
 def find_pictures(given: Iterable[str]) -> Iterator[tuple[Path, EngineError | None]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.training.runfolder import without_folder
 from recipes.load import as_text, read_file
 
 
@@ -56,8 +57,8 @@ def read_record(folder: Path) -> Record:
     if not history:
         missing.append("No epoch has been recorded: there are no curves.")
     try:
-        command = (folder / "command.txt").read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        command = without_folder((folder / "command.txt").read_text("utf-8"))
+    except (OSError, ValueError):
         command = ""
         missing.append("command.txt cannot be read: the command is not known.")
     return Record(folder, settings, command, env, history, summary, tuple(missing))

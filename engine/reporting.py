@@ -125,13 +125,22 @@ def results(records: Mapping[str, Record]) -> list[tuple[str, ...]]:
                                 ("epochs_per_second", "epochs per second", ".4g"),
                                 ("images_per_second", "images per second", ",.0f"),
                                 ("feed_wait_share", "waited for data", ".2%"), ("parameters", "parameters", ",")):
-        rows.append((title, *(number(record.summary.get(key), pattern) for record in records.values())))
+        rows.append((title, *(number(results_of(record).get(key), pattern) for record in records.values())))
     for title, path in (("hardware", ("hardware", "processor")), ("GPU", ("hardware", "gpu")),
                         ("torch", ("versions", "torch")), ("commit", ("commit",))):
         cells = [str(inside(record.env, path) or NONE) for record in records.values()]
         if set(cells) != {NONE}:
             rows.append((title, *cells))
     return rows
+
+
+def results_of(record: Record) -> dict:
+    """A run's summary; of one that has none, what its epochs tell."""
+    if record.summary or not record.history:
+        return record.summary
+    last, train_s = record.history[-1], sum(row.get("train_s") or 0 for row in record.history)
+    return {"train_top1": last.get("train_top1"), "val_top1": last.get("validation_top1"),
+            "train_seconds": train_s or None, "epochs_per_second": len(record.history) / train_s if train_s else None}
 
 
 def inside(values: dict, path: Sequence[str]) -> object:

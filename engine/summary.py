@@ -44,7 +44,7 @@ def summarise(run: Run, history: list[dict], test: Result | None, compile_second
         "step": run.step.mode,
         "seed": run.recipe.section("train").seed,
         "weights_sha256": weights_sha256(run.measured),
-        "command": run.recipe.command(),
+        "command": runfolder.without_folder(run.recipe.command()),
         "versions": runfolder.versions(),
         "hardware": runfolder.hardware(run.device),
         "commit": runfolder.commit(),

@@ -11,12 +11,13 @@ from engine import shared
 from engine.checks import policy_of, resolution_of
 from engine.devices import choose_device
 from engine.errors import EngineError
+from engine.exporting.formats import FILES
 from engine.network import build_model
 from engine.training import checkpoint
 from engine.training.compute import ToInput
 from engine.training.seal import weights_sha256
 from loaders.beton import Beton
-from recipes.load import Recipe, restore
+from recipes.load import Recipe, RecipeError, restore
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,21 @@ def open_trained(run_or_file: str, which: str = "last", device: str = "auto") ->
     if shared.is_shared(Path(run_or_file)):
         return open_shared(Path(run_or_file), device)
     path = checkpoint.find(run_or_file, which)
+    if path.suffix in {Path(file).suffix for file in FILES.values()}:
+        raise EngineError(f"{path} is an exported file, no checkpoint (engine.export.load reads it): give a run folder "
+                          "or a .pt file")
     saved = checkpoint.load(path)
-    trained = assemble(path, restore(saved["recipe"], saved["values"]), saved["class_names"],
+    trained = assemble(path, recipe_of(path, saved["recipe"], saved["values"]), saved["class_names"],
                        checkpoint.measured_weights(saved), saved["progress"]["epoch"], saved["history"], device)
     return replace(trained, trained_on=saved["data"])
+
+
+def recipe_of(path: Path, name: str, values: Mapping[str, object]) -> Recipe:
+    """The recipe of the checkpoint at `path`; EngineError that names it where its settings are none of this version."""
+    try:
+        return restore(name, values)
+    except RecipeError as error:
+        raise EngineError(f"checkpoint {path} does not fit this version of Cadence: {error}") from None
 
 
 def open_shared(folder: Path, device: str = "auto") -> Trained:

@@ -90,9 +90,9 @@ def test_config_yaml_holds_the_whole_recipe(run):
 def test_the_commands_of_a_run_give_the_same_weights_again(run, tmp_path, cache):
     folder, _ = run
     words = (folder / "command.txt").read_text().split()
-    assert words[:3] == ["python", "-m", "engine.train"]
-    again = [w for w in words[3:] if not w.startswith("--run.folder")]
-    command("engine.train", *again, f"--run.folder={tmp_path}/again")
+    assert words[:3] == ["python", "-m", "engine.train"] and words == summary(folder)["command"].split()
+    assert not [word for word in words if "run.folder" in word]
+    command("engine.train", *words[3:], f"--run.folder={tmp_path}/again")
     assert summary(tmp_path / "again")["weights_sha256"] == summary(folder)["weights_sha256"]
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -77,14 +78,20 @@ def commit() -> str:
     return done.stdout.strip()
 
 
+def without_folder(command: str) -> str:
+    """A run's command without its folder: that one is taken, and the command is there to run it again."""
+    return shlex.join(word for word in shlex.split(command) if not word.startswith("--run.folder="))
+
+
 def write_start(folder: Path, recipe_name: str, nested_values: dict, command: str, device: torch.device,
                 data: dict, processes: int = 1, launch: str = "") -> None:
-    """config.yaml, command.txt and env.json; `data` names the betons and their checksums, `launch` is torchrun's id."""
+    """config.yaml, command.txt (without the folder) and env.json; `data` names the betons and their checksums, `launch`
+    is torchrun's id."""
     import yaml
 
     head = f"# python -m engine.train --recipe {recipe_name} --config-file THIS\n"
     write_atomic(folder / "config.yaml", (head + yaml.safe_dump(nested_values, sort_keys=False)).encode())
-    write_atomic(folder / "command.txt", (command + "\n").encode())
+    write_atomic(folder / "command.txt", (without_folder(command) + "\n").encode())
     env = {"recipe": recipe_name, "versions": versions(), "hardware": hardware(device), "commit": commit(),
            "argv": sys.argv, "data": data, "processes": processes, "launch": launch}
     write_json(folder / "env.json", env)

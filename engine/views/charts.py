@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from engine.views.bars import waited_percent, worst_first
 from engine.views.confusion import COLOUR_TICKS, shares_percent, shortened
 from engine.views.curves import LOOKS, MOST_EPOCHS_WITH_DOTS, SPLITS, gap_of, scaled
+from engine.views.panels import lay_out
 
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot"}
 # Okabe and Ito's colours for runs over each other.
@@ -53,7 +54,8 @@ def curves_chart(history: list[dict]) -> go.Figure:
                               yref="y4 domain", font={"color": "#555555"})
     figure.update_xaxes(title_text="epoch", row=2)
     figure.update_xaxes(showticklabels=True, tickformat="~d")
-    return figure.update_layout(**LAYOUT, height=720, legend={**LEGEND_ABOVE, "y": 1.06})
+    figure.update_layout(**LAYOUT, height=720, legend={**LEGEND_ABOVE, "y": 1.06})
+    return lay_out(figure, [row["epoch"] + 1 for row in history], ("xaxis", "xaxis2", "xaxis3", "xaxis4"))
 
 
 def per_class_chart(per_class: np.ndarray, totals: np.ndarray, class_names: Sequence[str]) -> go.Figure:
@@ -117,7 +119,7 @@ def calibration_chart(count: np.ndarray, accuracy: np.ndarray, confidence: np.nd
 def speed_chart(history: list[dict]) -> go.Figure:
     """Images a second in each epoch, and what share of it training waited for data."""
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=(0.65, 0.35), vertical_spacing=0.1,
-                           subplot_titles=("Images a second", "Share of training time spent waiting for data (%)"))
+                           subplot_titles=("Images a second", "Training time spent waiting for data (%)"))
     epochs = [row["epoch"] + 1 for row in history]
     figure.add_bar(x=epochs, y=[row.get("images_per_s") for row in history], row=1, col=1,
                    marker_color=LOOKS["train"]["color"], hovertemplate="epoch %{x}: %{y:,.0f} images/s<extra></extra>")
@@ -125,7 +127,7 @@ def speed_chart(history: list[dict]) -> go.Figure:
                    marker_color=LOOKS["validation"]["color"], hovertemplate="epoch %{x}: %{y:.2f} %<extra></extra>")
     figure.update_xaxes(tickformat="~d")
     figure.update_xaxes(title_text="epoch", row=2)
-    return figure.update_layout(**LAYOUT, height=440, showlegend=False)
+    return lay_out(figure.update_layout(**LAYOUT, height=440, showlegend=False), epochs, ("xaxis", "xaxis2"))
 
 
 def comparison_chart(histories: Mapping[str, list[dict]]) -> go.Figure:
@@ -161,7 +163,9 @@ def comparison_chart(histories: Mapping[str, list[dict]]) -> go.Figure:
     figure.update_xaxes(title_text="training time (s)", row=2, col=2)
     figure.update_xaxes(matches="x", row=1, col=2)
     figure.update_xaxes(matches="x", row=2, col=1)
-    return figure.update_layout(**LAYOUT, height=760, legend={**LEGEND_ABOVE, "y": 1.06})
+    figure.update_layout(**LAYOUT, height=760, legend={**LEGEND_ABOVE, "y": 1.06})
+    epochs = [row["epoch"] + 1 for history in histories.values() for row in history]
+    return lay_out(figure, epochs, ("xaxis", "xaxis2", "xaxis3"))
 
 
 def mode_of(history: list[dict]) -> str:

@@ -69,6 +69,7 @@ def counts_panel(axes: Axes, class_names: Sequence[str], counts: Mapping[str, Se
                     ha="center" if many else "right", rotation_mode="default" if many else "anchor",
                     fontsize=7 if many else FONT_PT - 1, parse_math=False)
     axes.set_xlim(-0.7, len(class_names) - 0.3)
+    axes.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(False, axis="x")
     axes.legend(title=f"Images of each of {len(class_names)} classes", alignment="left", title_fontsize=FONT_PT + 1,
                 loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False, fontsize=FONT_PT - 1)

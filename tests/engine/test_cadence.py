@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import shutil
 import subprocess
@@ -77,6 +78,24 @@ def test_a_command_is_its_door():
     assert ours.stderr.startswith("error: recipe none is unknown") and ours.stderr.count("\n") == 1
 
 
+def test_the_version_is_the_installed_one(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: {"cadence-train": "1.2.3"}[name])
+    assert called(monkeypatch, "--version") == 0 and capsys.readouterr().out == "cadence 1.2.3\n"
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("words", [["completion", "zsh"], ["--help"]], ids=" ".join)
+def test_a_reader_that_has_read_enough_is_no_error(words):
+    if words[0] == "completion":
+        pytest.importorskip("shtab")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody_reads:
+        done = subprocess.run([sys.executable, "-m", "engine.cadence", *words], cwd=ROOT, stdout=nobody_reads,
+                              stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["trian"], "trian is no command; did you mean train? known: doctor, data, train"),
     (["xyzzy"], "xyzzy is no command; known: doctor, data, train"),
@@ -147,6 +166,7 @@ def ask(scripts):
     (["evaluate", "READ"], ["README.md"]),
     (["reproduce", "--train.ep"], []),
     (["completion", ""], ["bash", "zsh", "fish"]),
+    (["export", "RUN", "--format", "to"], ["torch-export"]),
 ])
 def test_bash_completes(ask, words, offered):
     assert ask(*words) == offered

@@ -215,6 +215,24 @@ def test_where_no_overlay_can_be_drawn_the_answer_comes_with_the_reason(predicto
     assert looked is None and bars and len(table) == 6 and seen.shape == (256, 256, 3)
 
 
+def test_a_network_that_diverged_says_that_it_has_no_answer(tmp_path):
+    diverged = load(str(colours_run(tmp_path / "run")), device="cpu")
+    next(diverged.trained.model.parameters()).fill_(float("nan"))
+    (tmp_path / "a.png").write_bytes(stored(Image.new("RGB", (8, 8), "red")))
+    page = demo_page.build_page({"one": diverged}, {})
+    respond = next(each.fn for each in page.fns.values() if each.name == "respond")
+    told, *others = respond("one", (tmp_path / "a.png", "a.png"))
+    assert "no answer: not finite" in told and "sure" not in told and not any(others)
+
+
+def test_the_samples_fit_a_narrow_window(tab):
+    tab.set_viewport_size({"width": 390, "height": 800})
+    tab.wait_for_selector("#samples img")
+    columns = tab.eval_on_selector("#samples .grid-container", "grid => getComputedStyle(grid).gridTemplateColumns")
+    room = tab.eval_on_selector("#samples .grid-container", "grid => grid.getBoundingClientRect().width")
+    assert 2 <= len(columns.split()) and sum(float(column.removesuffix("px")) for column in columns.split()) <= room
+
+
 def test_work_that_nobody_waits_for_any_more_is_not_begun(predictors, monkeypatch):
     release, begun = threading.Event(), []
     monkeypatch.setattr(demo_page, "MAX_ANSWER_S", 0.1)

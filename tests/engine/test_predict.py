@@ -189,6 +189,13 @@ def test_what_is_no_checkpoint_is_one_line_and_no_picture_is_read(tmp_path, caps
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pt2", "model.onnx"])
+def test_an_exported_file_is_told_from_a_checkpoint(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x" * 100)
+    with pytest.raises(EngineError, match=f"{name} is an exported file, no checkpoint .* give a run folder"):
+        predict.load(tmp_path / name, device="cpu")
+
+
 @pytest.mark.parametrize("names, told", [
     (["red", "green"], "is of another model: head.3.weight is"), ([], "names no classes"), (None, "names no classes"),
     ([1, 2, 3, 4, 5, 6], "names no classes")])
@@ -247,12 +254,15 @@ def test_networks_that_enlarge_get_the_pixels_of_their_evaluation(tmp_path):
     assert np.array_equal([answer.seen_hwc for answer in predict.load(enlarging, device="cpu")(list(images))], expected)
 
 
-def test_a_network_that_diverged_gives_json_all_the_same(tmp_path, capsys):
+def test_a_network_that_diverged_gives_no_answer(tmp_path, capsys):
     run = colours_run(tmp_path / "run")
     path = run / "checkpoints" / "last.pt"
     content = checkpoint.load(path)
     content["model"]["head.3.bias"].fill_(float("nan"))
     checkpoint.save(path, content)
     plain_image("red").save(tmp_path / "a.png")
-    assert predict.main([str(run), str(tmp_path / "a.png"), "--json", "--top", "1", "--device", "cpu"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["top"][0]["probability"] is None
+    assert predict.main([str(run), str(tmp_path / "a.png"), "--json", "--top", "1", "--device", "cpu"]) == 1
+    assert "no answer: not finite" in json.loads(capsys.readouterr().out)[0]["error"]
+    assert predict.main([str(run), str(tmp_path / "a.png"), "--device", "cpu"]) == 1
+    shown = capsys.readouterr()
+    assert not shown.out and "a.png: no answer: not finite" in shown.err and shown.err.count("\n") == 1

@@ -101,7 +101,8 @@ def test_the_page_has_every_section_and_a_picture_of_each(run, capsys):
     assert not [note for section in sections.values() for note in notes_of(section) if "Not here" in note]
     assert page.stat().st_size < 15e6
     assert set(PICTURES) >= {path.stem for path in (run / "plots").glob("*.png")} >= set(PICTURES) - {"confused_pairs"}
-    assert (run / "command.txt").read_text().strip().split()[-1] in sections["command"]
+    words = (run / "command.txt").read_text().split()
+    assert len(words) > 5 and words[-1] in sections["command"] and "run.folder" not in sections["command"]
     assert sections["predictions"].count("<figure") >= chapters.RANDOM
     assert sections["gradcam"].count("<figure") == chapters.LOOKED_AT
     assert "train.batch" in sections["settings"] and "versions: torch" in sections["environment"]
@@ -271,7 +272,8 @@ def test_a_checkpoint_with_a_setting_that_is_no_more_has_a_page(run, unpainted):
     content["values"]["train.gone"] = 1
     checkpoint.save(run / "checkpoints" / "last.pt", content)
     sections = sections_of(write_report(run))
-    assert "Not here: train.gone is unknown" in sections["answers"] and "curves_chart" in sections["curves"]
+    assert "last.pt does not fit this version of Cadence: train.gone is unknown" in sections["answers"]
+    assert "curves_chart" in sections["curves"]
 
 
 def test_gradcam_that_is_not_installed_is_named(run, unpainted, monkeypatch):
@@ -327,6 +329,14 @@ def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_told
     assert main([str(run), "--compare", str(folders_run)]) == 0
     sections = sections_of(run / "compare.html")
     assert any("has not finished" in note for note in notes_of(sections["results"]))
+
+
+def test_a_comparison_tells_of_an_unfinished_run_what_its_epochs_tell(run, kept):
+    (run / "summary.json").unlink()
+    rows = {name: cells for name, *cells in reporting.results({"run": read_record(run), "kept": read_record(kept)})}
+    for name in ("train top-1", "validation top-1", "training time (s)", "epochs per second"):
+        assert rows[name][0] == rows[name][1] != "-", name
+    assert rows["test top-1"][0] == "-" != rows["test top-1"][1]
 
 
 def test_names_tell_runs_apart(tmp_path):

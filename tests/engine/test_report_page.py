@@ -1,6 +1,7 @@
 """The pages in a real browser: Chromium without a network, by Playwright."""
 
 import csv
+import itertools
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from engine.reporting import write_comparison, write_report
 from engine.views import charts
-from engine.views.page import Chart, Section, render
+from engine.views.page import Chart, Section, Table, render
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -163,8 +164,46 @@ def test_the_page_of_a_comparison_shows_both_runs(visit, tmp_path):
     assert page.locator("#comparison_chart .legendtext").all_text_contents() == ["short", "<long>"]
 
 
-def test_the_page_fits_a_narrow_window(opened):
-    chart = Chart("curves_chart", charts.curves_chart(history(3)))
-    page = opened(Section("curves", "Curves", [chart]))
-    page.set_viewport_size({"width": 420, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+def boxes_of(page, selector):
+    """(left, top, right, bottom) in pixels of all that match."""
+    return page.evaluate("selector => [...document.querySelectorAll(selector)].map(one => one.getBoundingClientRect())"
+                         ".map(box => [box.left, box.top, box.right, box.bottom])", selector)
+
+
+def overlapping(boxes):
+    return [(one, other) for one, other in itertools.combinations(boxes, 2)
+            if one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]]
+
+
+@pytest.mark.parametrize("chart", ["curves", "comparison", "speed"])
+def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened, chart):
+    figures = {"curves": lambda: charts.curves_chart(history(3)), "speed": lambda: charts.speed_chart(history(3)),
+               "comparison": lambda: charts.comparison_chart({"one": history(3), "two": history(5, 3.0)})}
+    page = opened(Section("curves", "Curves", [Chart("a_chart", figures[chart]())]))
+    panels = 2 if chart == "speed" else 4
+    wide = boxes_of(page, "#a_chart .annotation-text-g")
+    for width, layout, chart_px in ((390, "narrow", 390 - 2 * 16), (1280, "wide", 1180 - 2 * 24)):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_selector(f"#a_chart[data-layout={layout}] .main-svg[width='{chart_px}']", timeout=30_000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        titles = boxes_of(page, "#a_chart .annotation-text-g")
+        texts = [*titles, *boxes_of(page, "#a_chart .g-xtitle, #a_chart .legendtext, #a_chart .xtick text")]
+        assert len(titles) == panels and not overlapping(texts)
+        frame = boxes_of(page, "#a_chart")[0]
+        assert all(frame[0] <= left and right <= frame[2] and bottom <= frame[3] for left, _, right, bottom in texts)
+        if width == 390:
+            assert len({top for _, top, _, _ in titles}) == panels
+    assert np.allclose(titles, wide, atol=1)
+
+
+def test_a_page_opened_in_a_narrow_window_cuts_no_cell(opened):
+    page = opened(Section("result", "Result", [
+        Table([("precision, feed, step", "bf16, stream, eager"), ("weights (SHA-256)", "b6f2db0cee5b1807")]),
+        Chart("curves_chart", charts.curves_chart(history(3)))]))
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.reload()
+    page.wait_for_selector("#curves_chart[data-layout=narrow]")
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
+                         ) == [0, 0]
+    titles = boxes_of(page, "#curves_chart .annotation-text-g")
+    assert len({left for left, *_ in titles}) == 1 and not overlapping(titles)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine import session, share, sharing
+from engine import evaluate, session, share, sharing
 from engine.errors import EngineError
 from engine.model_card import Facts, model_card, public_command
 from engine.reporting import write_report
@@ -92,6 +92,18 @@ def test_the_folder_loads_back_in_a_fresh_process_bit_for_bit(finished, shared, 
 def test_whatever_takes_a_checkpoint_takes_the_folder(finished, shared):
     assert torch.equal(open_trained(str(shared), device="cpu").logits(IMAGES),
                        open_trained(str(finished), device="cpu").logits(IMAGES))
+
+
+def test_the_folder_is_evaluated_like_its_run_and_stays_as_it_is(finished, shared, tmp_path, capsys):
+    there = sorted(shared.iterdir())
+    settings = [f"--data.cache={finished.parent / 'cache'}", "--train.device=cpu"]
+    for folder in (finished, shared):
+        assert evaluate.main([str(folder), *settings, "--json", str(tmp_path / f"{folder.name}.json")]) == 0
+    own, theirs = (json.loads((tmp_path / f"{folder.name}.json").read_text()) for folder in (finished, shared))
+    assert {**theirs, "checkpoint": own["checkpoint"]} == own and theirs["images"] == 100
+    assert sorted(shared.iterdir()) == there and "only with --out=DIR" in capsys.readouterr().out
+    assert evaluate.main([str(shared), *settings, "--out", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "confusion.csv").read_bytes() == (finished / "confusion.csv").read_bytes()
 
 
 def test_the_card_has_the_runs_figures_for_the_hub(finished, shared):

@@ -17,7 +17,7 @@ from recipes.load import RecipeError, load
 
 optuna = pytest.importorskip("optuna")
 
-from engine import sweeping  # noqa: E402 - it needs optuna
+from engine import leaderboard, sweeping  # noqa: E402 - it needs optuna
 from engine.training.guard import NotFinite  # noqa: E402
 from engine.training.lock import FolderLock  # noqa: E402
 from engine.training.signals import Interrupted  # noqa: E402
@@ -333,3 +333,9 @@ def test_a_missing_package_is_one_line(space, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(EngineError, match=r"needs the optuna package: pip install 'cadence-train\[sweep\]'"):
         sweep.main(["--recipe", "quickstart", "--space", space()])
+
+
+def test_a_trial_that_ended_is_a_line_that_says_which_is_the_last():
+    row = {"trial": 0, "settings": {"train.batch": 20}, "validation_top1": 0.5, "state": "finished", "reason": "",
+           "epochs": 3, "seconds": 1.25}
+    assert leaderboard.line(row, 4) == "trial 0 (the last is 3)  train.batch=20  validation top-1 50.00%  1.2 s"

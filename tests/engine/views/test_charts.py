@@ -34,6 +34,30 @@ def test_a_gap_that_was_not_measured_is_said():
     assert "not measured in this run" in [note.text for note in figure.layout.annotations]
 
 
+def test_one_epoch_has_one_tick_and_a_value_alone_is_told_from_0():
+    history = epochs(1)
+    history[0]["lr"] = 0.001
+    for figure in (charts.curves_chart(history), charts.comparison_chart({"a": history}), charts.speed_chart(history)):
+        assert (figure.layout.xaxis.dtick, figure.layout.xaxis.range) == (1, (0.5, 1.5))
+    for figure in (charts.curves_chart(history), charts.comparison_chart({"a": history})):
+        assert figure.layout.yaxis3.range == (0, 0.002)
+    two = charts.curves_chart(epochs(2)).layout
+    assert (two.xaxis.dtick, two.xaxis.range, two.yaxis3.range) == (1, None, None)
+    assert charts.curves_chart(epochs(60)).layout.xaxis.dtick is None
+    assert charts.comparison_chart({"a": [], "b": []}).layout.xaxis.range is None
+
+
+def test_in_a_narrow_window_the_panels_are_below_each_other():
+    for figure in (charts.curves_chart(epochs(3)), charts.comparison_chart({"a": epochs(3)})):
+        narrow, wide = figure.layout.meta["narrow"], figure.layout.meta["wide"]
+        axes = ("yaxis", "yaxis2", "yaxis3", "yaxis4")
+        domains = [narrow[f"{axis}.domain"] for axis in axes]
+        assert domains[0][1] == 1 and abs(domains[-1][0]) < 1e-9
+        assert all(upper[0] > lower[1] for upper, lower in zip(domains, domains[1:], strict=False))
+        assert set(narrow) == set(wide) and narrow["height"] > wide["height"] == figure.layout.height
+        assert [tuple(wide[f"{axis}.domain"]) for axis in axes] == [figure.layout[axis].domain for axis in axes]
+
+
 def test_values_not_measured_are_passed_over_and_ones_not_finite_break_the_line():
     history = epochs(4)
     history[0]["train_loss"], history[1]["train_loss"], history[2]["train_loss"] = None, math.nan, math.inf

@@ -141,3 +141,9 @@ def test_pictures_are_written(tmp_path):
              draw_pairs([("test 1", "a", "train 2", "b", "equal")], images_of(2)[None], "t", tmp_path / "p.png")]
     for path in paths:
         assert np.asarray(Image.open(path).convert("RGB")).std() > 5
+
+
+def test_images_are_counted_in_whole_numbers():
+    figure = overview_figure(names_of(3), {"train": [1, 2, 3]}, np.ones((3, 256), np.int64), HALVES, "a's", "title")
+    ticks = figure.axes[0].get_yticks()
+    assert len(ticks) > 1 and np.array_equal(ticks, np.round(ticks))

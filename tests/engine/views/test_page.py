@@ -25,7 +25,7 @@ def test_whatever_the_text_it_stays_text():
         HOSTILE)]))
     assert "alert(1)" in page and "<script>alert(1)" not in page and "<img src=x" not in page
     scripts = re.findall(r"<script.*?>(.*?)</script>", page, re.S)
-    assert len(scripts) == 1 and "Plotly.newPlot" in scripts[0]
+    assert len(scripts) == 2 and "Plotly.newPlot" in scripts[0] and "matchMedia" in scripts[1]
 
 
 def test_the_page_loads_nothing_and_forbids_it():
