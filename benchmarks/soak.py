@@ -29,7 +29,7 @@ LONG = [*SMALL, "--train.epochs=100000", "--augment.policy=flip(), crop(pad_px=2
 ARMS = {
     "one stream run": [*LONG, "--data.feed=stream", "--average.ema=0.99"],
     "one resident run": [*LONG, "--data.feed=resident", "--train.on_nan=skip"],
-    "many runs in one process": [*SMALL, "--train.epochs=2", "--train.repeats=1000"],
+    "many runs in one process": [*SMALL, "--train.epochs=20", "--train.repeats=1000"],
     "one run in two processes": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0",
                                       *LONG],
 }
