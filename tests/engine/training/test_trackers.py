@@ -93,6 +93,12 @@ def test_trackio_has_each_epoch_and_a_run_that_goes_on_is_the_same_one(folder, t
     assert rows[:3] == [(1, 2.0), (2, 1.0), (3, 0.0)] and len(rows) == 6 and done.stdout.count("\n") == 1
 
 
+@pytest.fixture
+def installed(monkeypatch):
+    """As if every tracker's package were there: stand-ins are opened."""
+    monkeypatch.setattr(trackers, "refuse_missing", lambda to: None)
+
+
 class Failing:
     """A tracker that fails in one of its calls and remembers all of them."""
 
@@ -114,7 +120,7 @@ class Failing:
 @pytest.mark.parametrize(("at", "calls"), [
     ("epoch 0", ["epoch 0"]), ("epoch 1", ["epoch 0", "epoch 1"]),
     ("close", ["epoch 0", "epoch 1", "epoch 2", "close"])])
-def test_a_tracker_that_fails_is_told_of_once_and_not_asked_again(at, calls, folder, monkeypatch):
+def test_a_tracker_that_fails_is_told_of_once_and_not_asked_again(at, calls, folder, monkeypatch, installed):
     failing, other, said = Failing(at), Failing("never"), []
     monkeypatch.setattr(trackers, "KINDS", {"wandb": lambda _: failing, "trackio": lambda _: other})
     track(("wandb", "trackio"), folder, said.append)
@@ -124,7 +130,7 @@ def test_a_tracker_that_fails_is_told_of_once_and_not_asked_again(at, calls, fol
                     "folder has everything"]
 
 
-def test_a_tracker_that_does_not_start_is_left_out(folder, monkeypatch, capsys):
+def test_a_tracker_that_does_not_start_is_left_out(folder, monkeypatch, capsys, installed):
     def unreachable(_):
         raise TimeoutError
 
@@ -133,7 +139,7 @@ def test_a_tracker_that_does_not_start_is_left_out(folder, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("warning: the tracker wandb failed and is left out from here on (Timeout")
 
 
-def test_each_is_opened_once_and_files_need_none(folder, monkeypatch):
+def test_each_is_opened_once_and_files_need_none(folder, monkeypatch, installed):
     monkeypatch.setattr(trackers, "KINDS", {"trackio": lambda _: Failing("never")})
     opened = open_trackers(("files", "trackio", "trackio"), folder)
     assert [type(one) for one in opened] == [Guarded] and open_trackers(("files",), folder) == []
@@ -149,7 +155,7 @@ def test_a_missing_package_is_one_line_before_anything_is_trained(name, folder, 
     refuse_missing(("files",))
 
 
-def test_an_identity_that_cannot_be_kept_ends_no_run(folder, monkeypatch):
+def test_an_identity_that_cannot_be_kept_ends_no_run(folder, monkeypatch, installed):
     def full(*_):
         raise EngineError("tracker_id.txt: no space left on the disk: free some, or choose another folder")
 
