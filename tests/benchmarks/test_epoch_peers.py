@@ -19,6 +19,8 @@ from benchmarks.epoch_peers import author, stock, tuned
 from engine.build import build
 from recipes.load import load
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 SMALL = {"data.train_count": 210, "data.test_count": 100, "data.resolution": 16, "data.validation": 0,
          "data.feed": "stream", "train.batch": 20, "train.label_smoothing": 0, "train.precision": "fp32",
          "train.device": "cpu", "train.threads": 1, "model.width": 8, "model.depth": 3, "model.dropout": 0,
@@ -29,15 +31,6 @@ PEERS = {"author": author, "tuned": lambda task: tuned(task, compiled=False), "s
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

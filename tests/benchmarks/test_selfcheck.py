@@ -12,17 +12,10 @@ from engine.selfcheck import Deviation
 from loaders.policies import POLICIES
 from recipes.load import RecipeError
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 SHAPES = {"data.train_count": "300", "data.test_count": "100", "data.resolution": "16"}
 POLICY = "crop(pad_px=2), flip(), maybe(.5, affine(rotate_deg=15)), jitter(hue=.1)"
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

@@ -5,23 +5,15 @@ import statistics
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from benchmarks import transfer
 from benchmarks.results import read_rows
 from engine.errors import EngineError
 from recipes import load
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 ARMS = ["fine-tuned in three stages", "from nothing"]
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """A run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

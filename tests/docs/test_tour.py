@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "tour.ipynb"
 SMALL = """
@@ -21,15 +20,6 @@ train_settings = ["--train.epochs=2", "--train.batch=50", "--model.width=4", "--
 def cells():
     """The code cells."""
     return [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
-
-
-@pytest.fixture
-def process_as_it_was():
-    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 def test_the_notebook_is_kept_as_it_ran(cells):

@@ -14,6 +14,8 @@ from loaders import host
 from loaders.feed import DeviceFeed
 from recipes.load import load
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 4,
          "model.depth": 2, "train.precision": "fp32", "train.device": "cpu", "train.threads": 1,
          "augment.policy": "crop(pad_px=2), blur(kernel_px=3, sigma=1), flip()"}
@@ -25,15 +27,6 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 def machine():
     """The peaks of one that is the same every time."""
     return PEAKS
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from engine.errors import EngineError
 from engine.network import starting_model
 from recipes.load import RecipeError, load
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 16,
          "model.dropout": 0, "train.label_smoothing": 0, "train.precision": "fp32", "train.device": "cpu",
@@ -22,15 +24,6 @@ SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16,
 STAGES = [{"name": "head", "epochs": 1, "lrs": {"head": 0.2, "features.1?.*": 0.1, "features.[4-9].*": 0.05},
            "frozen": ["features.0", "features.1"]},
           {"name": "all", "epochs": 1, "lrs": {"*": 0.01}}]
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import shutil
 import statistics
 
 import pytest
-import torch
 
 from engine import repeats, session, train
 from engine.errors import EngineError
@@ -13,21 +12,14 @@ from engine.training.lock import FolderLock
 from engine.training.signals import Interrupted, Signals
 from recipes.load import as_text, load
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 # Averages, mixing, dropout and stages: whatever a repeat could take over from the one before it.
 SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 45, "model.width": 4,
          "model.depth": 3, "model.dropout": 0.2, "mix.p": 0.5, "average.ema": 0.9, "average.lookahead": 3,
          "train.sizes": {0: 12, 1: 16}, "train.device": "cpu", "train.threads": 1, "run.report": False,
          "train.stages": [{"name": "head", "epochs": 1, "lrs": {"head": 0.05}, "frozen": ["*"]},
                           {"name": "all", "epochs": 1, "lrs": {"head": 0.02, "*": 0.01}}]}
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """A run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

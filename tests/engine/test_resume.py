@@ -4,31 +4,18 @@ import errno
 import json
 
 import pytest
-import torch
 
 from engine import going_on, reproduce, session, train
 from engine.errors import EngineError
 from engine.files import write_atomic
-from engine.resume import resume
 from engine.training import checkpoint
 from engine.training.lock import FolderLock
 from engine.training.loop import Loop
-from engine.training.screen import Screen
 from recipes.load import RecipeError, load, restore
 from tests.engine.poison import poisoned
+from tests.engine.small_runs import SMALL, go_on
 
-SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 50, "model.width": 4,
-         "model.depth": 3, "model.dropout": 0.2, "train.epochs": 3, "train.device": "cpu", "train.threads": 1,
-         "train.precision": "fp32", "run.report": False}
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """A run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +56,6 @@ def stopped(monkeypatch, recipe, epochs=2):
         stop_after(patch, epochs)
         with pytest.raises(KeyboardInterrupt):
             session.start(recipe)
-
-
-def go_on(folder, said=None, **settings):
-    with Screen() as screen:
-        if said is not None:
-            screen.say = said.append
-        return resume(str(folder), screen, settings=settings)
 
 
 def seal(folder):

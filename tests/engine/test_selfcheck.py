@@ -13,18 +13,11 @@ from engine.selfcheck import check_mode, losses
 from engine.training.programs import Eager
 from recipes.load import load
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 # 270 images are left for training: three steps an epoch.
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 90, "model.width": 4,
          "model.depth": 3, "model.dropout": 0, "train.precision": "fp32", "train.device": "cpu", "train.threads": 1}
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

@@ -18,21 +18,14 @@ from engine.reporting import write_report
 from engine.trained import open_trained
 from recipes.load import load
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("safetensors")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 4,
          "model.depth": 3, "train.epochs": 1, "average.ema": 0.9, "train.device": "cpu", "train.threads": 1}
 IMAGES = torch.arange(4 * 16 * 16 * 3, dtype=torch.int64).mul(37).remainder(251).to(torch.uint8).view(4, 16, 16, 3)
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """A run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

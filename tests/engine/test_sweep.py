@@ -22,6 +22,8 @@ from engine.training.guard import NotFinite  # noqa: E402
 from engine.training.lock import FolderLock  # noqa: E402
 from engine.training.signals import Interrupted  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
 ROOT = Path(__file__).resolve().parents[2]
 # The recipe's own rate is far too low here, so that better ones are easily found.
 SMALL = ["--data.train_count=1000", "--data.test_count=100", "--data.resolution=16", "--data.classes=10",
@@ -29,15 +31,6 @@ SMALL = ["--data.train_count=1000", "--data.test_count=100", "--data.resolution=
          "--train.threads=1", "--train.precision=fp32", "--data.validation=0.3", "--augment.policy=none",
          "--schedule.lr=0.001"]
 SPACE = "schedule.lr: {low: 0.001, high: 0.5, log: true}\ntrain.batch: {choices: [20, 40]}\n"
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """A run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
