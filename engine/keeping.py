@@ -51,11 +51,12 @@ class Keeper:
         if self.leads:
             checkpoint.save(self.place / "last.pt", content, keep_previous=True)
 
-    def keep(self, name: str, history: list[dict]) -> bool:
-        """Write <name>.pt, all that the run is now, or, where the disk is full, say so and try again a little later.
+    def keep(self, history: list[dict], *also: str) -> bool:
+        """Write last.pt, all that the run is now, or, where the disk is full, say so and try again a little later.
 
-        Returns whether all is written. NotFinite where a loss was bad or the weights are not finite: such a run is not
-        worth a checkpoint.
+        also: the names of other checkpoints, written before the last one, which says that they are there. Returns
+        whether all is written. NotFinite where a loss was bad or the weights are not finite: such a run is not worth a
+        checkpoint.
         """
         together, progress, bad = self.run.together, self.run.loop.progress, self.run.step.guard.known(wait=True)
         finite = finite_weights(self.run.model)
@@ -68,10 +69,12 @@ class Keeper:
             raise NotFinite(bad, progress.epoch if progress.step else progress.epoch - 1)
         content = state_of(self.run, history)
         if self.leads:
-            self.unwritten[name] = checkpoint.seal(content)
-        written = self.write()
-        if name == "last":
-            self.save_at = time.monotonic() + (self.every_s if written else min(self.every_s, RETRY_S))
+            sealed = checkpoint.seal(content)
+            for name in (*also, "last"):
+                self.unwritten[name] = sealed
+                self.write()
+        written = not self.unwritten
+        self.save_at = time.monotonic() + (self.every_s if written else min(self.every_s, RETRY_S))
         return written
 
     def write(self) -> bool:

@@ -119,13 +119,14 @@ class Session:
                         self.agreement.heard()
             except Interrupted as interrupted:
                 try:
-                    kept = self.keeper.keep("last", self.history)
+                    kept = self.keeper.keep(self.history)
                 except NotFinite:
                     kept = False
                 screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.go_on_with}"
                            + ("" if kept else ", from the checkpoint before"))
                 return interrupted.status
             finally:
+                run.loop.between_batches = None
                 for tracker in self.trackers:
                     tracker.close()
         self.finish()
@@ -160,7 +161,7 @@ class Session:
         # Gradients that are still being added up are in no checkpoint.
         if loop.step.updated:
             if due:
-                self.keeper.keep("last", self.history)
+                self.keeper.keep(self.history)
             self._leave_if(noted)
             noted = due = 0
         if self.agreement:
@@ -217,12 +218,10 @@ class Session:
             self.keeper.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
-        # The last one says that the others are there, so it is written after them.
-        if record.is_best:
-            self.keeper.keep("best", self.history)
+        also = ["best"] if record.is_best else []
         if self.every and (record.epoch + 1) % self.every == 0:
-            self.keeper.keep(f"epoch_{record.epoch + 1:03d}", self.history)
-        self.keeper.keep("last", self.history)
+            also.append(f"epoch_{record.epoch + 1:03d}")
+        self.keeper.keep(self.history, *also)
         self.screen.epoch_row(record, self.epochs, watched)
 
     def finish(self) -> None:

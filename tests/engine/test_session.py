@@ -5,30 +5,17 @@ import os
 import signal
 
 import pytest
-import torch
 
 from engine import session
 from engine.errors import EngineError
 from engine.files import write_atomic
-from engine.resume import resume
 from engine.training import checkpoint
-from engine.training.screen import Screen
 from engine.training.signals import Interrupted
 from recipes.load import load
 from tests.engine.poison import poisoned, spoiled
+from tests.engine.small_runs import SMALL, go_on
 
-SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 50, "model.width": 4,
-         "model.depth": 3, "model.dropout": 0.2, "train.epochs": 3, "train.device": "cpu", "train.threads": 1,
-         "train.precision": "fp32", "run.report": False}
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was():
-    """A run sets torch's threads and how denormals are treated, for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +54,6 @@ def interrupted(monkeypatch, recipe, after_steps):
     with monkeypatch.context() as patch:
         patch.setattr(session.Session, "between_steps", between_steps)
         assert session.start(recipe) == 143
-
-
-def go_on(folder, **settings):
-    with Screen() as screen:
-        return resume(str(folder), screen, settings=settings)
 
 
 def rows(folder):
@@ -250,3 +232,16 @@ def test_a_signal_during_an_evaluation_does_not_wait_for_its_end(recipe, tmp_pat
     assert one["weights_sha256"] == other["weights_sha256"]
     for before, after in zip(rows(tmp_path / "whole"), rows(tmp_path / "run"), strict=True):
         assert (before["train_loss"], before["validation_loss"]) == (after["train_loss"], after["validation_loss"])
+
+
+def test_a_signal_after_the_last_step_lets_the_run_end(recipe, tmp_path, monkeypatch):
+    plain = session.Session._check_signals
+
+    def late(self):
+        plain(self)
+        if self.run.loop.progress.epoch == 1:
+            self.signals.noted = signal.SIGTERM
+
+    monkeypatch.setattr(session.Session, "_check_signals", late)
+    assert session.start(recipe(tmp_path / "run", **{"train.epochs": 1})) == 0
+    assert json.loads((tmp_path / "run/summary.json").read_text())["test_top1"] is not None
