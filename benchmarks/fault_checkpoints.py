@@ -52,8 +52,7 @@ def damaged(tries: Tries, place: Path) -> None:
         name = f"copy{number}"
         shutil.copytree(place / "run", place / name)
         (place / name / "checkpoints" / "last.pt").write_bytes(whole[:kept])
-        again = [word.replace(str(place / "run"), str(place / name)) for word in ("--resume", str(place / "run"))]
-        ended = resumed(place, name, again)
+        ended = resumed(place, name, ["--resume", str(place / name)])
         tries.command_survives(ended, weights_of(place / name) == weights, "warning: .*going on with last.previous.pt")
     for path in last.parent.iterdir():
         path.write_bytes(path.read_bytes()[:1000])
@@ -62,9 +61,7 @@ def damaged(tries: Tries, place: Path) -> None:
 
 def resumed(place: Path, name: str, words: list[str]) -> Ended:
     """A life of the command with other words."""
-    from engine import train
-
-    return live(train.main, words, place / f"{name}.log")
+    return live_train(words, place / f"{name}.log")
 
 
 def flipped(tries: Tries, place: Path) -> None:

@@ -4,6 +4,7 @@ import os
 
 from engine.errors import EngineError
 from engine.files import expand
+from engine.going_on import begun
 from loaders.policy import Policy, parse
 from loaders.sources import Facts, facts
 from recipes.load import Recipe
@@ -60,7 +61,7 @@ def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
 def refuse_folder(wanted: str) -> None:
     """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
     folder = expand(wanted or "runs").absolute()
-    if any((folder / name).exists() for name in ("config.yaml", "repeats.json")):
+    if begun(folder):
         raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):

@@ -15,8 +15,7 @@ from engine.errors import EngineError
 from engine.exporting import formats, onnx_file, program, weights_file
 from engine.exporting.portable import Portable
 from engine.exporting.verify import Answer
-from engine.network import build_model
-from engine.training import checkpoint
+from engine.network import rebuilt_model
 from engine.training.compute import ToInput
 from recipes.load import restore
 
@@ -74,10 +73,5 @@ def read_back(content: bytes, name: str) -> Exported:
 def rebuilt(weights: Mapping[str, torch.Tensor], told: Mapping[str, object], name: str) -> nn.Module:
     """The network that the metadata tell of, on the CPU, in evaluation mode, with these weights."""
     recipe = restore(told["recipe"], told["settings"])
-    with torch.device("meta"):
-        network = build_model(recipe, len(told["class_names"]))
-    network = network.to_empty(device=CPU)
-    checkpoint.load_weights(network, dict(weights), Path(name))
-    if recipe.section("train").channels_last:
-        network = network.to(memory_format=torch.channels_last)
+    network = rebuilt_model(recipe, len(told["class_names"]), weights, Path(name), CPU)
     return network.requires_grad_(False).eval()

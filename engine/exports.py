@@ -14,9 +14,8 @@ from engine.exporting.portable import Portable, to_program
 from engine.exporting.verify import Answer, Check
 from engine.files import make_folder, write_atomic
 from engine.samples import Samples
-from engine.shared import PLACES
+from engine.shared import public_values
 from engine.trained import Trained
-from recipes.load import as_plain
 
 BATCHES = (1, 64)
 
@@ -92,11 +91,10 @@ def description(trained: Trained, pruned: Mapping[str, object] | None, layout: s
     """The metadata of the network's files, for images of `layout`."""
     recipe = trained.recipe
     data = recipe.section("data")
-    settings = {path: as_plain(value) for path, value in recipe.values.items() if path not in PLACES}
     return metadata.describe(
         layout, recipe=recipe.name, dataset=data.name, model=recipe.get("model.arch", recipe.section("model").name),
         policy=recipe.section("augment").policy, class_names=trained.class_names, side_px=trained.side_px,
-        mean=data.mean, std=data.std, epoch=trained.epoch, settings=settings, pruned=pruned)
+        mean=data.mean, std=data.std, epoch=trained.epoch, settings=public_values(recipe), pruned=pruned)
 
 
 def write(made: Mapping[str, Made], folder: Path) -> dict[str, Path]:

@@ -51,6 +51,11 @@ def read_repeats(folder: Path) -> Recipe:
     return restore(name, values)
 
 
+def read_begun(folder: Path) -> Recipe:
+    """The recipe of what began in `folder`, a run or repeats."""
+    return read_repeats(folder) if (folder / REPEATS).exists() else read_recipe(folder)
+
+
 def newest_unfinished(recipe_name: str | None, folder: str = "") -> str | None:
     """The folder of the run to go on with: `folder` where it holds one that is not finished, else the newest in runs/.
 
@@ -67,7 +72,7 @@ def newest_unfinished(recipe_name: str | None, folder: str = "") -> str | None:
 def readable(folder: Path) -> bool:
     """Whether the recipe of what began in `folder` can be read."""
     try:
-        read_repeats(folder) if (folder / REPEATS).exists() else read_recipe(folder)
+        read_begun(folder)
         return True
     except (EngineError, RecipeError):
         return False
@@ -87,7 +92,7 @@ def differing(folder: Path, recipe: Recipe) -> dict[str, object]:
     """The settings of `recipe` that differ from those of the run, or the repeats, in `folder`."""
     if not begun(folder):
         return {}
-    there = read_repeats(folder) if (folder / REPEATS).exists() else read_recipe(folder)
+    there = read_begun(folder)
     if there.name != recipe.name:
         raise EngineError(f"{folder} holds a run of recipe {there.name}, not {recipe.name}: choose another folder")
     return {path: value for path, value in recipe.values.items()

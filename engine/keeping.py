@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.build import Run
 from engine.errors import EngineError
 from engine.files import make_folder, remove_parts
+from engine.processes import leads
 from engine.state import state_of
 from engine.training import checkpoint
 from engine.training.guard import NotFinite, finite_weights
@@ -25,7 +26,7 @@ class Keeper:
 
     def __init__(self, run: Run, folder: Path, every_s: float, say: Callable[[str], None]):
         self.run, self.place, self.every_s, self.say = run, folder / "checkpoints", every_s, say
-        self.leads = run.together is None or run.together.leads
+        self.leads = leads(run.together)
         self.save_at, self.unwritten, self.refused = time.monotonic() + every_s, {}, ""
         if self.leads:
             remove_parts(make_folder(self.place))

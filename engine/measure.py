@@ -11,7 +11,7 @@ from engine.datasets import open_betons, open_data
 from engine.devices import choose_device, place_threads
 from engine.errors import EngineError
 from engine.feeds import place_of
-from engine.network import build_model
+from engine.network import rebuilt_model
 from engine.shared import is_shared
 from engine.trained import open_shared
 from engine.training import checkpoint, precision
@@ -55,12 +55,7 @@ def measure_checkpoint(path: Path, settings: Mapping[str, object]) -> Measured:
                           "evaluate it on the data set it was trained on")
     if "test" not in source.splits:
         raise EngineError(f"{source.name} has no test split: add a test/ folder beside train/")
-    with torch.device("meta"):
-        model = build_model(recipe, len(source.class_names))
-    model = model.to_empty(device=device)
-    checkpoint.load_weights(model, weights, path)
-    if recipe.section("train").channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    model = rebuilt_model(recipe, len(source.class_names), weights, path, device)
     data = recipe.section("data")
     to_input = ToInput(data.mean, data.std, device, recipe.section("train").channels_last)
     betons = open_betons(recipe, source)

@@ -1,6 +1,8 @@
 """A recipe's network: its architecture, and the weights that training starts with."""
 
 import copy
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from engine.datasets import OnWarning
 from engine.errors import EngineError
 from engine.models import table
 from engine.models.weights import start_from
+from engine.training import checkpoint
 from engine.training.compute import ToInput
 from loaders.beton import Beton
 from loaders.resident import read_images
@@ -25,6 +28,15 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
     options = vars(recipe.section("model")).copy()
     del options["weights"]
     return table.build(options.pop("name"), classes, policy_of(recipe).output_height, **options)
+
+def rebuilt_model(recipe: Recipe, classes: int, weights: Mapping[str, torch.Tensor], path: Path,
+                  device: torch.device) -> nn.Module:
+    """The recipe's network on `device` with `weights`; EngineError where they, read from `path`, are another's."""
+    with torch.device("meta"):
+        model = build_model(recipe, classes)
+    model = model.to_empty(device=device)
+    checkpoint.load_weights(model, dict(weights), path)
+    return model.to(memory_format=torch.channels_last) if recipe.section("train").channels_last else model
 
 
 def starting_model(recipe: Recipe, classes: int, beton: Beton, indices: np.ndarray, to_input: ToInput,

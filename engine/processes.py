@@ -45,6 +45,11 @@ def run(act: Callable[["Together | None"], int], timeout_s: float | None = None)
             raise SystemExit(1) from None
 
 
+def leads(together: "Together | None") -> bool:
+    """Whether this is the process that writes and prints."""
+    return together is None or together.leads
+
+
 def once(together: "Together | None", function: Callable[[], Value]) -> Value:
     """What `function` returns, called in one process only; a user's error that it raises is raised in all."""
     def told() -> Value:

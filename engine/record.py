@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.going_on import REPEATS
 from engine.training.runfolder import without_folder
 from recipes.load import as_text, read_file
 
@@ -40,7 +41,7 @@ class Record:
 
 def read_record(folder: Path) -> Record:
     """Read a run folder, finished or not; EngineError where it is none, or one that holds several runs."""
-    if (folder / "repeats.json").exists():
+    if (folder / REPEATS).exists():
         raise EngineError(f"{folder} holds one run a seed: give one of its seed_ folders, or all of them to --compare")
     if not (folder / "config.yaml").is_file():
         raise EngineError(f"{folder} is no run folder, it has no config.yaml: give one that engine.train wrote")

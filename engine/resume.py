@@ -10,7 +10,7 @@ import torch
 from engine.build import Run, build
 from engine.errors import EngineError
 from engine.going_on import changed, finished, read_recipe, refuse_other_recipe
-from engine.processes import once
+from engine.processes import leads, once
 from engine.session import Session, begin_in, write_config
 from engine.state import refuse_other_data, restore_state
 from engine.training import checkpoint
@@ -71,7 +71,7 @@ def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
             restore(run, saved, folder)
             if settings:
                 write_config(run, folder)
-            if has_summary and (together is None or together.leads):
+            if has_summary and leads(together):
                 # It is not finished any more, and would pass for it.
                 (folder / "summary.json").replace(folder / "summary.previous.json")
             screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")

@@ -16,7 +16,7 @@ from engine.datasets import Unchanged
 from engine.errors import EngineError
 from engine.files import write_json
 from engine.keeping import Keeper
-from engine.processes import once
+from engine.processes import leads, once
 from engine.state import checksums
 from engine.summary import closing_rows, summarise
 from engine.training import runfolder
@@ -34,7 +34,7 @@ from recipes.load import Recipe
 
 def start(recipe: Recipe, together: Together | None = None) -> int:
     """Train `recipe` from the beginning in a new run folder; returns the exit status. `together`: as in build."""
-    with Screen(quiet=together is not None and not together.leads) as screen:
+    with Screen(quiet=not leads(together)) as screen:
         run = build(recipe, on_progress=screen.writing, on_warning=screen.say, together=together)
         try:
             return begin(run, screen)
@@ -65,7 +65,7 @@ def begin_in(folder: Path, run: Run, screen: Screen, go_on_with: Path | None = N
 
 def write_config(run: Run, folder: Path) -> None:
     """What the run is, into its folder, by the process that leads."""
-    if run.together and not run.together.leads:
+    if not leads(run.together):
         return
     ranks = ranks_of(os.environ)
     runfolder.write_start(folder, run.recipe.name, run.recipe.nested(), run.recipe.command(), run.device,
@@ -83,7 +83,7 @@ class Session:
                  first: bool = True):
         self.go_on_with, self.untimed_steps = go_on_with or folder, 2 if first else 0
         self.run, self.folder, self.screen, self.history = run, folder, screen, history
-        self.leads = run.together is None or run.together.leads
+        self.leads = leads(run.together)
         self.agreement = Agreement(3) if run.together else None
         settings = run.recipe.section("checkpoint")
         self.every, self.epochs = settings.every, run.loop.epochs

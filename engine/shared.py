@@ -36,11 +36,16 @@ def is_shared(folder: Path) -> bool:
     return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file()
 
 
+def public_values(recipe: Recipe) -> dict[str, object]:
+    """The recipe's settings as plain values, without those that name places of a machine."""
+    return {path: as_plain(value) for path, value in recipe.values.items() if path not in PLACES}
+
+
 def pack(recipe: Recipe, class_names: Sequence[str], weights: dict[str, torch.Tensor], seal: str, epoch: int,
          history: list[dict], side_px: int) -> dict[str, bytes]:
     """The files that `read` takes, by name. EngineError where the safetensors package is missing."""
     data = recipe.section("data")
-    values = {path: as_plain(value) for path, value in recipe.values.items() if path not in PLACES}
+    values = public_values(recipe)
     config = {"format": FORMAT, "recipe": recipe.name, "class_names": list(class_names), "epoch": epoch,
               "input": f"RGB images of {side_px} x {side_px} px; values 0..1, less mean, over std, a channel",
               "mean": list(data.mean), "std": list(data.std), "weights_sha256": seal, "values": values}

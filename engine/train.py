@@ -87,10 +87,7 @@ def go_on(run_folder: str, settings: dict[str, str], together=None, ended: bool 
     from engine.resume import resume
     from engine.training.screen import Screen
 
-    leads = together is None or together.leads
-    if ended and processes.once(together, partial(going_on.finished, Path(run_folder))):
-        if leads:
-            print(f"{run_folder} is finished: there is nothing to go on with")
+    if ended and told_finished(run_folder, together):
         return 0
     if processes.once(together, (Path(run_folder) / repeats.REPEATS).exists):
         if together:
@@ -98,8 +95,16 @@ def go_on(run_folder: str, settings: dict[str, str], together=None, ended: bool 
         if settings:
             raise EngineError(f"--{next(iter(settings))} has no effect on repeats that go on: leave it out")
         return repeats.go_on(Path(run_folder))
-    with Screen(quiet=not leads) as screen:
+    with Screen(quiet=not processes.leads(together)) as screen:
         return resume(run_folder, screen, settings=settings, together=together)
+
+
+def told_finished(folder: str, together=None) -> bool:
+    """Whether what began in the folder is finished; where it is, that is said."""
+    done = processes.once(together, partial(going_on.finished, Path(folder)))
+    if done and processes.leads(together):
+        print(f"{folder} is finished: there is nothing to go on with")
+    return done
 
 
 def go_on_or_start(options, settings: dict[str, str], together=None) -> int:
@@ -116,12 +121,9 @@ def go_on_or_start(options, settings: dict[str, str], together=None) -> int:
                               "to start")
         refuse_early(recipe)
         return begin(recipe, together)
-    leads = together is None or together.leads
-    if processes.once(together, partial(going_on.finished, Path(folder))):
-        if leads:
-            print(f"{folder} is finished: there is nothing to go on with")
+    if told_finished(folder, together):
         return 0
-    if leads:
+    if processes.leads(together):
         print(f"--resume auto: {folder}")
     if recipe:
         settings = processes.once(together, partial(going_on.differing, Path(folder), recipe))

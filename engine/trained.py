@@ -12,7 +12,7 @@ from engine.checks import policy_of, resolution_of
 from engine.devices import choose_device
 from engine.errors import EngineError
 from engine.exporting.formats import FILES
-from engine.network import build_model
+from engine.network import rebuilt_model
 from engine.training import checkpoint
 from engine.training.compute import ToInput
 from engine.training.seal import weights_sha256
@@ -106,15 +106,8 @@ def assemble(path: Path, recipe: Recipe, class_names: Sequence[str], weights: di
     """Build the recipe's network, fill it with `weights`, which came from `path`, and set it to evaluation."""
     if not (isinstance(class_names, list | tuple) and class_names and all(isinstance(n, str) for n in class_names)):
         raise EngineError(f"checkpoint {path} names no classes: use another of the run's checkpoints")
-    with torch.device("meta"):
-        model = build_model(recipe, len(class_names))
     place = choose_device(device)
-    model = model.to_empty(device=place)
-    checkpoint.load_weights(model, weights, path)
-    channels_last = recipe.section("train").channels_last
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    model.requires_grad_(False).eval()
+    model = rebuilt_model(recipe, len(class_names), weights, path, place).requires_grad_(False).eval()
     data = recipe.section("data")
     return Trained(path, recipe, model, tuple(class_names), resolution_of(recipe), policy_of(recipe).output_px,
-                   ToInput(data.mean, data.std, place, channels_last), epoch, history)
+                   ToInput(data.mean, data.std, place, recipe.section("train").channels_last), epoch, history)

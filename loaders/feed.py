@@ -35,10 +35,6 @@ class DeviceFeed:
         """The samples used, positions in the beton."""
         return self.stream.indices
 
-    def order(self, epoch: int) -> np.ndarray:
-        """The samples of `epoch` in the order they come, int64."""
-        return self.stream.order(epoch)
-
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
         """As Stream.epoch, the tensors on the device."""
