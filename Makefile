@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-HEADERS := libopencv-dev libturbojpeg0-dev pkg-config g++
+HEADERS := libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: setup train test lint browser clean
@@ -11,7 +11,8 @@ setup: $(VENV)/installed
 
 # FFCV is compiled on installation and needs the headers; a machine that has them is left as it is.
 $(VENV)/installed: setup.py
-	@if ! pkg-config --exists opencv4 libturbojpeg 2>/dev/null || ! command -v g++ >/dev/null; then \
+	@if ! pkg-config --exists opencv4 libturbojpeg 2>/dev/null || ! command -v g++ >/dev/null || \
+	  ! [ -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then \
 	  $(SUDO) apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $(HEADERS); fi
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
