@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
+PACKAGES = ("benchmarks", "engine", "loaders", "recipes")
 EXTRAS = {
     "cam": ["grad-cam>=1.5"],
     "completion": ["shtab>=1.13"],
@@ -30,20 +31,8 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
-    packages=[
-        "benchmarks",
-        "engine",
-        "engine.exporting",
-        "engine.models",
-        "engine.optim",
-        "engine.training",
-        "engine.views",
-        "loaders",
-        "loaders.kernels",
-        "loaders.on_device",
-        "recipes",
-    ],
-    package_data={"engine.views": ["*.jinja"]},
+    packages=find_packages(include=[f"{name}{rest}" for name in PACKAGES for rest in ("", ".*")]),
+    package_data={"engine.plots": ["*.jinja"]},
     entry_points={"console_scripts": ["cadence = engine.cadence:main"]},
     install_requires=[
         "torch>=2.10",

@@ -16,11 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.readme import fill
-from benchmarks.results import read_rows, shareable, write_rows
-from engine import cli
-from engine.errors import EngineError
-from recipes import load
+from benchmarks.common.readme import fill
+from benchmarks.common.results import read_rows, shareable, write_rows
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 # What each seed system's author reports for the recipe that reproduces it.
@@ -33,7 +33,7 @@ KEPT = ("recipe", "dataset", "model", "parameters", "epochs", "steps", "train_to
 
 def main(argv: list[str] | None = None) -> int:
     """The door: run what is asked for, write rows, render."""
-    parser = cli.Parser("benchmarks.accuracy", __doc__)
+    parser = Parser("benchmarks.accuracy", __doc__)
     parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to run, with commas between")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each recipe, seeds 0..N-1")
     parser.add_argument("--budget-minutes", type=float, default=60.0, metavar="M", help="stop after so long, resumably")
@@ -175,4 +175,4 @@ def hardware(row: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -16,19 +16,19 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.epoch_field import Field
-from benchmarks.epoch_rows import failed_row
-from benchmarks.epoch_table import draw, show, summary
-from benchmarks.readme import fill
-from benchmarks.results import read_rows, shareable, write_rows
-from benchmarks.timing import environment
-from engine import cli
-from engine.checks import refuse_early
-from engine.devices import choose_device
-from engine.errors import EngineError
-from engine.selfcheck import check_mode
-from engine.training.programs import MODES
-from recipes import load
+from benchmarks.common.readme import fill
+from benchmarks.common.results import read_rows, shareable, write_rows
+from benchmarks.common.step_check import check_mode
+from benchmarks.common.timing import environment
+from benchmarks.throughput.contenders import Field
+from benchmarks.throughput.epoch_rows import failed_row
+from benchmarks.throughput.epoch_table import draw, show, summary
+from engine.build.devices import choose_device
+from engine.build.preflight import refuse_early
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from engine.training.executors import MODES
+from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
 FEEDS = ("stream", "resident")
@@ -40,7 +40,7 @@ LONG = 100_000
 
 def main(argv: list[str] | None = None) -> int:
     """The door: time each recipe, show and write its rows, render."""
-    parser = cli.Parser("benchmarks.epochs", __doc__)
+    parser = Parser("benchmarks.epochs", __doc__)
     parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to time, with commas between")
     parser.add_argument("--modes", metavar="A,B", default="", help=f"step modes of {', '.join(MODES)} (default: those "
                                                                    "that this machine has)")
@@ -136,4 +136,4 @@ def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -15,23 +15,24 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks import fault_archives, fault_betons, fault_checkpoints, fault_feeds, fault_fuzz, fault_kills, fault_runs
-from benchmarks.fault_kills import last_line
-from benchmarks.fault_server import Died, call_apart
-from benchmarks.fault_table import Tries, row_of, title, try_row
-from benchmarks.results import shareable, write_rows
-from engine import cli
-from engine.errors import EngineError
-from loaders.stream import usable_cores
+from benchmarks.common.results import shareable, write_rows
+from benchmarks.drills import archive_rows, beton_rows, checkpoint_rows, feed_rows, fuzz_files, run_rows
+from benchmarks.drills import kills as fault_kills
+from benchmarks.drills.fork_server import Died, call_apart
+from benchmarks.drills.kills import last_line
+from benchmarks.drills.table import Tries, row_of, title, try_row
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from loaders.feeds.stream import usable_cores
 
 PARTS = ("kills", "table", "fuzz")
-TABLE = (*fault_betons.ROWS, *fault_feeds.ROWS, *fault_checkpoints.ROWS, *fault_runs.ROWS, *fault_archives.ROWS)
+TABLE = (*beton_rows.ROWS, *feed_rows.ROWS, *checkpoint_rows.ROWS, *run_rows.ROWS, *archive_rows.ROWS)
 FUZZ_LIMIT_S = 900.0
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: try, show, write the rows."""
-    parser = cli.Parser("benchmarks.faults", __doc__, settings=False)
+    parser = Parser("benchmarks.faults", __doc__, settings=False)
     parser.add_argument("--trials", type=int, default=200, metavar="N", help="runs that are killed (200)")
     parser.add_argument("--fuzz", type=int, default=1000, metavar="N", help="recipes, and files, to mutate (1000)")
     parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B", help="which parts (all)")
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             rows += fuzz_rows(options.fuzz, place / "fuzz")
     show(rows)
     if options.json:
-        from benchmarks.timing import environment
+        from benchmarks.common.timing import environment
 
         words = ["python", "-m", "benchmarks.faults", *(sys.argv[1:] if argv is None else argv)]
         write_rows(Path(options.json), rows, environment(), shareable(words), merge=True)
@@ -118,9 +119,9 @@ def tried(rows: tuple[Callable, ...], place: Path) -> Iterator[tuple[Callable, T
 def fuzz_rows(count: int, place: Path) -> list[dict]:
     """A row for each kind of mutated file."""
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = pool.map(lambda part: try_row(part, place / part.__name__, round(count * fault_fuzz.SHARES[part]),
-                                              limit_s=FUZZ_LIMIT_S), fault_fuzz.PARTS)
-        return [row_of(f"fuzz: {title(part)}", tries) for part, tries in zip(fault_fuzz.PARTS, found, strict=True)]
+        found = pool.map(lambda part: try_row(part, place / part.__name__, round(count * fuzz_files.SHARES[part]),
+                                              limit_s=FUZZ_LIMIT_S), fuzz_files.PARTS)
+        return [row_of(f"fuzz: {title(part)}", tries) for part, tries in zip(fuzz_files.PARTS, found, strict=True)]
 
 
 class Told:
@@ -160,4 +161,4 @@ def show(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

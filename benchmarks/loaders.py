@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import loader_peers as peers
-from benchmarks.loader_table import committed_summary
-from benchmarks.readme import fill
-from benchmarks.results import shareable, write_rows
-from benchmarks.timing import Samples, alternate, environment
-from engine import cli
-from engine.datasets import open_betons, open_data
-from recipes import load
+from benchmarks.common.readme import fill
+from benchmarks.common.results import shareable, write_rows
+from benchmarks.common.timing import Samples, alternate, environment
+from benchmarks.throughput import peer_loaders as peers
+from benchmarks.throughput.loader_table import committed_summary
+from engine.build.datasets import open_betons, open_data
+from engine.cli.parser import Parser, run_command
+from recipes.settings import load
 
 SHAPES = {"data.name": "shapes", "data.train_count": "50000"}
 STOCK = {"uint8": "ffcv stock ops", "float32": "ffcv stock ops + normalise"}
@@ -28,7 +28,7 @@ STOCK = {"uint8": "ffcv stock ops", "float32": "ffcv stock ops + normalise"}
 
 def main(argv: list[str] | None = None) -> int:
     """The door: open the data, time the peers, show and write the rows."""
-    parser = cli.Parser("benchmarks.loaders", __doc__)
+    parser = Parser("benchmarks.loaders", __doc__)
     parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="measured a peer and repeat")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds")
     parser.add_argument("--threads", default="", metavar="A,B", help="loader threads (default: 1 and every core)")
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     source = open_data(recipe)
     beton = open_betons(recipe, source)["train"]
 
-    from loaders.stream import usable_cores
+    from loaders.feeds.stream import usable_cores
 
     threads = [int(count) for count in options.threads.split(",") if count] or sorted({1, usable_cores()})
     batches = [32] if options.large else [int(size) for size in options.batches.split(",")]
@@ -102,8 +102,8 @@ def time_large(beton, images_nhwc, batch: int, threads: int, options) -> list[di
 
 def time_operation(beton, batch: int, threads: int, options) -> list[dict]:
     """Decoding alone, and with the one operation named by --op, as the policy writes it."""
-    from engine.errors import EngineError
-    from loaders.policy import parse
+    from engine.common.errors import EngineError
+    from loaders.policy.policy import parse
 
     policy = parse(options.policy, beton.height, beton.width)
     found = [operation.text for operation in policy.operations if operation.name == options.op]
@@ -147,7 +147,7 @@ def show(rows: list[dict]) -> None:
 
 def draw(rows: list[dict], path: Path) -> None:
     """A bar a row, images a second on a logarithmic axis."""
-    from engine.views.canvas import new_figure, write_png
+    from engine.plots.figure import new_figure, write_png
 
     figure = new_figure(9, 1.2 + 0.28 * len(rows))
     axes = figure.add_subplot()
@@ -162,4 +162,4 @@ def draw(rows: list[dict], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

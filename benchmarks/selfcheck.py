@@ -10,16 +10,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.results import shareable, write_rows
-from benchmarks.timing import environment
-from engine import cli
-from engine.datasets import open_betons, open_data
-from engine.digest import sample_digests
-from engine.errors import EngineError
-from engine.feeds import build_train_feed
-from engine.selfcheck import check_mode
-from loaders.policies import POLICIES
-from recipes import load
+from benchmarks.common.results import shareable, write_rows
+from benchmarks.common.step_check import check_mode
+from benchmarks.common.timing import environment
+from engine.build.datasets import open_betons, open_data
+from engine.build.feeds import build_train_feed
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from engine.data_tools.digest import sample_digests
+from loaders.policy.named_policies import POLICIES
+from recipes.settings import load
 
 MODES = ("compile", "graph")
 # Batches of each policy whose pixels are compared.
@@ -30,7 +30,7 @@ OF_FILES = ("data.root", "data.download", "data.labels")
 
 def main(argv: list[str] | None = None) -> int:
     """The door: check, tell, write rows."""
-    parser = cli.Parser("benchmarks.selfcheck", __doc__)
+    parser = Parser("benchmarks.selfcheck", __doc__)
     parser.add_argument("--recipes", metavar="A,B", default="quickstart", help="recipes whose steps are compared")
     parser.add_argument("--modes", metavar="A,B", default="", help="step modes (default: those this machine has)")
     parser.add_argument("--steps", type=int, default=50, metavar="N", help="steps to compare (50)")
@@ -91,4 +91,4 @@ def pixel_row(policy: str, settings: dict[str, str]) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

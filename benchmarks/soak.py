@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.results import shareable, write_rows
-from engine import cli
+from benchmarks.common.results import shareable, write_rows
+from engine.cli.parser import Parser, run_command
 
 SMALL = ["-m", "engine.train", "--recipe", "quickstart", "--data.train_count=2000", "--data.test_count=500",
          "--data.resolution=16", "--model.width=8", "--train.threads=1", "--run.report=false", "--log.to=tensorboard",
@@ -52,7 +52,7 @@ class Sample:
 
 def main(argv: list[str] | None = None) -> int:
     """The door: start the arms, watch them, end them, tell."""
-    parser = cli.Parser("benchmarks.soak", __doc__, settings=False)
+    parser = Parser("benchmarks.soak", __doc__, settings=False)
     parser.add_argument("--minutes", type=float, default=120.0, metavar="M", help="how long (120)")
     parser.add_argument("--arms", metavar="A,B", help="which arms, by the beginnings of their names (all)")
     parser.add_argument("--json", metavar="FILE", help="rows go here")
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = soak(arms, Path(folder), options.minutes * 60)
     show(rows)
     if options.json:
-        from benchmarks.timing import environment
+        from benchmarks.common.timing import environment
 
         words = ["python", "-m", "benchmarks.soak", *(sys.argv[1:] if argv is None else argv)]
         write_rows(Path(options.json), rows, environment(), shareable(words), merge=True)
@@ -164,4 +164,4 @@ def show(rows: Sequence[dict]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

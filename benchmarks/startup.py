@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.results import write_rows
-from benchmarks.timing import Samples, environment, format_seconds
-from engine import cli
-from engine.errors import EngineError
+from benchmarks.common.results import write_rows
+from benchmarks.common.timing import Samples, environment, format_seconds
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
 
 REPEATS = 3
 LIMIT_S = 600
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    parser = cli.Parser("benchmarks.startup", __doc__, settings=False)
+    parser = Parser("benchmarks.startup", __doc__, settings=False)
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
     parser.add_argument("--data.root", dest="data_root", metavar="DIR", help="folder that holds the real CIFAR-100")
     options, _ = parser.read(argv)
@@ -127,4 +127,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.accuracy import run_until
-from benchmarks.results import shareable
-from benchmarks.suite_page import write_page
-from benchmarks.timing import environment
-from engine import cli
-from engine.errors import EngineError
-from engine.files import make_folder, write_json
-from recipes import load
+from benchmarks.common.results import shareable
+from benchmarks.common.timing import environment
+from benchmarks.throughput.suite_page import write_page
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from engine.common.files import make_folder, write_json
+from recipes.settings import load
 
 RECIPES = ("resnet34", "resnet50", "sprint10", "baseline")
 # What a recipe's benchmark is scaled down to where only its working is shown.
@@ -70,7 +70,7 @@ def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
 
 def main(argv: list[str] | None = None) -> int:
     """The door: run the parts that are not done, each as long as there is time; write the page."""
-    parser = cli.Parser("benchmarks.suite", __doc__)
+    parser = Parser("benchmarks.suite", __doc__)
     parser.add_argument("--budget-minutes", type=float, default=9.0, metavar="M", help="stop after so long (9)")
     parser.add_argument("--json", required=True, metavar="FILE", help="what is done; rows and page lie beside it")
     parser.add_argument("--small", action="store_true", help="everything tiny, on embedded data: does it work?")
@@ -164,4 +164,4 @@ def run(part: Part, rows: Path, seconds: float, spent_s: float) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -14,10 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.results import shareable, write_rows
-from engine import cli
-from engine.errors import EngineError
-from recipes import load
+from benchmarks.common.results import shareable, write_rows
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "transfer.json"
 # All of the net but its stem at once: how pocket10 trains.
@@ -41,7 +41,7 @@ OWN = {*PRETRAIN, *LITTLE, "model.weights", "train.seed", "train.repeats", "run.
 
 def main(argv: list[str] | None = None) -> int:
     """The door: pretrain, fine-tune, train from nothing, write the rows."""
-    parser = cli.Parser("benchmarks.transfer", __doc__)
+    parser = Parser("benchmarks.transfer", __doc__)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each, seeds 0..N-1 (default 3)")
     parser.add_argument("--json", default=str(RESULTS), metavar="FILE", help=f"rows go here (default {RESULTS.name})")
     parser.add_argument("--runs", default="runs/transfer", metavar="DIR", help="folder of the run folders")
@@ -86,4 +86,4 @@ def train(folder: Path, settings: dict[str, object]) -> tuple[Path, dict]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

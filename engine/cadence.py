@@ -63,8 +63,8 @@ def main() -> int:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         return refused(f"{name} is no command{f'; did you mean {near[0]}?' if near else ';'} known: {', '.join(known)}")
 
-    from engine.completion import script
-    from engine.errors import EngineError
+    from engine.cli.completion import script
+    from engine.common.errors import EngineError
 
     try:
         return say(script(rest, summaries()))

@@ -9,9 +9,9 @@
 import dataclasses
 import sys
 
-from engine import cli
-from engine.errors import EngineError
-from recipes import load
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from recipes.settings import load
 
 # Which tasks an option is for, and what it is where it is not given.
 OPTIONS = {"recipe": (("digest", "sheet", "explore"), "quickstart"), "epoch": (("digest", "sheet"), 0),
@@ -23,7 +23,7 @@ IDLE = ("data.validation", "data.split_seed", "data.feed", "data.workers", "data
 
 def main(argv: list[str] | None = None) -> int:
     """The door: which task, with which settings."""
-    parser = cli.Parser("engine.data", __doc__)
+    parser = Parser("engine.data", __doc__)
     parser.add_argument("task", choices=("explore", "convert", "digest", "sheet"),
                         help="explore: classes, channels, samples, images that come twice; convert: a beton a split; "
                         "digest: the SHA-256 of an epoch's images, labels and indices, in order; sheet: a picture of "
@@ -64,13 +64,13 @@ def explore(options, settings: dict[str, str]) -> int:
 
     from pathlib import Path
 
-    from engine.checks import refuse_early
+    from engine.build.preflight import refuse_early
 
     refuse_early(recipe)
-    from engine.explore import explore as look
-    from engine.explore_table import tell
-    from engine.files import make_folder, write_json
-    from engine.training.screen import Screen
+    from engine.cli.console import Screen
+    from engine.common.files import make_folder, write_json
+    from engine.data_tools.explore import explore as look
+    from engine.data_tools.explore_table import tell
 
     folder = make_folder(Path(options.out or f"runs/explore/{recipe.section('data').name}"))
     with Screen() as screen:
@@ -87,10 +87,10 @@ def digest(options, settings: dict[str, str]) -> int:
         raise EngineError("--epoch and --start count from 0, --processes from 1")
     recipe = load.load(options.recipe, settings=settings)
 
-    from engine.checks import refuse_early
+    from engine.build.preflight import refuse_early
 
     refuse_early(recipe)
-    from engine.digest import epoch_digest
+    from engine.data_tools.digest import epoch_digest
 
     value, samples = epoch_digest(recipe, options.epoch, options.start, options.processes)
     print(f"{value}  epoch {options.epoch}, {samples:,} samples")
@@ -103,10 +103,10 @@ def sheet(options, settings: dict[str, str]) -> int:
 
     from pathlib import Path
 
-    from engine.checks import refuse_early
+    from engine.build.preflight import refuse_early
 
     refuse_early(recipe)
-    from engine.sheet import policy_sheet
+    from engine.data_tools.contact_sheet import policy_sheet
 
     print(policy_sheet(recipe, Path(options.out or "policies.png"), options.epoch))
     return 0
@@ -119,9 +119,9 @@ def convert(settings: dict[str, str]) -> int:
         raise EngineError(f"--{refused[0]} has no effect on data: only --data.* settings have")
     recipe = load.load("quickstart", settings=settings)
 
-    from engine.checks import refuse_early
-    from engine.datasets import open_betons, open_data
-    from engine.training.screen import Screen
+    from engine.build.datasets import open_betons, open_data
+    from engine.build.preflight import refuse_early
+    from engine.cli.console import Screen
 
     refuse_early(recipe)
     with Screen() as screen:
@@ -141,4 +141,4 @@ def shown(value: object) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -6,12 +6,12 @@ import sys
 import tempfile
 import threading
 
-from engine import cli
+from engine.cli.parser import Parser, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: load the networks, serve the page on this machine until Ctrl-C."""
-    parser = cli.Parser("engine.demo", __doc__, settings=False)
+    parser = Parser("engine.demo", __doc__, settings=False)
     parser.add_argument("checkpoints", metavar="RUN_OR_CHECKPOINT", nargs="+",
                         help="run folders (their last.pt) or .pt files; with several the page lets one choose")
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860 on")
@@ -31,10 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="cadence_demo_") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
 
-        from engine.answers import load
-        from engine.demo_page import build_page
-        from engine.demo_samples import samples_of
-        from engine.demo_server import serve
+        from engine.inference.demo_page import build_page
+        from engine.inference.demo_samples import samples_of
+        from engine.inference.demo_server import serve
+        from engine.inference.predictor import load
 
         predictors = {name: load(name, device=options.device) for name in options.checkpoints}
         samples = {} if options.no_samples else {name: samples_of(one.trained) for name, one in predictors.items()}
@@ -54,4 +54,4 @@ def wait_for_a_signal() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -16,9 +16,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from engine.errors import EngineError
-from engine.files import expand, make_folder, write_atomic, write_json
-from engine.health import Finding, examine, mend_command
+from engine.common.errors import EngineError
+from engine.common.files import expand, make_folder, write_atomic, write_json
+from engine.diagnostics.install import Finding, examine, mend_command
 
 MARKS = {True: "ok", False: "MISSING", None: ""}
 # What only a whole run looks at.
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 def default_cache() -> Path | None:
     """Where betons are kept unless a recipe says otherwise; None where the settings cannot be read."""
     try:
-        from recipes.schema import declare
+        from recipes.settings.schema import declare
     except ImportError:
         return None
     return expand(declare().entries["data", "cache"].default)
@@ -89,7 +89,7 @@ def show(findings: list[Finding]) -> None:
 def with_recipe(argv: list[str]) -> int:
     """The door with a recipe; every mistake of the user's is an EngineError."""
     try:
-        from engine.cli import USER_ERRORS
+        from engine.cli.parser import USER_ERRORS
 
         return ask(argv)
     except ImportError as error:
@@ -101,10 +101,10 @@ def with_recipe(argv: list[str]) -> int:
 
 def ask(argv: list[str]) -> int:
     """Parse, check, diagnose, draw, tell."""
-    from engine import cli
-    from recipes import load
+    from engine.cli.parser import Parser
+    from recipes.settings import load
 
-    parser = cli.Parser("engine.doctor", __doc__)
+    parser = Parser("engine.doctor", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
     parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measured a part (3)")
@@ -118,11 +118,11 @@ def ask(argv: list[str]) -> int:
         raise EngineError(f"--{idle[0]} has no effect on what bounds a run: leave it out")
     recipe = load.load(options.recipe, options.config_file, settings)
 
-    from engine.checks import refuse_early
+    from engine.build.preflight import refuse_early
 
     refuse_early(recipe)
-    from engine.diagnosis import diagnose_recipe, tell
-    from engine.training.screen import Screen
+    from engine.cli.console import Screen
+    from engine.diagnostics.recipe import diagnose_recipe, tell
 
     folder = make_folder(Path(options.out) if options.out else Path("runs", "doctor", recipe.name))
     with Screen() as screen:

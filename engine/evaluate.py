@@ -4,12 +4,12 @@ import math
 import sys
 from pathlib import Path
 
-from engine import cli
+from engine.cli.parser import Parser, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: load, build the test feed, measure, tell."""
-    parser = cli.Parser("engine.evaluate", __doc__)
+    parser = Parser("engine.evaluate", __doc__)
     parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT",
                         help="a run folder (its last.pt), a .pt file or a folder made by engine.share")
     parser.add_argument("--best", action="store_true", help="the run's best.pt instead of its last.pt")
@@ -24,12 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from engine.files import make_folder, write_json
-    from engine.measure import measure_checkpoint
-    from engine.shared import is_shared
-    from engine.training.checkpoint import find
-    from engine.views.bars import worst_first
-    from engine.views.confusion import write_confusion
+    from engine.common.files import make_folder, write_json
+    from engine.inference.evaluate_checkpoint import measure_checkpoint
+    from engine.plots.bars import worst_first
+    from engine.plots.confusion import write_confusion
+    from engine.storage.checkpoint import find
+    from engine.storage.shared_folder import is_shared
 
     shared = is_shared(Path(options.checkpoint))
     path = Path(options.checkpoint) if shared else find(options.checkpoint, "best" if options.best else "last")
@@ -63,4 +63,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -13,14 +13,14 @@ import os
 import sys
 from pathlib import Path
 
-from engine import cli
-from engine.errors import EngineError
-from engine.exporting.formats import FILES, need, parse
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from engine.storage.export_formats import FILES, need, parse
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: parse, check, prune, make, write, tell."""
-    parser = cli.Parser("engine.export", __doc__)
+    parser = Parser("engine.export", __doc__)
     parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT", help="a run folder (its last.pt) or a .pt file")
     parser.add_argument("--format", metavar="LIST", help=f"one or more of {','.join(FILES)}")
     parser.add_argument("--best", action="store_true", help="the run's best.pt instead of its last.pt")
@@ -43,11 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.out:
         refuse_unwritable(Path(options.out))
 
-    from engine.exports import make, write
-    from engine.exports_shown import show, summarise
-    from engine.files import write_json
-    from engine.samples import open_samples
-    from engine.trained import open_trained
+    from engine.common.files import write_json
+    from engine.exporting.pipeline import make, write
+    from engine.exporting.results_table import show, summarise
+    from engine.inference.sample_images import open_samples
+    from engine.inference.trained import open_trained
 
     trained = open_trained(options.checkpoint, "best" if options.best else "last", device="cpu")
     folder = Path(options.out) if options.out else trained.run_folder / "export"
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     recipe, samples, calibration = open_samples(trained, settings, options.images, say=print)
     pruned = None
     if options.prune is not None:
-        from engine.pruning import prune_and_tune
+        from engine.exporting.prune_finetune import prune_and_tune
 
         epochs = 1 if options.prune_epochs is None else options.prune_epochs
         trained, pruned = prune_and_tune(trained, recipe, samples, kind=options.prune_kind or "weights",
@@ -92,11 +92,11 @@ def refuse_unwritable(folder: Path) -> None:
 
 
 def load(path: str):
-    """As engine.exported.load: an exported file as something that answers."""
-    from engine import exported
+    """As engine.exporting.loading.load: an exported file as something that answers."""
+    from engine.exporting import loading
 
-    return exported.load(path)
+    return loading.load(path)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

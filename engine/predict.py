@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from engine import cli
+from engine.cli.parser import Parser, run_command
 
 if TYPE_CHECKING:
-    from engine.answers import Predictor
+    from engine.inference.predictor import Predictor
 
 
 def load(run_or_file: str, which: str = "last", device: str = "auto") -> "Predictor":
-    """From Python: `load(PATH)(image).top(5)`. See `engine.answers.Predictor`; EngineError for a bad checkpoint."""
-    from engine import answers
+    """From Python: `load(PATH)(image).top(5)`, see `engine.inference.predictor`; EngineError for a bad one."""
+    from engine.inference import predictor as answers
 
     return answers.load(str(run_or_file), which, device)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: load the network, answer every picture, tell what could not be read; 1 where something could not."""
-    parser = cli.Parser("engine.predict", __doc__, settings=False)
+    parser = Parser("engine.predict", __doc__, settings=False)
     parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT", help="a run folder (its last.pt) or a .pt file")
     parser.add_argument("images", metavar="IMAGE_OR_FOLDER", nargs="+",
                         help="pictures in any format Pillow opens, and folders of them, which are walked")
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--show draws with colours, and the output is no terminal that has them: leave it out, or set "
                      "FORCE_COLOR=1")
 
-    from engine.predicting import as_json, as_lines, predict
+    from engine.inference.predict_files import as_json, as_lines, predict
 
     predictor = load(options.checkpoint, "best" if options.best else "last", options.device)
     told = predict(predictor, options.images)
@@ -46,4 +46,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

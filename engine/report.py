@@ -7,7 +7,7 @@
 import sys
 from pathlib import Path
 
-from engine import cli
+from engine.cli.parser import Parser, run_command
 
 # Settings that say where things are; any other would make the page one of another run.
 BITE = ("data.root", "data.cache", "data.download", "data.workers", "train.device")
@@ -15,7 +15,7 @@ BITE = ("data.root", "data.cache", "data.download", "data.workers", "train.devic
 
 def main(argv: list[str] | None = None) -> int:
     """The door: which page, of which runs, where to."""
-    parser = cli.Parser("engine.report", __doc__)
+    parser = Parser("engine.report", __doc__)
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder, finished or not")
     parser.add_argument("--compare", nargs="+", default=[], metavar="RUN",
                         help="a page of these runs (and RUN) over each other instead")
@@ -36,16 +36,16 @@ def main(argv: list[str] | None = None) -> int:
         if settings:
             parser.error(f"--{next(iter(settings))} has no effect on --compare, which reads the run folders only")
 
-        from engine.reporting import write_comparison
+        from engine.reporting.comparison import write_comparison
 
         print(write_comparison(runs, out))
         return 0
 
-    from engine.reporting import write_report
+    from engine.reporting.run_report import write_report
 
     print(write_report(runs[0], out, settings, lambda line: print(line, file=sys.stderr)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

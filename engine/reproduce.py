@@ -6,12 +6,12 @@ Exit status 0 where the weights are the same bits, 1 where they are not.
 import sys
 from pathlib import Path
 
-from engine import cli
+from engine.cli.parser import Parser, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: read the run, train it again, compare, tell."""
-    parser = cli.Parser("engine.reproduce", __doc__, settings=False)
+    parser = Parser("engine.reproduce", __doc__, settings=False)
     parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
     parser.add_argument("--out", metavar="DIR", help="where the second run goes (default: RUN/reproduced)")
     parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON")
@@ -19,15 +19,15 @@ def main(argv: list[str] | None = None) -> int:
     first = Path(options.run)
     folder = Path(options.out) if options.out else first / "reproduced"
 
-    from engine.checks import refuse_folder
-    from engine.files import write_json
-    from engine.reproduction import again, compare, read_run, show
+    from engine.build.preflight import refuse_folder
+    from engine.common.files import write_json
+    from engine.storage.reproduction import again, compare, read_run, show
 
     summary, history = read_run(first)
     recipe = again(first, folder, summary)
     refuse_folder(str(folder))
 
-    from engine.session import start
+    from engine.session.session import start
 
     status = start(recipe)
     if status:
@@ -41,4 +41,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -8,22 +8,22 @@ From Python, `load_shared(DIR)` opens such a folder.
 import sys
 from pathlib import Path
 
-from engine import cli
+from engine.cli.parser import Parser, run_command
 
 
 def load_shared(folder: str | Path, device: str = "auto"):
-    """The network in a folder made by this command, as engine.trained.Trained; nothing in it can run code.
+    """The network in a folder made by this command, as engine.inference.trained.Trained; nothing in it can run code.
 
     device: as the setting train.device. Raises EngineError where the folder is damaged or holds something else.
     """
-    from engine.trained import open_shared
+    from engine.inference.trained import open_shared
 
     return open_shared(Path(folder), device)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: parse, write the folder, push it unless it is a dry run, tell."""
-    parser = cli.Parser("engine.share", __doc__, settings=False)
+    parser = Parser("engine.share", __doc__, settings=False)
     parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
     parser.add_argument("--push", metavar="OWNER/NAME", help="the repository on the Hub; made where it is not there")
     parser.add_argument("--private", action="store_true", help="make it a private one")
@@ -36,20 +36,20 @@ def main(argv: list[str] | None = None) -> int:
     if options.dry_run and options.private:
         parser.error("--private has no effect in a dry run: leave one of them out")
 
-    from engine import sharing
+    from engine.reporting import hub
 
-    sharing.refuse_repo(options.push)
+    hub.refuse_repo(options.push)
     run_folder = Path(options.run)
     out = Path(options.out) if options.out else run_folder / "share"
-    written = sharing.write_folder(run_folder, out, options.push, options.license)
+    written = hub.write_folder(run_folder, out, options.push, options.license)
     for path in written:
         print(f"{path}  {path.stat().st_size:,} bytes")
     if options.dry_run:
         print(f"nothing was pushed; the same without --dry-run pushes {out} to {options.push}")
     else:
-        print(sharing.push(out, options.push, options.private))
+        print(hub.push(out, options.push, options.private))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

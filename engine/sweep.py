@@ -12,9 +12,9 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from engine import cli
-from engine.errors import EngineError
-from recipes import load
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from recipes.settings import load
 
 VALIDATION_SHARE = 0.1
 IDLE = ("run.", "checkpoint.", "log.", "train.repeats")
@@ -22,7 +22,7 @@ IDLE = ("run.", "checkpoint.", "log.", "train.repeats")
 
 def main(argv: list[str] | None = None) -> int:
     """The door: parse, check, run the trials that are missing, write, tell."""
-    parser = cli.Parser("engine.sweep", __doc__)
+    parser = Parser("engine.sweep", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
     parser.add_argument("--config-file", metavar="FILE", help="settings of all trials, below the command line's")
     parser.add_argument("--space", metavar="FILE", help="the settings that are searched, with ranges or choices")
@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     held_out = added(chosen)
     recipe = load.load(options.recipe, options.config_file, {**settings, **held_out})
 
-    from engine.checks import refuse_early
-    from engine.space import read_space
+    from engine.build.preflight import refuse_early
+    from engine.tuning.space import read_space
 
     space = read_space(options.space, recipe)
     refuse_early(recipe)
@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         import optuna  # noqa: F401
     except ImportError:
         raise EngineError("a sweep needs the optuna package: pip install 'cadence-train[sweep]'") from None
-    from engine.search import search
-    from engine.sweeping import Sweep
+    from engine.tuning.sweep import search
+    from engine.tuning.trials import Sweep
 
     sweep = Sweep(recipe, lambda more: load.load(options.recipe, options.config_file,
                                                  {**settings, **held_out, **more}),
@@ -96,4 +96,4 @@ def added(recipe: load.Recipe) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

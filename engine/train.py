@@ -4,14 +4,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from engine import cli, going_on, processes
-from engine.errors import EngineError
-from recipes import load
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from engine.session import launch
+from engine.storage import run_lookup
+from recipes.settings import load
 
 
 def main(argv: list[str] | None = None) -> int:
     """The door: parse, check, build, train, tell."""
-    parser = cli.Parser("engine.train", __doc__)
+    parser = Parser("engine.train", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (--list shows them)")
     parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; auto: with the newest that "
@@ -36,28 +38,28 @@ def main(argv: list[str] | None = None) -> int:
     if options.json and not options.plan:
         parser.error("--json goes with --plan: a run writes its own summary.json")
     if options.resume == "auto":
-        return processes.run(partial(go_on_or_start, options, settings), options.peer_timeout)
+        return launch.run(partial(go_on_or_start, options, settings), options.peer_timeout)
     if options.resume:
         if options.recipe or options.config_file:
             parser.error("--resume takes the recipe from the run's folder: leave --recipe and --config-file out")
-        return processes.run(partial(go_on, options.resume, settings), options.peer_timeout)
+        return launch.run(partial(go_on, options.resume, settings), options.peer_timeout)
     if not options.recipe:
         parser.error("--recipe is missing: --list shows the recipes")
     recipe = load.load(options.recipe, options.config_file, settings)
 
-    from engine.checks import refuse_early
+    from engine.build.preflight import refuse_early
 
     refuse_early(recipe, data_needed=not options.plan)
     if options.plan:
-        from engine.plan import make_plan, show_plan
+        from engine.build.plan import make_plan, show_plan
 
         show_plan(make_plan(recipe), options.json)
         return 0
 
-    from engine.training.trackers import refuse_missing
+    from engine.session.trackers import refuse_missing
 
     refuse_missing(recipe.section("log").to)
-    return processes.run(partial(begin, recipe), options.peer_timeout)
+    return launch.run(partial(begin, recipe), options.peer_timeout)
 
 
 def begin(recipe: load.Recipe, together=None) -> int:
@@ -65,44 +67,44 @@ def begin(recipe: load.Recipe, together=None) -> int:
 
     After torchrun started its processes anew they go on with the run that they had begun.
     """
-    from engine.checks import refuse_folder
+    from engine.build.preflight import refuse_folder
 
-    processes.refuse_idle(recipe, together)
-    before = processes.once(together, partial(processes.begun_before, recipe))
+    launch.refuse_idle(recipe, together)
+    before = launch.once(together, partial(launch.begun_before, recipe))
     if before:
         return go_on(before, {}, together, ended=True)
-    processes.once(together, partial(refuse_folder, recipe.section("run").folder))
+    launch.once(together, partial(refuse_folder, recipe.section("run").folder))
     if recipe.section("train").repeats > 1:
-        from engine.repeats import start
+        from engine.session.repeats import start
 
         return start(recipe)
-    from engine.session import start
+    from engine.session.session import start
 
     return start(recipe, together)
 
 
 def go_on(run_folder: str, settings: dict[str, str], together=None, ended: bool = False) -> int:
     """Go on with the run, or the repeats, in a folder; returns the exit status, 0 for one that `ended` may have."""
-    from engine import repeats
-    from engine.resume import resume
-    from engine.training.screen import Screen
+    from engine.cli.console import Screen
+    from engine.session import repeats
+    from engine.session.resume import resume
 
     if ended and told_finished(run_folder, together):
         return 0
-    if processes.once(together, (Path(run_folder) / repeats.REPEATS).exists):
+    if launch.once(together, (Path(run_folder) / repeats.REPEATS).exists):
         if together:
             raise EngineError(f"{run_folder} holds repeats, which are for a lone process: start it without torchrun")
         if settings:
             raise EngineError(f"--{next(iter(settings))} has no effect on repeats that go on: leave it out")
         return repeats.go_on(Path(run_folder))
-    with Screen(quiet=not processes.leads(together)) as screen:
+    with Screen(quiet=not launch.leads(together)) as screen:
         return resume(run_folder, screen, settings=settings, together=together)
 
 
 def told_finished(folder: str, together=None) -> bool:
     """Whether what began in the folder is finished; where it is, that is said."""
-    done = processes.once(together, partial(going_on.finished, Path(folder)))
-    if done and processes.leads(together):
+    done = launch.once(together, partial(run_lookup.finished, Path(folder)))
+    if done and launch.leads(together):
         print(f"{folder} is finished: there is nothing to go on with")
     return done
 
@@ -111,10 +113,10 @@ def go_on_or_start(options, settings: dict[str, str], together=None) -> int:
     """--resume auto: go on with the newest run that is not finished, or, where --recipe says what, start one."""
     recipe = load.load(options.recipe, options.config_file, settings) if options.recipe else None
 
-    from engine.checks import refuse_early
+    from engine.build.preflight import refuse_early
 
     own_folder = recipe.section("run").folder if recipe else ""
-    folder = processes.once(together, partial(going_on.newest_unfinished, options.recipe, own_folder))
+    folder = launch.once(together, partial(run_lookup.newest_unfinished, options.recipe, own_folder))
     if folder is None:
         if recipe is None:
             raise EngineError("--resume auto: no run below runs/ waits to go on: name its folder, or give the --recipe "
@@ -123,12 +125,12 @@ def go_on_or_start(options, settings: dict[str, str], together=None) -> int:
         return begin(recipe, together)
     if told_finished(folder, together):
         return 0
-    if processes.leads(together):
+    if launch.leads(together):
         print(f"--resume auto: {folder}")
     if recipe:
-        settings = processes.once(together, partial(going_on.differing, Path(folder), recipe))
+        settings = launch.once(together, partial(run_lookup.differing, Path(folder), recipe))
     return go_on(folder, settings, together)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run_command(main))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.load import load, read_file
+from recipes.settings.load import load, read_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CIFAR = ROOT.parent / "shared" / "data"
@@ -167,7 +167,7 @@ PLANS = {"baseline": 2_520_676, "cnn4": 2_553_994, "resnet34": 30_032_292, "resn
 
 @pytest.mark.parametrize("name", PLANS)
 def test_each_plan_has_the_seeds_parameters_and_a_rate_for_each_epoch(name, tmp_path):
-    from engine.plan import make_plan
+    from engine.build.plan import make_plan
 
     plan = make_plan(load(name))
     assert plan["parameters"] == PLANS[name]
@@ -178,7 +178,7 @@ def test_each_plan_has_the_seeds_parameters_and_a_rate_for_each_epoch(name, tmp_
 
 
 def test_the_plan_of_resnet50_has_its_authors_stages():
-    from engine.plan import make_plan
+    from engine.build.plan import make_plan
 
     stages = make_plan(load("resnet50"))["stages"]
     assert [(s["name"], s["epochs"], s["trainable"]) for s in stages] == [
@@ -232,8 +232,8 @@ def test_a_staged_run_stopped_in_its_second_stage_goes_on_to_the_same_weights(mo
     ({"lrs": {"nope": 1, "*": 1}}, "stage late: pattern nope matches no parameter"),
     ({"lrs": {"head": 1}}, "stage late: features.0.weight matches neither its lrs (head) nor its frozen patterns")])
 def test_a_mistake_in_a_late_stage_is_found_before_anything_is_trained(stage, said, tmp_path):
-    from engine.build import build
-    from engine.errors import EngineError
+    from engine.build.run import build
+    from engine.common.errors import EngineError
 
     stages = [{"name": "early", "epochs": 1, "lrs": {"*": 0.01}}, {"name": "late", "epochs": 1, **stage}]
     settings = dict(word.removeprefix("--").split("=") for word in SMALL if "epochs" not in word)
@@ -243,10 +243,10 @@ def test_a_mistake_in_a_late_stage_is_found_before_anything_is_trained(stage, sa
 
 
 def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_weights(tmp_path, cache):
-    from engine import session
-    from engine.resume import resume
-    from engine.training.screen import Screen
-    from engine.training.signals import Interrupted
+    from engine.cli.console import Screen
+    from engine.cli.signals import Interrupted
+    from engine.session import session
+    from engine.session.resume import resume
 
     settings = dict(word.removeprefix("--").split("=") for word in SMALL)
     settings |= {"train.accumulate": 4, "data.cache": str(cache), "run.report": False}
@@ -273,7 +273,7 @@ def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_
                 made_step.program = Interrupting()
             return session.begin(made, screen)
 
-    from engine.build import build
+    from engine.build.run import build
 
     assert run("whole") == 0 and run("cut", stop_at=2) == Interrupted(signal.SIGINT).status
     with Screen() as screen:

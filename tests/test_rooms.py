@@ -1,4 +1,4 @@
-"""Who may import whom: the flow is recipe, engine, loaders, and never back."""
+"""The map of the project: which folder may import which. Values flow recipe, engine, loaders, and never back."""
 
 import ast
 from pathlib import Path
@@ -6,97 +6,150 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("recipes", "loaders", "engine", "benchmarks")
-def files(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
+
+# From the ground up: a folder imports those that its row names, and each of them stands above it in this table.
+MAY_IMPORT = {
+    "recipes": "",
+    "recipes/settings": "recipes",
+
+    "loaders/common": "",
+    "loaders/policy": "loaders/common",
+    "loaders/sources": "loaders/common",
+    "loaders/beton": "loaders/common loaders/sources",
+    "loaders/host": "loaders/common loaders/policy",
+    "loaders/device": "loaders/common loaders/policy",
+    "loaders": "",
+    "loaders/feeds": "loaders/common loaders/policy loaders/beton loaders/host loaders/device",
+
+    "engine/common": "",
+    "engine/optim": "engine/common",
+    "engine/distributed": "engine/common",
+    "engine/plots": "engine/common",
+    "engine/training": "engine/common engine/optim engine/distributed",
+    "engine/storage": "recipes/settings engine/common engine/training",
+    "engine/models": "engine/common engine/storage",
+    "engine/cli": "recipes/settings loaders/common engine/common engine/distributed engine/storage",
+    # The composition root: below it only `storage` and `cli` know what a recipe is, to keep and to read one.
+    "engine/build": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/feeds "
+                    "engine/common engine/optim engine/distributed engine/training engine/storage engine/models",
+    "engine/inference": "recipes/settings loaders/common loaders/sources loaders/beton loaders/device loaders/feeds "
+                        "engine/common engine/training engine/storage engine/build",
+    "engine/data_tools": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/feeds "
+                         "engine/common engine/plots engine/build",
+    "engine/diagnostics": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/device "
+                          "loaders/feeds engine/common engine/plots engine/training engine/cli engine/build",
+    "engine/tuning": "recipes/settings loaders/common engine/common engine/optim engine/plots engine/training "
+                     "engine/storage engine/cli engine/build",
+    "engine/exporting": "recipes/settings engine/common engine/optim engine/training engine/storage engine/build "
+                        "engine/inference",
+    "engine/reporting": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host engine/common "
+                        "engine/plots engine/training engine/storage engine/build engine/inference",
+    "engine/session": "recipes/settings loaders/common engine/common engine/distributed engine/training "
+                      "engine/storage engine/cli engine/build engine/reporting",
+    # The commands: parse, call, show.
+    "engine": "recipes/settings engine/common engine/plots engine/storage engine/cli engine/build engine/inference "
+              "engine/data_tools engine/diagnostics engine/tuning engine/exporting engine/reporting engine/session",
+
+    "benchmarks/common": "recipes/settings engine/common engine/training engine/build",
+    "benchmarks/throughput": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/feeds "
+                             "engine/common engine/plots engine/training engine/models engine/build "
+                             "engine/diagnostics benchmarks/common",
+    "benchmarks/drills": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/feeds "
+                         "engine/common engine/training engine/storage engine/cli engine/inference engine/session "
+                         "engine",
+    "benchmarks": "recipes/settings loaders/policy loaders/feeds engine/common engine/plots engine/training "
+                  "engine/cli engine/build engine/data_tools benchmarks/common benchmarks/throughput "
+                  "benchmarks/drills",
+}
+FILES = sorted(path for package in ("recipes", "loaders", "engine", "benchmarks") for path in
+               (ROOT / package).rglob("*.py"))
+COMMANDS = sorted(path for path in (ROOT / "engine").glob("*.py") if path.stem != "__init__")
+FEW_FILES = 15
 
 
-def imported(path: Path) -> set[str]:
-    """Dotted names that a file imports, relative ones made absolute."""
-    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def folder_of(path: Path) -> str:
+    return path.relative_to(ROOT).parent.as_posix()
+
+
+def imported_files(path: Path, tree: ast.AST | None = None) -> set[Path]:
+    """The project's files that a file imports, wherever in it; of `import a.b` and `from a import b` alike `a/b.py`."""
+    names = set()
+    for node in ast.walk(tree or ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")[: len(package.split(".")) - (node.level - 1)] if node.level else []
-            base = ".".join([*parts, node.module] if node.module else parts)
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return found
+            assert not node.level, f"{path}: imports are written out, not relative"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {file for name in names if (file := file_of(name.split(".")))}
 
 
-def rooms_of(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)} & set(ROOMS)
+def file_of(parts: list[str]) -> Path | None:
+    """The file that holds what a dotted name names: a module, something in one, or a package."""
+    for place in (ROOT.joinpath(*parts), ROOT.joinpath(*parts[:-1])):
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if place != ROOT and file.is_file():
+                return file
+    return None
 
 
-@pytest.mark.parametrize("path", files("recipes") + files("loaders"), ids=str)
-def test_recipes_and_loaders_import_no_other_room(path):
-    assert rooms_of(path) <= {path.relative_to(ROOT).parts[0]}
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_imports_only_what_the_map_lets_its_folder(path):
+    own = folder_of(path)
+    strange = {folder_of(file) for file in imported_files(path)} - {own, *MAY_IMPORT[own].split()}
+    assert not strange, f"{own} may not import {', '.join(sorted(strange))}"
 
 
-@pytest.mark.parametrize("path", files("engine"), ids=str)
-def test_the_engine_does_not_import_benchmarks(path):
-    assert "benchmarks" not in rooms_of(path)
+def test_the_map_has_a_row_for_each_folder_and_no_arrow_points_back():
+    assert set(MAY_IMPORT) == {folder_of(path) for path in FILES}
+    below = set()
+    for folder, imports in MAY_IMPORT.items():
+        assert set(imports.split()) <= below, f"{folder} imports what stands below it in the map"
+        below.add(folder)
 
 
-# A door is a command; everything under it is shared, so no door needs another.
-DOORS = {path.stem for path in (ROOT / "engine").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
-# Only files directly in engine/ know recipes; what these compose is given explicit arguments.
-READERS = {path.stem for path in (ROOT / "engine").glob("*.py") if "recipes" in rooms_of(path)}
-LOWER = [path for path in files("engine") if path.parent != ROOT / "engine"]
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_the_map_names_no_arrow_that_nobody_needs(folder):
+    used = {folder_of(file) for path in FILES if folder_of(path) == folder for file in imported_files(path)}
+    assert set(MAY_IMPORT[folder].split()) <= used
 
 
-def test_the_doors_and_the_readers_are_found():
-    assert {"train", "evaluate", "data", "doctor", "lr_find", "reproduce"} <= DOORS
-    assert {"train", "build", "feeds", "plan", "session"} <= READERS and not {"files", "errors", "gradcam"} & READERS
+def test_within_a_folder_no_files_import_each_other_in_a_circle():
+    imports = {path: imported_files(path) - {path} for path in FILES}
+    while leaves := [path for path, files in imports.items() if not files & imports.keys()]:
+        for path in leaves:
+            del imports[path]
+    assert not imports, f"a circle among {sorted(map(str, imports))}"
 
 
-@pytest.mark.parametrize("path", LOWER, ids=str)
-def test_below_the_composition_root_nothing_reads_a_recipe(path):
-    assert "recipes" not in rooms_of(path)
+@pytest.mark.parametrize("folder", sorted(set(MAY_IMPORT) - {"recipes"}))
+def test_a_folder_has_few_files(folder):
+    assert len([path for path in FILES if folder_of(path) == folder]) <= FEW_FILES
 
 
-@pytest.mark.parametrize("path", LOWER, ids=str)
-def test_the_lower_rooms_of_the_engine_import_no_door_and_not_the_root(path):
-    assert not imported(path) & {f"engine.{name}" for name in READERS | DOORS}
+def test_the_engines_own_files_are_commands_and_none_needs_another():
+    assert {"train", "evaluate", "data", "doctor", "lr_find", "reproduce"} <= {path.stem for path in COMMANDS}
+    for path in COMMANDS:
+        assert '__name__ == "__main__"' in path.read_text(), f"{path.name} is no command"
+        assert not imported_files(path) & set(COMMANDS), f"{path.name} imports another command"
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
-def test_no_door_imports_another(door):
-    assert not imported(ROOT / "engine" / f"{door}.py") & {f"engine.{other}" for other in DOORS - {door}}
-
-
-@pytest.mark.parametrize("path", files("recipes"), ids=str)
+@pytest.mark.parametrize("path", [path for path in FILES if folder_of(path) == "recipes"], ids=lambda path: path.stem)
 def test_a_recipe_imports_at_most_one_sibling(path):
-    siblings = {name.split(".")[1] for name in imported(path) if name.startswith("recipes.")}
-    if path.stem not in ("load", "schema", "checkers", "conflicts", "setting", "__init__"):
-        assert len(siblings) <= 1
+    assert len({file for file in imported_files(path) if file.stem != "__init__"}) <= 1
 
 
 def test_the_policy_language_needs_neither_numba_nor_torch_nor_ffcv():
-    seen, todo = set(), ["loaders.policy", "loaders.sources"]
+    seen, todo = set(), [ROOT / "loaders/policy/policy.py", ROOT / "loaders/sources/open.py"]
     while todo:
-        name = todo.pop()
-        path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-        if name in seen or not path.is_file():
+        path = todo.pop()
+        if path in seen:
             continue
-        seen.add(name)
-        names = top_level_imports(path)
-        assert not {n.split(".")[0] for n in names} & {"torch", "torchvision", "numba", "ffcv"}, (name, names)
-        todo += [n for n in names if n.startswith("loaders.")]
-    assert "loaders.policy" in seen
-
-
-def top_level_imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    copy = path.with_suffix(".py")
-    package = ".".join(copy.relative_to(ROOT).parts[:-1])
-    found = set()
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        else:
-            base = f"{package}.{node.module}" if node.level and node.module else node.module or package
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return found
+        seen.add(path)
+        tree = ast.parse(path.read_text())
+        # What a function imports, it needs when it is called.
+        tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {node.module if isinstance(node, ast.ImportFrom) else alias.name
+                 for node in tree.body for alias in node.names}
+        assert not {name.split(".")[0] for name in names} & {"torch", "torchvision", "numba", "ffcv"}, (path, names)
+        todo += imported_files(path, tree)
+    assert ROOT / "loaders/common/counter_rng.py" in seen

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.exporting.portable import quiet, to_program
 
 

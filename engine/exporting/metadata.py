@@ -6,7 +6,7 @@ safetensors and ONNX hold text by key: each value as JSON, text as it is. A .pt2
 import json
 from collections.abc import Mapping, Sequence
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 METADATA_FILE = "metadata.json"
 PIXELS_IN = "uint8 (batch, side_px, side_px, 3), RGB 0..255; the normalisation is inside"

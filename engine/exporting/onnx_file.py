@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.exporting.metadata import as_texts, from_texts
 from engine.exporting.portable import quiet
 from engine.exporting.verify import Answer

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from engine.errors import EngineError
-from engine.optim.together import Together
+from engine.common.errors import EngineError
+from engine.optim.optimizer_list import Together
 
 # kind -> what it does, as it is told
 KINDS = {"weights": "weights, the smallest of all layers together",

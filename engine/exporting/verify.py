@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 Answer = Callable[[torch.Tensor], torch.Tensor]
 LEAST_AGREEMENT = 0.999

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 
 def check_poolings(network: str, resolution: int, poolings: int) -> None:

@@ -19,7 +19,7 @@ import math
 import torch
 from torch import nn
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.models.checks import check_at_least, check_dropout, check_poolings
 
 NORMS = ("batch", "group", "none")

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.models.checks import check_at_least, check_dropout
 
 

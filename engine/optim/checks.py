@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 
 def check(setting: str, value: object, allowed: bool, range_: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.optim.checks import check
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

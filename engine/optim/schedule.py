@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.optim.checks import check, check_rate, check_step, check_total
 
 Rates = tuple[float, float | None]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.training.compute import ToInput
+from engine.training.forward import ToInput
 from engine.training.metrics import Metrics, Result
 from engine.training.precision import Precision
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 BINS = 15
 

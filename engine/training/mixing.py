@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 # Sets these draws apart from any others keyed by (seed, epoch, step).
 STREAM = 0x6D6978

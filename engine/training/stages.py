@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from engine.errors import EngineError
-from engine.optim.groups import matches
+from engine.common.errors import EngineError
+from engine.optim.param_groups import matches
 
 
 @dataclass(frozen=True)

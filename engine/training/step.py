@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import torch
 
-from engine.optim.average import Ema, Lookahead
+from engine.distributed.process_group import Together
+from engine.distributed.reducer import GradientSum
+from engine.optim.averaging import Ema, Lookahead
 from engine.optim.schedule import Schedule
-from engine.training.compute import Before, Compute
-from engine.training.gradients import GradientSum
-from engine.training.guard import LossGuard, NotFinite, all_finite, healthy
+from engine.training.executors import build_program
+from engine.training.forward import Before, Compute
 from engine.training.mixing import Mix
-from engine.training.programs import build_program
-from engine.training.together import Together
+from engine.training.nan_guard import LossGuard, NotFinite, all_finite, healthy
 
 
 class TrainStep:

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from benchmarks import accuracy
-from benchmarks.results import read_rows
-from engine.errors import EngineError
-from recipes.load import load
+from benchmarks.common.results import read_rows
+from engine.common.errors import EngineError
+from recipes.settings.load import load
 
 
 def row(name, top1, seconds=10.0, epochs=3, recipe="baseline"):

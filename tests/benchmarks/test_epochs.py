@@ -9,14 +9,15 @@ import psutil
 import pytest
 import torch
 
-from benchmarks import epoch_field, epoch_peers, epochs
-from benchmarks.epoch_field import Field
-from benchmarks.epoch_rows import KEYS
+from benchmarks import epochs
+from benchmarks.common.step_check import Deviation
 from benchmarks.epochs import LONG, for_timing, label_of
-from engine import peaks
-from engine.errors import EngineError
-from engine.selfcheck import Deviation
-from recipes.load import RecipeError, load
+from benchmarks.throughput import contenders, peer_loops
+from benchmarks.throughput.contenders import Field
+from benchmarks.throughput.epoch_rows import KEYS
+from engine.common.errors import EngineError
+from engine.diagnostics import peaks
+from recipes.settings.load import RecipeError, load
 
 TINY = ["--recipes", "quickstart", "--data.train_count=300", "--data.test_count=100", "--data.resolution=16",
         "--train.batch=20", "--model.width=8", "--model.depth=3", "--augment.policy=crop(pad_px=2), noise(sigma=.1)",
@@ -32,7 +33,7 @@ def process_as_it_was(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
     # One thread each: a machine that is busy with other things makes several wait for each other.
-    for module in (epoch_field, epoch_peers):
+    for module in (contenders, peer_loops):
         monkeypatch.setattr(module, "usable_cores", lambda: 1)
     yield
     torch.set_num_threads(threads)
@@ -108,7 +109,7 @@ def test_a_compiler_that_fails_leaves_the_compiled_peer_out(cache, tmp_path, mon
 
     monkeypatch.setattr(torch, "compile", broken)
     for name in ("author", "stock"):
-        monkeypatch.setattr(epoch_peers, name, lambda task: epoch_peers.tuned(task, compiled=False))
+        monkeypatch.setattr(peer_loops, name, lambda task: peer_loops.tuned(task, compiled=False))
     file = tmp_path / "rows.json"
     epochs.main([*TINY, cache, "--modes=eager", "--feeds=stream", "--json", str(file)])
     rows = rows_in(file)
@@ -119,7 +120,7 @@ def test_a_compiler_that_fails_leaves_the_compiled_peer_out(cache, tmp_path, mon
 
 def test_rows_of_other_recipes_stay_and_one_of_the_same_name_is_replaced(tmp_path, monkeypatch):
     def timed(recipe, *_):
-        return [epoch_field.failed_row(label_of(recipe), "step graph", "ours", "fails")]
+        return [contenders.failed_row(label_of(recipe), "step graph", "ours", "fails")]
 
     monkeypatch.setattr(epochs, "time_recipe", timed)
     file = tmp_path / "rows.json"

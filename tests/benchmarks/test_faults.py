@@ -8,13 +8,14 @@ from collections import Counter
 
 import pytest
 
-from benchmarks import fault_kills, faults
-from benchmarks.fault_kills import Census, Kill, Trial
-from benchmarks.fault_life import Ended, Watch, live
-from benchmarks.fault_places import Halved, kind_of
-from benchmarks.fault_server import Died, call_apart
-from benchmarks.fault_table import Skip, Tries, row_of, title, try_row
-from engine.errors import EngineError
+from benchmarks import faults
+from benchmarks.drills import kills as fault_kills
+from benchmarks.drills.child_process import Ended, Watch, live
+from benchmarks.drills.fork_server import Died, call_apart
+from benchmarks.drills.hooks import Halved, kind_of
+from benchmarks.drills.kills import Census, Kill, Trial
+from benchmarks.drills.table import Skip, Tries, row_of, title, try_row
+from engine.common.errors import EngineError
 
 CENSUS = Census("w", 2.0, ("starting", "beton, half", "step", "checkpoint, half", "checkpoint, before fsync", "step",
                            "checkpoint, half", "checkpoint, before fsync"))

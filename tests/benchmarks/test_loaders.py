@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import loaders
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 TINY = ["--data.name=shapes", "--data.train_count=400", "--data.test_count=100", "--seconds=0.001", "--repeats=1",
         "--batches=100", "--threads=1"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from benchmarks import selfcheck
-from engine.digest import sample_digests
-from engine.errors import EngineError
-from engine.selfcheck import Deviation
-from loaders.policies import POLICIES
-from recipes.load import RecipeError
+from benchmarks.common.step_check import Deviation
+from engine.common.errors import EngineError
+from engine.data_tools.digest import sample_digests
+from loaders.policy.named_policies import POLICIES
+from recipes.settings.load import RecipeError
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -118,7 +118,7 @@ def test_fewer_images_than_are_compared_are_all_compared(shapes):
 
 
 def test_one_pixel_that_differs_is_found(shapes, monkeypatch):
-    from loaders.resident import Resident
+    from loaders.feeds.resident import Resident
 
     def one_off(feed, epoch, start):
         if isinstance(feed, Resident):

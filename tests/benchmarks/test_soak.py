@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import soak
 from benchmarks.soak import Sample
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 
 def series(**grows):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import startup
+from benchmarks.common.timing import Samples
 from benchmarks.startup import Case, cases, launch, measure, row_of
-from benchmarks.timing import Samples
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 
 
 def launcher(seconds, log):

@@ -8,12 +8,12 @@ import time
 import pytest
 
 from benchmarks import suite
-from benchmarks.results import read_rows
+from benchmarks.common.results import read_rows
 from benchmarks.suite import Part
-from engine.checks import refuse_early
-from engine.errors import EngineError
-from engine.plan import make_plan
-from recipes import load
+from engine.build.plan import make_plan
+from engine.build.preflight import refuse_early
+from engine.common.errors import EngineError
+from recipes.settings import load
 
 # Stands for the suite's commands. It notes each call beside its rows; `slow` waits for the end that the suite brings,
 # `goes_on` takes all of its budget on its first call and ends on its second.

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import transfer
-from benchmarks.results import read_rows
-from engine.errors import EngineError
-from recipes import load
+from benchmarks.common.results import read_rows
+from engine.common.errors import EngineError
+from recipes.settings import load
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 

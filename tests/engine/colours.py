@@ -2,9 +2,9 @@
 
 import torch
 
-from engine.network import build_model
-from engine.training import checkpoint
-from recipes.load import as_plain, load
+from engine.build.model import build_model
+from engine.storage import checkpoint
+from recipes.settings.load import as_plain, load
 from tests.engine.blank import BLANK
 
 # class name -> RGB as shares of 255

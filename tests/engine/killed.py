@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 
-from engine import cli, session
+from engine.cli import parser
+from engine.session import session
 from engine.train import main
 
 AFTER_STEPS = 9
@@ -20,4 +21,4 @@ def dying(self, loop):
 between_steps, session.Session.between_steps = session.Session.between_steps, dying
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(parser.run_command(main))

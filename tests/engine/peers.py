@@ -60,20 +60,20 @@ def fork(ranks: int, act) -> list[int]:
 
 
 def train(words: list[str], poison: list | None) -> None:
-    from engine import cli
+    from engine.cli import parser
     from engine.train import main
     from engine.training.step import TrainStep
 
     if poison:
         TrainStep.__call__, _ = poisoned(*poison)
-    cli.run(partial(main, words))
+    parser.run_command(partial(main, words))
 
 
 def measure(words: list[str], file: str) -> None:
-    from engine import processes
-    from engine.build import build
-    from engine.cli import Parser
-    from recipes.load import load
+    from engine.build.run import build
+    from engine.cli.parser import Parser
+    from engine.session import launch
+    from recipes.settings.load import load
 
     options, settings = Parser("peers", "").read(words[2:])
     recipe = load(words[1], settings=settings)
@@ -88,12 +88,13 @@ def measure(words: list[str], file: str) -> None:
                 json.dump(shown, out)
         return 0
 
-    raise SystemExit(processes.run(evaluate))
+    raise SystemExit(launch.run(evaluate))
 
 
 if __name__ == "__main__":
     import engine.resume  # noqa: F401  (before the fork, once for all)
-    from loaders.ffcv_mended import import_ffcv
+
+    from loaders.feeds.ffcv_fixes import import_ffcv
 
     import_ffcv()
     with open(sys.argv[1]) as jobs:

@@ -1,7 +1,7 @@
 """Runs of a second: their settings, and going on with one."""
 
-from engine.resume import resume
-from engine.training.screen import Screen
+from engine.cli.console import Screen
+from engine.session.resume import resume
 
 SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 50, "model.width": 4,
          "model.depth": 3, "model.dropout": 0.2, "train.epochs": 3, "train.device": "cpu", "train.threads": 1,

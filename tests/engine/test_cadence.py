@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import cadence, completion
-from engine.errors import EngineError
-from recipes import load
-from recipes.schema import declare
+from engine import cadence
+from engine.cli import completion
+from engine.common.errors import EngineError
+from recipes.settings import load
+from recipes.settings.schema import declare
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "torchvision", "ffcv", "numba", "numpy", "rich", "fastargs", "argparse", "recipes", "loaders"}

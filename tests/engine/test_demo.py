@@ -14,16 +14,16 @@ import pytest
 from PIL import Image
 
 from engine import demo
-from engine.answers import load
-from engine.errors import EngineError
+from engine.common.errors import EngineError
+from engine.inference.predictor import load
 from tests.engine.colours import COLOURS, colours_run
-from tests.engine.test_pictures import png, stored
+from tests.engine.inference.test_picture_input import png, stored
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 pytest.importorskip("gradio", reason="needs the extra demo")
 pytest.importorskip("pytorch_grad_cam", reason="needs the extra cam")
 
-from engine import demo_page, demo_server  # noqa: E402
+from engine.inference import demo_page, demo_server  # noqa: E402
 
 # Of Gradio's own use of pandas.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword is deprecated)")
@@ -336,15 +336,15 @@ def test_without_gradio_the_door_says_what_to_install(monkeypatch):
     for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
         monkeypatch.setenv(name, "")
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "engine.demo_page")
+    monkeypatch.delitem(sys.modules, "engine.inference.demo_page")
     with pytest.raises(EngineError, match=r"the gradio package: pip install 'cadence-train\[demo\]'"):
         demo.main(["gone"])
 
 
 def test_samples_are_one_of_each_class_and_none_without_data(predictors, tmp_path):
-    from engine.demo_samples import samples_of
-    from engine.trained import open_trained
-    from loaders.sources import open_source
+    from engine.inference.demo_samples import samples_of
+    from engine.inference.trained import open_trained
+    from loaders.sources.open import open_source
 
     shapes = open_source("shapes", resolution=16, test_count=100)
     run = colours_run(tmp_path / "a", **{"data.test_count": 100})

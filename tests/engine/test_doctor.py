@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.common.errors import EngineError
+from engine.diagnostics.advice import in_figures
 from engine.doctor import main
-from engine.errors import EngineError
-from engine.verdict import in_figures
 
 ROOT = Path(__file__).resolve().parents[2]
 METADATA = "Metadata-Version: 2.1\nName: cadence-train\nVersion: 0.1.0\nRequires-Python: >=3.10\n"

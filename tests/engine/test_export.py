@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from engine import export, exports, exports_shown, samples, train
-from engine.errors import EngineError
-from engine.models.weightfile import read
-from engine.trained import open_trained
-from recipes.load import RecipeError
+from engine import export, train
+from engine.common.errors import EngineError
+from engine.exporting import pipeline, results_table
+from engine.inference import sample_images
+from engine.inference.trained import open_trained
+from engine.models.weight_files import read
+from recipes.settings.load import RecipeError
 
 for package in ("onnx", "onnxruntime", "onnxscript", "safetensors", "torchao"):
     pytest.importorskip(package)
@@ -44,7 +46,7 @@ def exported(run):
 @pytest.fixture(scope="module")
 def images(run):
     trained = open_trained(str(run), device="cpu")
-    _, test, _ = samples.open_samples(trained, {}, 400)
+    _, test, _ = sample_images.open_samples(trained, {}, 400)
     return trained, test
 
 
@@ -71,7 +73,7 @@ def test_int8_stays_within_a_point_and_is_timed_beside_fp32(exported):
 
 def test_paths_are_shown_as_they_are(exported, capsys):
     _, told = exported
-    exports_shown.show({**told, "checkpoint": "[run]/:cat:/last.pt"})
+    results_table.show({**told, "checkpoint": "[run]/:cat:/last.pt"})
     assert "[run]/:cat:/last.pt" in capsys.readouterr().out
 
 
@@ -125,7 +127,7 @@ def test_the_metadata_say_what_the_run_was(exported, run):
 def test_no_place_of_the_machine_is_in_the_metadata(images):
     trained, _ = images
     places = {"run.folder": "/here", "data.cache": "/here", "model.weights": "/here/w.pt"}
-    told = exports.description(replace(trained, recipe=trained.recipe.changed(places)), None, "")
+    told = pipeline.description(replace(trained, recipe=trained.recipe.changed(places)), None, "")
     assert "/here" not in json.dumps(told) and told["settings"]["train.epochs"] == 4
 
 
@@ -133,30 +135,31 @@ def test_a_network_of_one_class_does_not_hide_a_wrong_file(images, monkeypatch):
     trained, test = images
     one = open_trained(str(trained.run_folder), device="cpu")
     next(p for name, p in reversed(list(one.model.named_parameters())) if name.endswith("bias"))[0] += 1000
-    assert exports.make(one, ["safetensors"], test, test, None, say=print)[1]["safetensors"].check.max_difference < 0.01
-    plain = exports.weights_file.to_bytes
-    monkeypatch.setattr(exports.weights_file, "to_bytes", lambda content, told: plain(
+    made = pipeline.make(one, ["safetensors"], test, test, None, say=print)[1]
+    assert made["safetensors"].check.max_difference < 0.01
+    plain = pipeline.safetensors_file.to_bytes
+    monkeypatch.setattr(pipeline.safetensors_file, "to_bytes", lambda content, told: plain(
         {key: tensor.flip(1) if tensor.dim() > 1 else tensor for key, tensor in content.items()}, told))
-    monkeypatch.setattr(exports.verify, "MOST_DIFFERENCE", 0)
+    monkeypatch.setattr(pipeline.verify, "MOST_DIFFERENCE", 0)
     with pytest.raises(EngineError, match="--format safetensors: the exported network's logits are up to"):
-        exports.make(one, ["safetensors"], test, test, None, say=print)
+        pipeline.make(one, ["safetensors"], test, test, None, say=print)
 
 
 def test_an_int8_file_that_mostly_answers_otherwise_is_refused(images, monkeypatch):
     trained, test = images
-    plain = exports.verify.check
-    monkeypatch.setattr(exports.verify, "check", lambda *given: replace(plain(*given), agreement=0.79))
-    monkeypatch.setattr(exports.program, "compiled", lambda answer: answer)
+    plain = pipeline.verify.check
+    monkeypatch.setattr(pipeline.verify, "check", lambda *given: replace(plain(*given), agreement=0.79))
+    monkeypatch.setattr(pipeline.program, "compiled", lambda answer: answer)
     with pytest.raises(EngineError, match=r"--format int8: .* for 79.00% of the images .* 80.0% are needed"):
-        exports.make(trained, ["int8"], test, test, None, say=print)
+        pipeline.make(trained, ["int8"], test, test, None, say=print)
 
 
 def test_images_that_the_run_did_not_have_are_told(images):
     trained, _ = images
     said = []
-    samples.open_samples(trained, {}, 10, said.append)
+    sample_images.open_samples(trained, {}, 10, said.append)
     assert said == []
-    samples.open_samples(trained, {"data.shapes_seed": 5}, 10, said.append)
+    sample_images.open_samples(trained, {"data.shapes_seed": 5}, 10, said.append)
     assert len(said) == 1 and said[0].startswith("warning: the train images of shapes are not those that the run had")
 
 
@@ -169,12 +172,12 @@ def test_training_can_start_from_an_exported_file(exported, run):
 
 def test_images_are_those_of_evaluation_evenly_spaced_each_with_its_label(images, run):
     trained, every = images
-    _, some, calibration = samples.open_samples(trained, {}, 100)
+    _, some, calibration = sample_images.open_samples(trained, {}, 100)
     spaced = np.linspace(0, 399, 100).round().astype(int)
     assert torch.equal(some.images_bhwc, every.images_bhwc[spaced])
     assert torch.equal(some.labels, every.labels[spaced])
     assert every.images_bhwc.shape == (400, 24, 24, 3) and every.images_bhwc.dtype == torch.uint8
-    assert calibration.split == "train" and len(calibration.labels) == samples.CALIBRATION_IMAGES
+    assert calibration.split == "train" and len(calibration.labels) == sample_images.CALIBRATION_IMAGES
     right = (trained.logits(every.images_bhwc).argmax(1) == every.labels).double().mean().item()
     assert right == json.loads((run / "summary.json").read_text())["test_top1"]
 
@@ -197,7 +200,7 @@ def test_a_data_set_without_a_test_split_is_checked_on_training_images_and_says_
     assert (tmp_path / "run" / "export" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(("module", "name"), [(exports.weights_file, "safetensors"), (exports.onnx_file, "onnx")])
+@pytest.mark.parametrize(("module", "name"), [(pipeline.safetensors_file, "safetensors"), (pipeline.onnx_file, "onnx")])
 def test_nothing_is_written_where_a_file_answers_otherwise(module, name, run, tmp_path, monkeypatch):
     plain = module.to_bytes
 
@@ -228,7 +231,7 @@ def test_a_network_whose_logits_are_not_finite_is_not_exported(run, images, tmp_
     broken = open_trained(str(run), device="cpu")
     next(broken.model.parameters()).fill_(float("nan"))
     with pytest.raises(EngineError, match="logits that are not finite"):
-        exports.make(broken, ["safetensors"], test, test, None, say=print)
+        pipeline.make(broken, ["safetensors"], test, test, None, say=print)
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -260,9 +263,9 @@ def test_a_folder_that_cannot_be_made_and_a_checkpoint_that_is_none_are_refused(
 
 
 def test_a_missing_package_is_refused_first(monkeypatch):
-    from engine.exporting import formats
+    from engine.storage import export_formats
 
-    monkeypatch.setattr(formats, "find_spec", lambda package: None)
+    monkeypatch.setattr(export_formats, "find_spec", lambda package: None)
     with pytest.raises(EngineError, match="--format int8 needs the torchao package: pip install 'cadence-train"):
         export.main(["/nowhere", "--format", "torch-export,int8"])
 
@@ -279,14 +282,14 @@ def test_files_that_are_no_exports_are_refused(exported, run, tmp_path):
 
 
 def test_weights_with_other_settings_than_theirs_are_refused(exported, tmp_path):
-    from engine.exporting import weights_file
+    from engine.exporting import safetensors_file
 
     out, _ = exported
-    weights, told = weights_file.from_bytes((out / "model.safetensors").read_bytes(), "m")
+    weights, told = safetensors_file.from_bytes((out / "model.safetensors").read_bytes(), "m")
     path = tmp_path / "m.safetensors"
-    path.write_bytes(weights_file.to_bytes(weights, {**told, "settings": {**told["settings"], "model.width": 4}}))
+    path.write_bytes(safetensors_file.to_bytes(weights, {**told, "settings": {**told["settings"], "model.width": 4}}))
     with pytest.raises(EngineError, match="is of another model: features.0.weight"):
         export.load(str(path))
-    path.write_bytes(weights_file.to_bytes(weights, {**told, "settings": {"model.nme": "cnn"}}))
+    path.write_bytes(safetensors_file.to_bytes(weights, {**told, "settings": {"model.nme": "cnn"}}))
     with pytest.raises(RecipeError, match="model.nme is unknown; did you mean model.name"):
         export.load(str(path))

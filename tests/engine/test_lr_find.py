@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from engine import lr_find
-from engine.errors import EngineError
-from engine.network import starting_model
-from recipes.load import RecipeError, load
+from engine.build.model import starting_model
+from engine.common.errors import EngineError
+from recipes.settings.load import RecipeError, load
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -42,8 +42,8 @@ def words(cache):
 def started(monkeypatch):
     """The networks that searches have been given, as they are after them."""
     networks = []
-    monkeypatch.setattr("engine.build.starting_model", lambda *of, **how: networks.append(starting_model(*of, **how))
-                        or networks[-1])
+    monkeypatch.setattr("engine.build.run.starting_model",
+                        lambda *of, **how: networks.append(starting_model(*of, **how)) or networks[-1])
     return networks
 
 
@@ -77,7 +77,7 @@ def test_a_search_starts_where_the_recipe_does_and_repeats_bit_for_bit(words, ca
     one, two = found_in(tmp_path / "one"), found_in(tmp_path / "two")
     assert (one["losses"], one["suggestion"]) == (two["losses"], two["suggestion"])
 
-    from engine.build import build
+    from engine.build.run import build
 
     run = build(load("quickstart", settings={**SMALL, "data.cache": str(cache)}))
     with run.feeds.train.epoch(0) as batches:
@@ -142,8 +142,8 @@ def test_rates_of_parts_may_be_given(tmp_path):
 
 
 def test_help_and_refusals_do_without_torch_and_end_with_status_2():
-    script = ("import sys; from engine import cli, lr_find\n"
-              "try: cli.run(lambda: lr_find.main(sys.argv[1:]))\n"
+    script = ("import sys; from engine import lr_find; from engine.cli.parser import run_command\n"
+              "try: run_command(lambda: lr_find.main(sys.argv[1:]))\n"
               "finally: assert not {'torch', 'matplotlib', 'ffcv'} & set(sys.modules)")
     for asked, status in ((["--help"], 0), (["--recipe", "quickstart", "--low", "5", "--high", "1"], 2)):
         done = subprocess.run([sys.executable, "-c", script, *asked], cwd=ROOT, capture_output=True, text=True)

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from engine import predict
-from engine.answers import BATCH
-from engine.errors import EngineError
-from engine.training import checkpoint
-from loaders.device import DevicePolicy, keys_of
-from loaders.picture import square_rgb
-from loaders.policy import parse
+from engine.common.errors import EngineError
+from engine.inference.predictor import BATCH
+from engine.storage import checkpoint
+from loaders.device.executor import DevicePolicy, keys_of
+from loaders.policy.policy import parse
+from loaders.sources.image_file import square_rgb
 from tests.engine.colours import COLOURS, colours_run
-from tests.engine.test_pictures import png, stored
+from tests.engine.inference.test_picture_input import png, stored
 
 RGB = {name: tuple(round(255 * share) for share in shares) for name, shares in COLOURS.items()}
 

@@ -8,18 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-from engine import chapters, findings, reporting, run_chapters
-from engine.cli import USER_ERRORS
-from engine.errors import EngineError
-from engine.feeds import build_train_feed
-from engine.findings import Answers, RunData, hold_out, open_run_data
-from engine.record import read_record
+from engine.build.feeds import build_train_feed
+from engine.cli.parser import USER_ERRORS
+from engine.common.errors import EngineError
+from engine.inference import held_out
+from engine.inference.held_out import Answers, RunData, hold_out, open_run_data
+from engine.inference.trained import open_trained
 from engine.report import main
-from engine.reporting import write_comparison, write_report
-from engine.session import start
-from engine.trained import open_trained
-from engine.training import checkpoint
-from recipes.load import load
+from engine.reporting import prediction_sections, run_report, run_sections
+from engine.reporting.comparison import write_comparison
+from engine.reporting.run_report import write_report
+from engine.session.session import start
+from engine.storage import checkpoint
+from engine.storage.run_record import read_record
+from recipes.settings.load import load
 
 HTML_NAME = "<img src=x onerror=alert(1)>&amp; 'co'"
 SMALL = {"data.train_count": 600, "data.test_count": 200, "data.resolution": 16, "train.batch": 50, "model.width": 4,
@@ -66,10 +68,10 @@ def folders_run(tmp_path_factory):
 @pytest.fixture
 def unpainted(monkeypatch):
     """Pages without their PNGs, which take most of the time."""
-    for module in (chapters, run_chapters):
+    for module in (prediction_sections, run_sections):
         monkeypatch.setattr(module, "write_png", lambda *_: None)
-    monkeypatch.setattr(chapters, "write_confusion", lambda *_: None)
-    monkeypatch.setattr(run_chapters, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(prediction_sections, "write_confusion", lambda *_: None)
+    monkeypatch.setattr(run_sections, "draw_curves", lambda *_: None)
 
 
 def sections_of(page):
@@ -82,7 +84,7 @@ def notes_of(section):
 
 def found_of(run):
     trained = open_trained(str(run))
-    return reporting.find(trained, open_run_data(trained), run / "plots")
+    return run_report.find(trained, open_run_data(trained), run / "plots")
 
 
 def error_of(*words):
@@ -103,8 +105,8 @@ def test_the_page_has_every_section_and_a_picture_of_each(run, capsys):
     assert set(PICTURES) >= {path.stem for path in (run / "plots").glob("*.png")} >= set(PICTURES) - {"confused_pairs"}
     words = (run / "command.txt").read_text().split()
     assert len(words) > 5 and words[-1] in sections["command"] and "run.folder" not in sections["command"]
-    assert sections["predictions"].count("<figure") >= chapters.RANDOM
-    assert sections["gradcam"].count("<figure") == chapters.LOOKED_AT
+    assert sections["predictions"].count("<figure") >= prediction_sections.RANDOM
+    assert sections["gradcam"].count("<figure") == prediction_sections.LOOKED_AT
     assert "train.batch" in sections["settings"] and "versions: torch" in sections["environment"]
     assert not list(run.glob("**/.*.part"))
 
@@ -118,19 +120,19 @@ def test_the_answers_are_those_that_the_run_measured(run):
 
 def test_answers_are_measured_once_and_again_when_they_are_stale_or_damaged(run, monkeypatch):
     measured = []
-    plain = findings.measure
-    monkeypatch.setattr(findings, "measure", lambda *given: measured.append(None) or plain(*given))
+    plain = held_out.measure
+    monkeypatch.setattr(held_out, "measure", lambda *given: measured.append(None) or plain(*given))
     trained = open_trained(str(run))
     data = open_run_data(trained)
     held = hold_out(trained, data)
-    first = findings.answers_of(trained, data.recipe, held)
-    again = findings.answers_of(trained, data.recipe, held)
+    first = held_out.answers_of(trained, data.recipe, held)
+    again = held_out.answers_of(trained, data.recipe, held)
     assert len(measured) == 1 and np.array_equal(first.logits, again.logits)
-    (run / findings.FILE).write_bytes((run / findings.FILE).read_bytes()[:1000])
-    findings.answers_of(trained, data.recipe, held)
+    (run / held_out.FILE).write_bytes((run / held_out.FILE).read_bytes()[:1000])
+    held_out.answers_of(trained, data.recipe, held)
     assert len(measured) == 2
     next(trained.model.parameters()).mul_(0.5)
-    changed = findings.answers_of(trained, data.recipe, held)
+    changed = held_out.answers_of(trained, data.recipe, held)
     assert len(measured) == 3 and not np.array_equal(first.logits, changed.logits)
 
 
@@ -147,16 +149,16 @@ def test_the_augmented_images_are_those_the_training_feed_gives(run, monkeypatch
     trained = open_trained(str(run))
     data = open_run_data(trained)
     shown = []
-    monkeypatch.setattr(run_chapters, "strips_figure", lambda strips, _: shown.extend(strips))
-    monkeypatch.setattr(run_chapters, "write_png", lambda *_: None)
-    run_chapters.augmentation(data, run / "plots")
+    monkeypatch.setattr(run_sections, "strips_figure", lambda strips, _: shown.extend(strips))
+    monkeypatch.setattr(run_sections, "write_png", lambda *_: None)
+    run_sections.augmentation(data, run / "plots")
     feed = build_train_feed(data.recipe, data.betons, trained.device, threads=1)
     for epoch in range(2):
         with feed.epoch(epoch) as batches:
             given = {image.numpy().tobytes() for batch in batches for image in batch.images_bhwc}
         assert all(image.tobytes() in given for image in shown[1 + epoch].images)
     feed.close()
-    assert len(shown) == 1 + run_chapters.SHEET_EPOCHS
+    assert len(shown) == 1 + run_sections.SHEET_EPOCHS
 
 
 def test_an_interrupted_run_has_a_page_with_what_was_measured_for_it(run, unpainted):
@@ -196,36 +198,36 @@ def test_values_that_are_no_numbers_break_the_curves_and_are_counted(run, unpain
         writer.writerows(rows)
     record = read_record(run)
     assert np.isnan(record.history[1]["train_loss"]) and record.history[0]["test_loss"] is None
-    note, chart = run_chapters.curves(record, run / "plots").parts
+    note, chart = run_sections.curves(record, run / "plots").parts
     assert "In 1 of 2 epochs a value is not finite (first in epoch 2)" in note.text
     assert next(trace for trace in chart.figure.data if trace.name == "train").y[1] is None
 
 
 def test_a_network_without_finite_answers_has_a_page(run, unpainted, monkeypatch):
-    plain = findings.measure
+    plain = held_out.measure
 
     def diverged(*given):
         answers = plain(*given)
         return Answers(np.full_like(answers.logits, np.nan), answers.labels)
 
-    monkeypatch.setattr(findings, "measure", diverged)
+    monkeypatch.setattr(held_out, "measure", diverged)
     assert "diverged" in sections_of(write_report(run))["answers"]
 
 
 def test_a_few_answers_that_are_not_finite_are_told_and_shown_as_wrong(run, unpainted, monkeypatch):
-    plain = findings.measure
+    plain = held_out.measure
 
     def damaged(*given):
         answers = plain(*given)
         answers.logits[::2] = np.inf
         return answers
 
-    monkeypatch.setattr(findings, "measure", damaged)
+    monkeypatch.setattr(held_out, "measure", damaged)
     found = found_of(run)
-    assert "100 of 200 images have no answer" in chapters.confusion(found).parts[0].text
+    assert "100 of 200 images have no answer" in prediction_sections.confusion(found).parts[0].text
     lost, fine = found.card(0, np.zeros((2, 2, 3), np.uint8)), found.card(1, np.zeros((2, 2, 3), np.uint8))
     assert lost.mark == "wrong" and lost.lines[1] == "no answer: not finite" and fine.lines[2].endswith(" % sure")
-    assert (chapters.confident_mistakes(found.answers) % 2 == 1).all()
+    assert (prediction_sections.confident_mistakes(found.answers) % 2 == 1).all()
 
 
 def test_a_run_whose_data_are_gone_has_a_page_that_says_so(folders_run, unpainted, tmp_path):
@@ -280,8 +282,8 @@ def test_gradcam_that_is_not_installed_is_named(run, unpainted, monkeypatch):
     def absent(*_):
         raise EngineError("GradCAM needs the grad-cam package: pip install 'cadence-train[cam]'")
 
-    monkeypatch.setattr(chapters, "overlays", absent)
-    assert "cadence-train[cam]" in chapters.looks(found_of(run)).parts[0].text
+    monkeypatch.setattr(prediction_sections, "overlays", absent)
+    assert "cadence-train[cam]" in prediction_sections.looks(found_of(run)).parts[0].text
 
 
 def answers_of(count=300, classes=5, seed=0):
@@ -303,11 +305,11 @@ def test_confident_mistakes_and_confused_pairs_are_a_plain_loops():
     answers = answers_of()
     wrong = [i for i in range(300) if answers.predicted[i] != answers.labels[i]]
     wrong.sort(key=lambda i: -answers.probabilities[i].max())
-    assert chapters.confident_mistakes(answers).tolist() == wrong[:chapters.MISTAKES]
+    assert prediction_sections.confident_mistakes(answers).tolist() == wrong[:prediction_sections.MISTAKES]
     counts = {(a, b): sum((answers.labels == a) & (answers.predicted == b))
               for a, b in itertools.permutations(range(5), 2)}
     pairs = sorted(((a, b, n) for (a, b), n in counts.items()), key=lambda pair: -pair[2])
-    assert chapters.confused_pairs(answers) == pairs[:chapters.PAIRS]
+    assert prediction_sections.confused_pairs(answers) == pairs[:prediction_sections.PAIRS]
 
 
 def test_two_runs_are_compared(run, folders_run, tmp_path, capsys):
@@ -319,7 +321,7 @@ def test_two_runs_are_compared(run, folders_run, tmp_path, capsys):
     differences = sections["differences"]
     assert "train.epochs" in differences and "data.root" in differences
     assert "run.folder" not in differences and "train.label_smoothing" not in differences
-    assert reporting.differing({"a": {"x.a": "1", "y.b": "2"}, "b": {"x.a": "1", "y.b": "3", "x.c": ""}}) == [
+    assert run_report.differing({"a": {"x.a": "1", "y.b": "2"}, "b": {"x.a": "1", "y.b": "3", "x.c": ""}}) == [
         ("x.c", "-", '""'), ("y.b", "2", "3")]
 
 
@@ -333,15 +335,15 @@ def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_told
 
 def test_a_comparison_tells_of_an_unfinished_run_what_its_epochs_tell(run, kept):
     (run / "summary.json").unlink()
-    rows = {name: cells for name, *cells in reporting.results({"run": read_record(run), "kept": read_record(kept)})}
+    rows = {name: cells for name, *cells in run_report.results({"run": read_record(run), "kept": read_record(kept)})}
     for name in ("train top-1", "validation top-1", "training time (s)", "epochs per second"):
         assert rows[name][0] == rows[name][1] != "-", name
     assert rows["test top-1"][0] == "-" != rows["test top-1"][1]
 
 
 def test_names_tell_runs_apart(tmp_path):
-    assert reporting.names_of([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
-    assert reporting.names_of([tmp_path / "a" / "x", tmp_path / "b" / "y"]) == ["x", "y"]
+    assert run_report.names_of([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
+    assert run_report.names_of([tmp_path / "a" / "x", tmp_path / "b" / "y"]) == ["x", "y"]
     with pytest.raises(EngineError, match="given twice"):
         write_comparison([tmp_path / "a", tmp_path / "a"])
 

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine import evaluate, session, share, sharing
-from engine.errors import EngineError
-from engine.model_card import Facts, model_card, public_command
-from engine.reporting import write_report
-from engine.trained import open_trained
-from recipes.load import load
+from engine import evaluate, share
+from engine.common.errors import EngineError
+from engine.inference.trained import open_trained
+from engine.reporting import hub as sharing
+from engine.reporting.model_card import Facts, model_card, public_command
+from engine.reporting.run_report import write_report
+from engine.session import session
+from recipes.settings.load import load
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -136,7 +138,7 @@ def test_the_report_of_a_run_whose_data_are_gone_is_shared_without_the_chapters_
     def gone(*_):
         raise EngineError(f"{run} is not a folder: give another")
 
-    monkeypatch.setattr("engine.reporting.open_run_data", gone)
+    monkeypatch.setattr("engine.reporting.run_report.open_run_data", gone)
     page = sharing.public_report(run)
     assert str(run) not in page and '<section id="curves"' in page and '<section id="answers"' not in page
 

@@ -12,15 +12,16 @@ import pytest
 import torch
 
 from engine import sweep
-from engine.errors import EngineError
-from recipes.load import RecipeError, load
+from engine.common.errors import EngineError
+from recipes.settings.load import RecipeError, load
 
 optuna = pytest.importorskip("optuna")
 
-from engine import leaderboard, sweeping  # noqa: E402 - it needs optuna
-from engine.training.guard import NotFinite  # noqa: E402
-from engine.training.lock import FolderLock  # noqa: E402
-from engine.training.signals import Interrupted  # noqa: E402
+from engine.cli.signals import Interrupted  # noqa: E402
+from engine.storage.folder_lock import FolderLock  # noqa: E402
+from engine.training.nan_guard import NotFinite  # noqa: E402
+from engine.tuning import leaderboard  # noqa: E402 - it needs optuna
+from engine.tuning import trials as sweeping  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -59,7 +60,7 @@ def test_a_killed_sweep_goes_on_to_the_same_trials_beats_the_recipe_and_never_se
     process.communicate()
     assert process.returncode == -9 and len(seen) == 3 and len(told(killed)) >= 3
     looked_at = []
-    from engine import build
+    from engine.build import run as build
 
     def watched(*arguments, **options):
         looked_at.append(arguments[1])
@@ -107,7 +108,7 @@ def pretend(monkeypatch):
             return found[-1]
 
         monkeypatch.setattr(sweeping, "train", train)
-        monkeypatch.setattr("engine.search.draw_importance", lambda *drawn: drawn[3])
+        monkeypatch.setattr("engine.tuning.sweep.draw_importance", lambda *drawn: drawn[3])
         return given
 
     return start
@@ -194,7 +195,7 @@ def test_a_trial_that_does_not_work_is_kept_with_its_reason(fail, state, reason,
 def test_where_the_recipe_itself_diverges_the_sweep_ends_well_and_goes_on(pretend, run, tmp_path, monkeypatch, capsys):
     pretend(NotFinite(3), 1)
     drawn = []
-    monkeypatch.setattr("engine.search.draw_importance", lambda *given: drawn.append(given) or given[3])
+    monkeypatch.setattr("engine.tuning.sweep.draw_importance", lambda *given: drawn.append(given) or given[3])
     assert run() == 0
     assert "the recipe's own 20.00% (the loss was no finite number)" in " ".join(capsys.readouterr().out.split())
     assert drawn[0][-1] is False, "another trial would be shown as the recipe's own"
@@ -264,7 +265,7 @@ def test_what_the_sweep_needs_stays_in_the_settings_that_need_it_too():
 
 
 def sweep_without(given, held_out):
-    from engine.search import without
+    from engine.tuning.sweep import without
 
     return without("baseline", given, held_out)
 
@@ -315,8 +316,8 @@ def test_what_cannot_be_searched_is_refused_in_one_line(words, message):
 
 
 def test_help_does_without_torch_and_optuna():
-    script = ("import sys; from engine import cli, sweep\n"
-              "try: cli.run(lambda: sweep.main(['--help']))\n"
+    script = ("import sys; from engine import sweep; from engine.cli.parser import run_command\n"
+              "try: run_command(lambda: sweep.main(['--help']))\n"
               "finally: assert not {'torch', 'optuna', 'matplotlib'} & set(sys.modules)")
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--space FILE" in done.stdout, done.stderr

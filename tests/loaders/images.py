@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from loaders.draws import epoch_state
-from loaders.host import Program, augment
-from loaders.policy import parse
+from loaders.common.counter_rng import epoch_state
+from loaders.host.executor import Program, augment
+from loaders.policy.policy import parse
 from tests.loaders import reference
 
 MEAN_RGB = (120, 110, 100)

@@ -5,9 +5,9 @@ An image is a list of rows of [r, g, b] lists. Only the policy's stages, the dra
 
 import math
 
-from loaders.draws import alternate_bit, below, below_low, draw, epoch_key, sample_key
-from loaders.policy import Policy
-from loaders.steps import ALTERNATE_SLOT, Gate, Range, Stage, Step
+from loaders.common.counter_rng import alternate_bit, below, below_low, draw, epoch_key, sample_key
+from loaders.policy.policy import Policy
+from loaders.policy.steps import ALTERNATE_SLOT, Gate, Range, Stage, Step
 from tests.loaders.reference_values import STEPS
 
 

@@ -4,8 +4,8 @@ Each takes an image (rows of [r, g, b] lists, which it may change), the step, an
 (`tests.loaders.reference.Reference`), and returns the image.
 """
 
-from loaders.draws import below, below_low, child
-from loaders.steps import PERMUTATIONS, Step
+from loaders.common.counter_rng import below, below_low, child
+from loaders.policy.steps import PERMUTATIONS, Step
 
 
 def clamp(value: int) -> int:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from engine.errors import EngineError
-from engine.exporting import int8, program
+from engine.common.errors import EngineError
+from engine.exporting import int8, torch_program
 from engine.exporting.portable import Portable, to_program
 from tests.engine.exporting.networks import SIDE_PX, TOLD, Shared, captured, images
 
@@ -20,7 +20,7 @@ def test_int8_answers_nearly_as_the_network_and_takes_a_quarter_of_its_weights()
     plain = to_program(module, SIDE_PX, "shared")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     made = int8.quantise(plain, images(100))
-    read, told = program.from_bytes(program.to_bytes(made, TOLD), "m.pt2")
+    read, told = torch_program.from_bytes(torch_program.to_bytes(made, TOLD), "m.pt2")
     assert told == TOLD
     for count in (1, 7, 50):
         images_bhwc = images(count, seed=1)

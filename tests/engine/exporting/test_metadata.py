@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.exporting import metadata
 
 TOLD = metadata.describe(metadata.PIXELS_IN, recipe="cnn", dataset="cifar10", model="cnn", policy="flip()",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.exporting import onnx_file
 from tests.engine.exporting.networks import SIDE_PX, TOLD, captured, expected, images
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.exporting.portable import quiet, to_program
 from tests.engine.exporting.networks import SIDE_PX, expected, images, portable
 

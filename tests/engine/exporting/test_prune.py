@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.exporting import prune
 from engine.models.sprint import Sprint
-from engine.optim.groups import build_optimizer, by_pattern
+from engine.optim.param_groups import build_optimizer, by_pattern
 
 
 def network():

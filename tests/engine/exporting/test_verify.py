@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.exporting import verify
 
 EXPECTED = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 5.0], [4.0, 0.0, 1.0]])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.models.cnn import Cnn
 
 

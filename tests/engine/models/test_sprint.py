@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import EngineError
-from engine.models.count import flops_per_image, parameters
+from engine.common.errors import EngineError
+from engine.models.flops import flops_per_image, parameters
 from engine.models.sprint import WHITEN_EPS, Group, Sprint
 
 

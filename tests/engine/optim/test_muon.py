@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.optim.muon import SCALES, Muon, fast_dtype, orthogonal, update_factor
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

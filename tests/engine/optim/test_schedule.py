@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.optim.schedule import Constant, Cosine, Exponential, Linear, OneCycle, Step, lr_after_epochs
 
 # The rate after these epochs, as the author of the enhanced ResNet-34 logged them: 391 steps an epoch, 200 epochs.

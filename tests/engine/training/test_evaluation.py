@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.training.compute import ToInput
 from engine.training.evaluation import ANSWERS, evaluate
+from engine.training.forward import ToInput
 from engine.training.precision import Precision
 
 CPU = torch.device("cpu")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from engine.models import table
-from engine.training.compute import Compute, ToInput
+from engine.models import registry
+from engine.training.forward import Compute, ToInput
 from engine.training.precision import Precision
 
 NETWORKS = {"baseline": {}, "cnn": {"width": 8, "depth": 4}, "cnn4": {}, "resnet34": {},
@@ -13,7 +13,7 @@ NETWORKS = {"baseline": {}, "cnn": {"width": 8, "depth": 4}, "cnn4": {}, "resnet
 
 def run(name, device, precision, seen):
     torch.manual_seed(0)
-    model = table.build(name, 10, 32, **NETWORKS[name]).to(device, memory_format=torch.channels_last)
+    model = registry.build(name, 10, 32, **NETWORKS[name]).to(device, memory_format=torch.channels_last)
     for layer in model.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.register_forward_hook(lambda layer, inputs, output: seen.extend([inputs[0], output]))

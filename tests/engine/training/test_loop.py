@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from engine.cli.signals import Interrupted
 from engine.training.loop import Loop, Progress, Stops
-from engine.training.signals import Interrupted
 from engine.training.stages import in_order
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.training.metrics import Metrics
 
 

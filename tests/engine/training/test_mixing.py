@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.training.mixing import Mix, apply_mix, cut, draw_mix
 
 

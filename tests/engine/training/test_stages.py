@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import EngineError
+from engine.common.errors import EngineError
 from engine.models.resnet import ResNet
-from engine.optim.groups import build_optimizer, by_pattern, split_decay
+from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import OneCycle
-from engine.training.compute import Compute, ToInput
+from engine.training.forward import Compute, ToInput
 from engine.training.loop import Loop, Stops
 from engine.training.precision import Precision
 from engine.training.stages import Stage, always_frozen, freeze, in_order, set_modes, stage_of

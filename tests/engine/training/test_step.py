@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms import v2
 
-from engine.optim.groups import build_optimizer, by_pattern, split_decay
+from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant, Exponential, OneCycle
 from engine.training import mixing
-from engine.training.compute import Compute, ToInput, resize
+from engine.training.forward import Compute, ToInput, resize
 from engine.training.precision import Precision, cpu_has_native_bf16, resolve
 from engine.training.step import TrainStep
 
@@ -254,7 +254,7 @@ def test_bf16_follows_fp32_to_its_tolerance():
 
 
 def test_precision_is_resolved_or_refused_by_device():
-    from engine.errors import EngineError
+    from engine.common.errors import EngineError
 
     assert resolve("fp32", CPU) == "fp32"
     assert resolve("auto", CPU) in ("fp32", "bf16")

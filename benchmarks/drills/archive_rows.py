@@ -1,0 +1,79 @@
+"""Rows of the fault table: archives that are evil or cut short."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+from benchmarks.drills.table import Tries
+from loaders.sources import cifar, open
+
+OFFICIAL = cifar.OFFICIAL["cifar10"]
+SIZE_BYTES = 5_000
+
+
+def members() -> list[tuple[tarfile.TarInfo, bytes]]:
+    """What the official archive holds, its files filled with the same bytes."""
+    return [(tarfile.TarInfo(f"{OFFICIAL.folder}/{name}"), bytes(range(100)) * (SIZE_BYTES // 100))
+            for name in OFFICIAL.files]
+
+
+def other(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tuple[tarfile.TarInfo, bytes]:
+    """A member that does not belong there."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info, b"evil" if kind == tarfile.REGTYPE else b""
+
+
+def archive(content: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    """A .tar.gz of these members, in order."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for info, data in content:
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def evil(tries: Tries, place: Path) -> None:
+    """an archive with paths that lead out, links, devices, sizes beyond reason, or cut short."""
+    import torchvision.datasets.utils as utils
+
+    inside, outside = f"{OFFICIAL.folder}/data_batch_1", place / "outside"
+    harmless = [other("../outside"), other(str(outside)), other(f"{OFFICIAL.folder}/../../outside"),
+                other(f"{OFFICIAL.folder}/link", tarfile.SYMTYPE, str(place)), other(f"{OFFICIAL.folder}/link/outside"),
+                other(f"{OFFICIAL.folder}/more"), other("/dev/sda", tarfile.BLKTYPE)]
+    rest = [member for member in members() if member[0].name != inside]
+    large = tarfile.TarInfo(inside), bytes(OFFICIAL.max_bytes("data_batch_1") + 1)
+    whole = archive(members())
+    refused = {"symbolic link": archive([other(inside, tarfile.SYMTYPE, "/etc/passwd"), *rest]),
+               "hard link": archive([other(inside, tarfile.LNKTYPE, "/etc/passwd"), *rest]),
+               "device": archive([other(inside, tarfile.CHRTYPE), *rest]),
+               "pipe": archive([other(inside, tarfile.FIFOTYPE), *rest]),
+               "folder": archive([other(inside, tarfile.DIRTYPE), *rest]),
+               "too large": archive([large, *rest]), "one missing": archive(rest)}
+    refused |= {f"cut {n}": whole[:len(whole) * n // 20] for n in range(20)}
+
+    def serve(content: bytes, name: str) -> Path:
+        root = place / name.replace(" ", "_")
+        utils.download_url = lambda url, folder, file, md5: (Path(folder) / file).write_bytes(content)
+        from loaders.sources.cifar_download import fetch
+
+        fetch(OFFICIAL, root)
+        return root
+
+    for name, content in refused.items():
+        tries.refuses(lambda name=name, content=content: serve(content, name))
+        found = [file for _, _, files in os.walk(place / name.replace(" ", "_")) for file in files]
+        tries.survives(lambda found=found: set(found) <= {OFFICIAL.archive, f".{OFFICIAL.folder}.lock"})
+
+    def takes_only_what_is_expected() -> bool:
+        root = serve(archive([*harmless, *members()]), "harmless")
+        return sorted(os.listdir(root / OFFICIAL.folder)) == sorted(OFFICIAL.files) and not outside.exists()
+
+    tries.survives(takes_only_what_is_expected)
+    # Rightly packed, but with nonsense inside: read as data, and refused.
+    tries.refuses(lambda: open.open_source("cifar10", root=place / "harmless"), "batches.meta")
+
+
+ROWS = (evil,)

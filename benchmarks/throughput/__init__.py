@@ -1,0 +1,1 @@
+"""What the epochs and loaders benchmarks time, the peers beside it, and the tables of their rows."""

@@ -1,0 +1,165 @@
+"""The ways to bring augmented images to a training loop that are compared: each a function that runs one pass.
+
+A peer is (images a pass, callable). All use the same images, batch size and policy: flip, shift by up to 4 px, a square
+hole of 8 px; the normalised ones give float32 with the same mean and std.
+"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+from loaders.beton.cache import Beton
+from loaders.feeds.ffcv_fixes import import_ffcv
+from loaders.feeds.resident import Resident
+from loaders.feeds.stream import Stream
+from loaders.host.executor import Program, augment
+from loaders.policy.policy import parse
+
+POLICY = "flip(), crop(pad_px=4), cutout(hole_px=8)"
+MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+# A pass of the slow peers covers this many images: seconds, not minutes.
+SLOW_IMAGES = 2_000
+
+Peer = tuple[int, Callable[[], object]]
+
+
+def memcpy(images_nhwc: np.ndarray, batch: int) -> Peer:
+    """Copy the pixels, batch by batch, into one buffer: what no loader can beat on one thread."""
+    target = np.empty((batch, *images_nhwc.shape[1:]), np.uint8)
+
+    def run():
+        for start in range(0, len(images_nhwc) - batch + 1, batch):
+            np.copyto(target, images_nhwc[start: start + batch])
+
+    return len(images_nhwc) // batch * batch, run
+
+
+def ffcv_stock(beton: Beton, batch: int, threads: int, operations: str) -> Peer:
+    """FFCV's own Loader and operations: "decode", "augment" (uint8) or "normalise" (augment, then float32)."""
+    loader_class, _, _ = import_ffcv()
+    from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+    from ffcv.loader import OrderOption
+    from ffcv.transforms import Cutout, NormalizeImage, RandomHorizontalFlip, RandomTranslate
+
+    pipeline = [SimpleRGBImageDecoder()]
+    if operations != "decode":
+        pipeline += [RandomHorizontalFlip(), RandomTranslate(4), Cutout(8)]
+    if operations == "normalise":
+        pipeline.append(NormalizeImage(255 * np.array(MEAN), 255 * np.array(STD), np.float32))
+    loader = loader_class(str(beton.path), batch, num_workers=threads, order=OrderOption.RANDOM, drop_last=True,
+                          pipelines={"image": pipeline, "label": None})
+    return len(loader) * batch, lambda: [None for _ in loader]
+
+
+def cadence_stream(beton: Beton, batch: int, threads: int, policy: str, dtype: str = "uint8",
+                   images: int | None = None) -> Peer:
+    """This project's stream feed: FFCV's Loader around the one compiled pass, over `images` of them (None: all)."""
+    indices = np.arange(images or beton.samples)
+    parsed = parse(policy, beton.height, beton.width)
+    feed = Stream(beton, indices, batch, parsed, shuffle=True, threads=threads, dtype=dtype, mean=MEAN,
+                  std=STD)
+
+    def run():
+        with feed.epoch(0) as batches:
+            for _ in batches:
+                pass
+
+    return len(indices), run
+
+
+def cadence_kernel(beton: Beton, batch: int, threads: int, policy: str) -> Peer:
+    """The compiled pass alone, called batch by batch on the mapped file: what FFCV's Loader around it costs."""
+    from loaders.beton.cache import pointers_of
+    from loaders.common import counter_rng
+
+    program = Program(parse(policy, beton.height, beton.width), (129, 124, 112))
+    source, pointers, indices = np.memmap(beton.path, mode="r"), pointers_of(beton), np.arange(beton.samples)
+    order, state = counter_rng.order(0, 0, indices), counter_rng.epoch_state(0, 0)
+    target = np.empty((batch, *program.out_shape), np.uint8)
+
+    def run():
+        for start in range(0, len(order) - batch + 1, batch):
+            augment(source, pointers, order[start: start + batch], program, state, target, threads=threads)
+
+    return len(order) // batch * batch, run
+
+
+def cadence_resident(beton: Beton, batch: int, policy: str, dtype: torch.dtype) -> Peer:
+    """This project's resident feed on the GPU, or on the CPU where there is none: a few batches, waited for."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parsed = parse(policy, beton.height, beton.width)
+    images = beton.samples if device.type == "cuda" else 4 * batch
+    feed = Resident(beton, np.arange(images), batch, parsed, shuffle=True, device=device, mean_rgb=(129, 124, 112),
+                    mean=MEAN, std=STD, dtype=dtype)
+
+    def run():
+        with feed.epoch(0) as batches:
+            for _ in batches:
+                pass
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return images, run
+
+
+def torchvision_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer:
+    """torchvision's v2 transforms on tensors under torch's DataLoader, as its documentation has it."""
+    from torchvision.transforms import v2
+
+    transform = v2.Compose([
+        v2.RandomHorizontalFlip(), v2.RandomCrop(images_nhwc.shape[1], padding=4),
+        v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
+        v2.RandomErasing(p=1.0, scale=(0.0625, 0.0625), ratio=(1.0, 1.0)),
+    ])
+    return data_loader([torch.from_numpy(image).permute(2, 0, 1) for image in images_nhwc[:SLOW_IMAGES]], transform,
+                       batch, workers)
+
+
+def seed_at_224(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer:
+    """The ResNet-50 seed's own pipeline: PIL images, torchvision at 224 px, normalised, under a DataLoader."""
+    from PIL import Image
+    from torchvision import transforms as t
+
+    transform = t.Compose([
+        t.Resize(224), t.ColorJitter(0.3, 0.3, 0.3, 0.1), t.RandomGrayscale(0.2), t.RandomHorizontalFlip(),
+        t.RandomRotation(15), t.RandomAffine(15, translate=(0.1, 0.1)), t.RandomPerspective(0.5, p=0.2),
+        t.GaussianBlur(3, (0.1, 0.2)), t.ToTensor(), t.Normalize(MEAN, STD), t.RandomErasing(0.3, (0.05, 0.2)),
+    ])
+    return data_loader([Image.fromarray(image) for image in images_nhwc[:SLOW_IMAGES // 10]], transform, batch, workers)
+
+
+def albumentations_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer | None:
+    """Albumentations under torch's DataLoader; None where it is not installed."""
+    if find_spec("albumentations") is None:
+        return None
+    import albumentations as a
+
+    side_px = images_nhwc.shape[1]
+    transform = a.Compose([
+        a.HorizontalFlip(), a.PadIfNeeded(side_px + 8, side_px + 8), a.RandomCrop(side_px, side_px),
+        a.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(8, 8), hole_width_range=(8, 8), p=1.0),
+        a.Normalize(MEAN, STD),
+    ])
+    return data_loader(list(images_nhwc[:SLOW_IMAGES]), lambda image: transform(image=image)["image"], batch, workers)
+
+
+def data_loader(images: list, transform: Callable, batch: int, workers: int) -> Peer:
+    """torch's DataLoader over images in memory; its workers stay between passes."""
+    loader = torch.utils.data.DataLoader(Mapped(images, transform), batch, shuffle=True, num_workers=workers,
+                                         persistent_workers=workers > 0)
+    return len(images), lambda: [None for _ in loader]
+
+
+class Mapped(torch.utils.data.Dataset):
+    """Images in memory, transformed when asked for."""
+
+    def __init__(self, images: list, transform: Callable):
+        self.images, self.transform = images, transform
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(self.images[index])

@@ -1,0 +1,128 @@
+"""A policy in the words of other libraries: torchvision's transforms (v1 on PIL images, v2 on tensors) and FFCV's own.
+
+What a library has no operation for is left out and named: a peer that leaves something out has less to do.
+"""
+
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from loaders.policy.policy import Policy
+from loaders.policy.syntax import Operation
+
+Values = dict[str, object]
+
+
+def author_transform(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...]):
+    """(transform, left out): uint8 (H, W, 3) array -> normalised float32 (3, H, W), by PIL and torchvision's v1.
+
+    Rectangles are covered after normalising, as RandomErasing's documentation has it; draws from torch's generator.
+    """
+    from PIL import Image
+    from torchvision import transforms
+
+    black = tuple(-m / s for m, s in zip(mean, std, strict=True))
+    kept, covers, left_out = of_torchvision(policy, transforms, {"mean": 0, "zero": black})
+    normalise = [transforms.ToTensor(), transforms.Normalize(mean, std)]
+    return transforms.Compose([Image.fromarray, *kept, *normalise, *covers]), left_out
+
+
+def tensor_transform(policy: Policy, mean: tuple[float, ...]):
+    """(transform, left out): uint8 (3, H, W) tensor -> the same, by torchvision's v2; draws from torch's generator."""
+    from torchvision.transforms import v2
+
+    mean_rgb = [round(255 * share) for share in mean]
+    kept, covers, left_out = of_torchvision(policy, v2, {"mean": mean_rgb, "zero": 0})
+    return v2.Compose([*kept, *covers] or [v2.Identity()]), left_out
+
+
+def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple[list, list, list[str]]:
+    """(what changes pixels, what covers them, what is left out) in the policy's order; `values`: what fills paint."""
+    kept, covers, left_out, side_px = [], [], [], policy.height
+    for operation in policy.operations:
+        if operation.name == "resize":
+            side_px = operation.value("px")
+        made = express(operation, library, side_px, values)
+        if made is None:
+            left_out.append(operation.text)
+        else:
+            (covers if operation.spec.room == "cover" else kept).append(made)
+    return kept, covers, left_out
+
+
+def express(operation: Operation, library: ModuleType, side_px: int, values: Values):
+    """The transform of torchvision that does what `operation` does to images of side_px, None where it has none."""
+    value, name = dict(operation.arguments), operation.name
+    fill = value.get("fill")
+    if name == "crop" and fill != "mean":
+        return library.RandomCrop(side_px, padding=value["pad_px"],
+                                  padding_mode="reflect" if fill == "reflect" else "constant")
+    if name in ("flip", "flip_alternate"):
+        return library.RandomHorizontalFlip(value.get("p", 0.5))
+    if name == "resize":
+        return library.Resize((side_px, side_px))
+    if name == "jitter":
+        return library.ColorJitter(**{each: operation.interval(each)
+                                      for each in ("brightness", "contrast", "saturation", "hue")})
+    if name == "gray":
+        return library.RandomGrayscale(value["p"])
+    if name == "affine" and fill == "zero":
+        # torchvision shifts both ways only; a one-sided shift costs the same.
+        shift = max(abs(share) for share in operation.interval("translate"))
+        return library.RandomAffine(operation.interval("rotate_deg"), (shift, shift), operation.interval("scale"),
+                                    operation.interval("shear_deg"))
+    if name == "perspective" and fill == "zero":
+        return library.RandomPerspective(value["distortion"], value["p"])
+    if name == "blur":
+        return library.GaussianBlur(value["kernel_px"], operation.interval("sigma"))
+    if name == "trivial_wide" and fill == "zero":
+        return library.TrivialAugmentWide()
+    if name == "erase" and fill in values:
+        return library.RandomErasing(value["p"], operation.interval("scale"), operation.interval("ratio"), values[fill])
+    if name == "cutout" and fill in values:
+        share = (value["hole_px"] / side_px) ** 2
+        return library.RandomErasing(1.0, (share, share), (1.0, 1.0), values[fill])
+    if name == "maybe" and all(child.spec.room != "cover" for child in operation.children):
+        made = [express(child, library, side_px, values) for child in operation.children]
+        return library.RandomApply(made, value["p"]) if None not in made else None
+    return None
+
+
+def ffcv_pipeline(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device):
+    """(operations, left out): FFCV's decoder and stock operations, then channels_last images on `device`.
+
+    On the CPU they come normalised as float32, by FFCV's own operation; a GPU gets uint8, for a quarter of the bytes.
+    """
+    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
+    from ffcv.transforms import (
+        Cutout,
+        NormalizeImage,
+        RandomHorizontalFlip,
+        RandomTranslate,
+        ToDevice,
+        ToTensor,
+        ToTorchImage,
+    )
+
+    colour = {"zero": (0, 0, 0), "mean": tuple(round(255 * share) for share in mean)}
+    decoder, kept, left_out = SimpleRGBImageDecoder(), [], []
+    for operation in policy.operations:
+        value = dict(operation.arguments)
+        painted = colour.get(value.get("fill", "zero"))
+        if operation.name == "resize":
+            decoder = RandomResizedCropRGBImageDecoder((value["px"], value["px"]), scale=(1, 1), ratio=(1, 1))
+        elif operation.name in ("flip", "flip_alternate"):
+            kept.append(RandomHorizontalFlip(value.get("p", 0.5)))
+        elif operation.name == "crop":
+            # It has no reflected border; a black one costs the same.
+            kept.append(RandomTranslate(value["pad_px"], painted or colour["zero"]))
+        elif operation.name == "cutout" and painted:
+            kept.append(Cutout(value["hole_px"], painted))
+        else:
+            left_out.append(operation.text)
+    if device.type == "cpu":
+        end = [NormalizeImage(255 * np.array(mean), 255 * np.array(std), np.float32), ToTensor(), ToTorchImage()]
+    else:
+        end = [ToTensor(), ToDevice(device, non_blocking=True), ToTorchImage()]
+    return [decoder, *kept, *end], left_out

@@ -1,0 +1,70 @@
+"""The page of a suite: what ran on which machine, every part's rows as a table, and a picture of their rates."""
+
+import re
+from pathlib import Path
+
+from benchmarks.common.results import read_rows
+from benchmarks.throughput import epoch_table
+from engine.common.files import write_atomic
+
+# Of a row these are for programs.
+HIDDEN = ("name", "command", "environment", "weights_sha256", "versions", "hardware", "commit")
+LONGEST_CELL = 60
+
+
+def write_page(file: Path, state: dict) -> Path:
+    """Write `<device>-<date>.md` and its picture beside the suite's file; returns the page's path."""
+    machine = state["environment"]["hardware"]
+    device, date = machine.get("gpu") or machine["processor"], state["environment"]["utc"][:10]
+    # A processor's name ends with its vector units in brackets, and may hold others: Intel(R).
+    words = re.findall(r"[a-z0-9]+", device.rsplit(" (", 1)[0].lower())
+    page = file.with_name(f"{'-'.join(words)}-{date}.md")
+    epochs: list[dict] = []
+    lines = [f"# {device}, {date}", "",
+             f"{machine['cores']} cores, torch {state['environment']['versions']['torch']}, commit "
+             f"{state['environment']['commit']}.", ""]
+    for name, part in state["parts"].items():
+        rows_file = file.with_name(f"{file.stem}-{name}.json")
+        rows = read_rows(rows_file) if rows_file.exists() else []
+        lines += [f"## {name}", "", f"`{part['command']}`: {said(part)}", "", *table(rows), ""]
+        epochs += rows if name.startswith("epochs") else []
+    if epoch_table.timed_rows(epochs):
+        picture = page.with_suffix(".png")
+        epoch_table.draw(epochs, picture)
+        lines += [f"![Images a second]({picture.name})", ""]
+    write_atomic(page, "\n".join(lines).encode())
+    return page
+
+
+def said(part: dict) -> str:
+    """How a part ended, in words."""
+    ended = "done" if part["done"] else "cut off, tried again by the next call"
+    if part["status"] not in (0, None):
+        ended = f"failed with status {part['status']}"
+    return f"{ended}, {part['seconds']:,.0f} s"
+
+
+def table(rows: list[dict]) -> list[str]:
+    """Markdown lines of rows, a column for each key that one of them has and that holds something short."""
+    if not rows:
+        return ["no rows"]
+    keys = list(dict.fromkeys(key for row in rows for key, value in row.items()
+                              if key not in HIDDEN and cell(value) is not None))
+    lines = ["| " + " | ".join(["", *(key.replace("_", " ") for key in keys)]) + " |", "|---" * (len(keys) + 1) + "|"]
+    for row in rows:
+        cells = (cell(row.get(key)) or "" for key in keys)
+        lines.append("| " + " | ".join([row["name"].replace("|", "/"), *cells]) + " |")
+    return lines
+
+
+def cell(value: object) -> str | None:
+    """A value as a table shows it, a measure by its median; None for what a table can't show."""
+    if isinstance(value, dict):
+        value = value.get("median")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value.replace("|", "/") if isinstance(value, str) and len(value) <= LONGEST_CELL else None

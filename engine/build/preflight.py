@@ -1,0 +1,71 @@
+"""What can be refused before anything heavy is imported: the policy, sizes that are known, folders."""
+
+import os
+
+from loaders.sources.base import Facts
+
+from engine.common.errors import EngineError
+from engine.common.files import expand
+from engine.storage.run_lookup import begun
+from loaders.policy.policy import Policy, parse
+from loaders.sources.open import facts
+from recipes.settings.load import Recipe
+
+
+def resolution_of(recipe: Recipe) -> int:
+    """Height and width of the data set's images in px."""
+    return recipe.get("data.resolution", 32)
+
+
+def facts_of(recipe: Recipe) -> Facts | None:
+    """Sizes of the recipe's data set, None for class folders."""
+    data = recipe.section("data")
+    shapes = {key: getattr(data, key) for key in ("classes", "train_count", "test_count") if hasattr(data, key)}
+    return facts(data.name, labels=recipe.get("data.labels", "fine"), resolution=resolution_of(recipe), **shapes)
+
+
+def policy_of(recipe: Recipe) -> Policy:
+    """The training policy, parsed for the data set's resolution."""
+    side_px = resolution_of(recipe)
+    return parse(recipe.section("augment").policy, side_px, side_px)
+
+
+def evaluation_policy_of(recipe: Recipe) -> Policy:
+    """What brings validation and test images to the size that the training policy gives; nothing where it is theirs."""
+    side_px, policy = resolution_of(recipe), policy_of(recipe)
+    return parse("none" if policy.output_px == side_px else f"resize(px={policy.output_px})", side_px, side_px)
+
+
+def training_count(recipe: Recipe, count: int) -> int:
+    """Images left for training of `count` once the validation share is held out (rounded as the split rounds)."""
+    return count - round(count * recipe.section("data").validation)
+
+
+def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
+    """Raise for what is wrong already without torch; with `data_needed` also for a data folder that is not there."""
+    policy_of(recipe)
+    known, data, train = facts_of(recipe), recipe.section("data"), recipe.section("train")
+    if known:
+        count = training_count(recipe, known.train)
+        if train.batch > count:
+            raise EngineError(f"train.batch={train.batch} is larger than the {count:,} training images of {data.name}: "
+                              "make it smaller")
+        if train.accumulate > -(-count // train.batch):
+            raise EngineError(f"train.accumulate={train.accumulate} is more than the {-(-count // train.batch):,} "
+                              f"batches of an epoch: make it smaller")
+    root, download = recipe.get("data.root"), recipe.get("data.download", False)
+    if data_needed and root is not None and not download and not expand(root).is_dir():
+        fetch = " or --data.download=true" if data.name != "folder" else ""
+        raise EngineError(f"data.root={root} is not a folder: give the one that holds {data.name} with "
+                          f"--data.root=DIR{fetch}")
+
+
+def refuse_folder(wanted: str) -> None:
+    """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
+    folder = expand(wanted or "runs").absolute()
+    if begun(folder):
+        raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise EngineError(f"run.folder={folder} cannot be made, {nearest} is not a folder that can be written: "
+                          "choose another with --run.folder")

@@ -1,0 +1,1 @@
+"""Looking at data: statistics, duplicates, digests, contact sheets."""

@@ -1,0 +1,77 @@
+"""One value for an epoch's data: equal exactly when every image, label and index, in order, is equal.
+
+The digest is the SHA-256 over the samples' own SHA-256s (index, label, uint8 pixels) in the order of the epoch, so it
+does not depend on where batches begin, and the blocks of several processes can be put together again.
+"""
+
+import hashlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from engine.build.datasets import open_betons, open_data
+from engine.build.devices import choose_device, place_threads
+from engine.build.feeds import build_train_feed
+from engine.common.errors import EngineError
+from loaders.feeds.shards import joined
+from recipes.settings.load import Recipe
+
+
+def sample_digests(feed, epoch: int, start: int = 0) -> list[bytes]:
+    """The SHA-256 of each sample of `epoch` from batch `start` on, in order."""
+    return [digest for batch in batch_digests(feed, epoch, start) for digest in batch]
+
+
+def batch_digests(feed, epoch: int, start: int = 0) -> list[list[bytes]]:
+    """`sample_digests`, a list for each batch."""
+    digests = []
+    with feed.epoch(epoch, start) as batches:
+        for batch in batches:
+            heads = torch.stack([batch.indices, batch.labels], 1).cpu().numpy().astype("<i8")
+            images = np.ascontiguousarray(batch.images_bhwc.cpu().numpy())
+            digests.append([hashlib.sha256(head.tobytes() + image.tobytes()).digest()
+                            for head, image in zip(heads, images, strict=True)])
+    return digests
+
+
+def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1) -> tuple[str, int]:
+    """(SHA-256 in hex, samples) of an epoch of the recipe's training data, drawn by one process or by several.
+
+    `start` counts batches of the recipe's size. With several processes each draws its block of every batch of the one
+    global order, and the blocks are put together in that order. Raises EngineError where nothing is left from `start`
+    on.
+    """
+    if processes == 1:
+        parts = [shard_digests(recipe, epoch, start, 1, 0)]
+    else:
+        # Compiled kernels hold thread pools that do not survive a fork.
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            values = dict(recipe.values)
+            parts = list(pool.map(partial(_shard_of_values, recipe.name, values, epoch, start, processes),
+                                  range(processes)))
+    in_order = joined(parts)
+    if not in_order:
+        raise EngineError(f"--start={start} is past the last batch of the epoch: give a smaller one")
+    return hashlib.sha256(b"".join(in_order)).hexdigest(), len(in_order)
+
+
+def shard_digests(recipe: Recipe, epoch: int, start: int, shards: int, shard: int) -> list[list[bytes]]:
+    """The sample digests of one process's share of an epoch, a list for each batch."""
+    device = choose_device(recipe.section("train").device)
+    threads = place_threads(recipe, device)
+    betons = open_betons(recipe, open_data(recipe))
+    feed = build_train_feed(recipe, betons, device, threads, (shard, shards))
+    try:
+        return batch_digests(feed, epoch, min(start, len(feed)))
+    finally:
+        feed.close()
+
+
+def _shard_of_values(name: str, values: dict, epoch: int, start: int, shards: int,
+                     shard: int) -> list[list[bytes]]:
+    from recipes.settings.load import restore
+
+    return shard_digests(restore(name, values), epoch, start, shards, shard)

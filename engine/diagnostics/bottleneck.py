@@ -1,0 +1,135 @@
+"""What bounds a recipe's run: its rates, what they rest on, what its policy's operations cost, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.build.feeds import mean_rgb
+from engine.build.run import Run
+from engine.diagnostics.advice import Facts, Rates, Verdict, bound_of, verdict
+from engine.diagnostics.peaks import Peaks, Work, best_rate, count_work, limit_of, waiter
+from engine.diagnostics.throughput import Transfer, Wait, hold_and_warm_up, issue_seconds, measure_rates
+from engine.training.precision import resolve
+from loaders.beton.cache import pointers_of
+from loaders.common import counter_rng
+from loaders.device.executor import DevicePolicy
+from loaders.feeds.build import DeviceFeed, Feed
+from loaders.feeds.resident import Resident, fits
+from loaders.feeds.stream import usable_cores
+from loaders.host.executor import Program, augment
+from loaders.policy.policy import Policy, parse
+
+# How much is augmented in a call when operations are compared.
+COMPARED_PIXELS, FEWEST_IMAGES, MOST_IMAGES = 1 << 21, 16, 1024
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was measured of a run, and what it means.
+
+    `work` is an image's share of a step at `side_px`; peaks: of the device; issue_s: the host's seconds to issue a
+    step, None where the host computes it or waits in it.
+    """
+
+    rates: Rates
+    facts: Facts
+    verdict: Verdict
+    work: Work
+    peaks: Peaks
+    side_px: int
+    issue_s: float | None
+
+
+def precisions_of(run: Run) -> list[str]:
+    """The precisions to compare: the run's own, fp32, and what `auto` means on its device."""
+    return list(dict.fromkeys([run.precision.name, "fp32", resolve("auto", run.device)]))
+
+
+def diagnose(run: Run, seconds: float, look: Callable[[], Peaks], transfer: Transfer | None = None) -> Diagnosis:
+    """Measure each part of `run` for about `seconds` and say what bounds it; its weights move.
+
+    The first stage is measured, at the image size of its first epoch. look: measures the device's peaks in each of
+    `precisions_of(run)`; called before and after the parts. transfer: how a batch in host memory reaches the device;
+    by default as the run's feed does it.
+    """
+    feed, step, precision = run.feeds.train, run.step, run.precision
+    wait, transfer = waiter(run.device), transfer or transfer_of(run)
+    side_px = step.size_of(0) or policy_of(feed).output_px
+    run.loop.set_modes(run.loop.stage)
+    # Before the first step, while there are no gradients to copy.
+    work = count_work(run.model, side_px, run.recipe.section("train").batch, precision.dtype.itemsize)
+    peaks = look()
+    held = hold_and_warm_up(feed, step, wait)
+    rates = measure_rates(feed, step, held, seconds, transfer, wait)
+    # fp16's scaler waits for the device in each step: the time to issue one says nothing.
+    issued = run.device.type == "cuda" and precision.scaler is None
+    issue_s = issue_seconds(step, held[0], wait) if issued else None
+    issue_share = issue_s * rates.step / len(held[0].labels) if issued else None
+    peaks = peaks.or_better(look())
+    gains = operation_gains(run, seconds, wait) if bound_of(rates) in ("feed", "shared") else {}
+    facts = facts_of(run, peaks, work, limit_of(work, peaks, precision.name, rates.step, issue_share), gains)
+    return Diagnosis(rates, facts, verdict(rates, facts), work, peaks, side_px, issue_s)
+
+
+def facts_of(run: Run, peaks: Peaks, work: Work, limit: tuple[str, float], gains: dict[str, float]) -> Facts:
+    """What the advice depends on; limit: as `limit_of` gives it."""
+    train, feed = run.recipe.section("train"), run.feeds.train
+    could_be_resident = (run.device.type == "cuda" and run.feeds.kind == "stream"
+                         and all(fits(beton, run.device) for beton in run.betons.values()))
+    return Facts(device=run.device.type, feed=run.feeds.kind, resident_fits=could_be_resident, cores=usable_cores(),
+                 workers=feed.stream.threads if isinstance(feed, DeviceFeed) else 0, threads=torch.get_num_threads(),
+                 samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=run.step.mode,
+                 precision=run.precision.name, channels_last=train.channels_last, limit=limit[0], reached=limit[1],
+                 ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()}, gains=gains)
+
+
+def policy_of(feed: Feed) -> Policy:
+    """The policy that a feed augments by."""
+    return feed.stream.policy if isinstance(feed, DeviceFeed) else feed.policy.policy
+
+
+def transfer_of(run: Run) -> Transfer | None:
+    """How the run's feed brings a batch to the device: pinned, then copied; None where nothing is copied."""
+    if run.device.type == "cpu" or run.feeds.kind == "resident":
+        return None
+    return lambda batch: [tensor.pin_memory().to(run.device, non_blocking=True) for tensor in batch]
+
+
+def operation_gains(run: Run, seconds: float, wait: Wait) -> dict[str, float]:
+    """Operation of the run's policy -> how many times faster the same images are augmented without it.
+
+    Without an operation that makes the images another size the network would get others: those are left out. Takes
+    about `seconds`.
+    """
+    policy = policy_of(run.feeds.train)
+    texts = [operation.text for operation in policy.operations]
+    count = COMPARED_PIXELS // (policy.output_height * policy.output_width)
+    count = min(max(count, FEWEST_IMAGES), MOST_IMAGES)
+    indices = np.resize(run.feeds.train.indices, count)
+    share_s = seconds / (len(texts) + 1)
+    whole = best_rate(augmenter(run, policy, indices), count, share_s, wait)
+    gains = {}
+    for position, text in enumerate(texts):
+        rest = parse(", ".join(texts[:position] + texts[position + 1:]), policy.height, policy.width)
+        if (rest.output_height, rest.output_width) == (policy.output_height, policy.output_width):
+            gains[text] = best_rate(augmenter(run, rest, indices), count, share_s, wait) / whole
+    return gains
+
+
+def augmenter(run: Run, policy: Policy, indices: np.ndarray) -> Callable[[], object]:
+    """A call that augments the samples `indices` by `policy`, where the run's feed does it; on the host, by one
+    thread."""
+    feed, mean = run.feeds.train, mean_rgb(run.recipe)
+    if isinstance(feed, Resident):
+        on_device = DevicePolicy(policy, mean_rgb=mean, device=run.device)
+        there, keys = torch.from_numpy(indices).to(run.device), feed.keys(0)
+        return lambda: on_device(feed.images_nhwc, there, keys)
+    beton, program = run.betons["train"], Program(policy, mean)
+    source, pointers = np.memmap(beton.path, np.uint8, mode="r"), pointers_of(beton)
+    state = counter_rng.epoch_state(feed.stream.seed, 0)
+    images_bhwc = np.empty((len(indices), *program.out_shape), np.uint8)
+    return lambda: augment(source, pointers, indices, program, state, images_bhwc)

@@ -1,0 +1,79 @@
+"""A trained network pruned, and fine-tuned by the engine that trained it while what was pruned stays 0."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+from torch import nn
+
+from engine.build.optimizer import build_optimizer, build_stages
+from engine.build.run import build
+from engine.exporting import prune
+from engine.exporting.verify import answers, top1
+from engine.inference.sample_images import Samples
+from engine.inference.trained import Trained
+from engine.optim.schedule import Cosine
+from engine.storage import checkpoint
+from engine.training.loop import Progress
+from engine.training.stages import Stage
+from recipes.settings.load import Recipe
+
+# Of the recipe's highest rate: the weights are trained already, and must only make up for what was taken away.
+RATE_SHARE = 0.1
+
+
+def tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
+    """`recipe` as fine-tuning needs it: its last stage for `epochs` epochs at RATE_SHARE of its rates, in full size.
+
+    Averages, early stopping and watching are off: the network after the last epoch is what is wanted.
+    """
+    last = build_stages(recipe)[-1]
+    stage = {key: value for key, value in asdict(last).items() if key != "first_epoch"}
+    stage |= {"epochs": epochs, "lrs": {pattern: lr * RATE_SHARE for pattern, lr in last.lrs.items()}}
+    return recipe.changed({"train.stages": (stage,), "train.sizes": {}, "train.stop_at": 0.0, "train.patience": 0,
+                           "average.ema": 0.0, "average.lookahead": 0, "eval.watch": "none"})
+
+
+def prune_and_tune(trained: Trained, recipe: Recipe, samples: Samples, *, kind: str, share: float, epochs: int,
+                   say: Callable[[str], None]) -> tuple[Trained, dict[str, object]]:
+    """(`trained` pruned and fine-tuned for `epochs` epochs, 0: as it is then; what was done, and top-1 on `samples`).
+
+    recipe: the network's own, with the data's place on this machine; kind, share: as prune.masks_of. The rate falls to
+    0 as half a cosine. Random: as in training, by the recipe's seed. `say` is told of each epoch. What is given is left
+    as it was, and what comes back is on its device.
+    """
+    # The stage decides what trains, and so what is pruned, also where nothing is trained further.
+    run = build(tuning_recipe(recipe, max(epochs, 1)), going_on=True, on_warning=say)
+    try:
+        checkpoint.load_weights(run.model, trained.model.state_dict(), trained.path)
+        masks = prune.masks_of(run.model, kind, share)
+        prune.apply(run.model, masks)
+        cut = with_weights_of(trained, run.model)
+
+        def enter(stage: Stage) -> None:
+            optimizer = build_optimizer(run.recipe, run.model, stage)
+            prune.hold(optimizer, run.model, masks)
+            updates = -(-len(run.feeds.train) // run.step.accumulate) * stage.epochs
+            run.step.begin(optimizer, Cosine(max(stage.lrs.values()), updates))
+
+        if epochs:
+            run.loop.enter = enter
+            run.loop.go_to(Progress())
+            for record in run.loop.run():
+                say(f"fine-tuning, epoch {record.epoch + 1} of {epochs}: loss {record.train_loss:.4f}, top-1 "
+                    f"{record.train_top1:.2%}, {record.train_s:.1f} s")
+        tuned = with_weights_of(trained, run.model)
+        zeros, weights = prune.zeros(run.model, masks)
+    finally:
+        run.close()
+    before, at_once, after = (top1(answers(each.logits, samples.images_bhwc), samples.labels)
+                              for each in (trained, cut, tuned))
+    return tuned, {"kind": kind, "share": share, "zeros": zeros, "weights": weights, "epochs": epochs,
+                   "top1_before": before, "top1_at_once": at_once, "top1": after}
+
+
+def with_weights_of(trained: Trained, model: nn.Module) -> Trained:
+    """`trained` with a copy of the weights of another network of its kind."""
+    copied = copy.deepcopy(trained.model)
+    copied.load_state_dict(model.state_dict())
+    return replace(trained, model=copied)

@@ -1,0 +1,120 @@
+"""Where a network looked: GradCAM maps (Selvaraju et al. 2017, arXiv:1610.02391) by the library grad-cam.
+
+The map is taken at the last place where the network still knows where things are, found by looking, so that it works
+for every architecture: see `last_feature_map`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
+
+from engine.common.errors import EngineError
+from engine.inference.trained import Trained
+
+POOLINGS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
+# Class and register tokens that transformers put before those of the patches.
+MOST_PREFIX_TOKENS = 5
+
+ToBchw = Callable[[torch.Tensor], torch.Tensor]
+
+
+def overlays(trained: Trained, images_bhwc: np.ndarray, targets: Sequence[int] | None = None) -> np.ndarray:
+    """What spoke for the classes `targets` (None: the predicted ones), as colours over the images: uint8 (B, H, W, 3).
+
+    images_bhwc: uint8 (B, side_px, side_px, 3); from blue, no evidence, to red, the most in this image. Deterministic.
+    Raises EngineError where grad-cam is not installed or the network has no spatial feature map, ValueError for
+    targets that are not one class an image.
+    """
+    inputs_bchw = trained.to_input(torch.from_numpy(np.ascontiguousarray(images_bhwc)).to(trained.device))
+    maps_bhw = heatmaps(trained.model, inputs_bchw, targets)
+    from pytorch_grad_cam.utils.image import show_cam_on_image
+
+    return np.stack([show_cam_on_image(image.astype(np.float32) / 255, heat, use_rgb=True)
+                     for image, heat in zip(images_bhwc, maps_bhw, strict=True)])
+
+
+def heatmaps(model: nn.Module, inputs_bchw: torch.Tensor, targets: Sequence[int] | None = None) -> np.ndarray:
+    """GradCAM of a network in evaluation mode: float32 (B, H, W), each map from 0 to 1 where it has evidence at all.
+
+    inputs_bchw: normalised float (B, 3, H, W) on the network's device. Raises as `overlays`.
+    """
+    try:
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError:
+        raise EngineError("GradCAM needs the grad-cam package: pip install 'cadence-train[cam]'") from None
+    if targets is not None and len(targets) != len(inputs_bchw):
+        raise ValueError(f"{len(targets)} targets for {len(inputs_bchw)} images: one class an image is needed")
+    layer, to_bchw = last_feature_map(model, inputs_bchw[:1])
+    chosen = None if targets is None else [ClassifierOutputTarget(int(target)) for target in targets]
+    # The weights may be frozen: then gradients flow only because the images ask for them.
+    with torch.enable_grad(), GradCAM(model, [layer], reshape_transform=to_bchw) as cam:
+        return cam(inputs_bchw.detach().requires_grad_(), chosen).astype(np.float32)
+
+
+def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Module, ToBchw | None]:
+    """The module whose output is the last that has positions and matters to the logits at them, and its way to BCHW.
+
+    Found by sending one image (1, 3, side, side) through. Left out: what runs several times (its outputs would be
+    confused), poolings (the map before them is finer), and what has no gradient at its positions, such as the patches
+    of a transformer's last block, of which only the class token is read. The way is None where the output is BCHW
+    already. Raises EngineError where there is none.
+    """
+    calls: dict[nn.Module, int] = {}
+    maps: list[tuple[nn.Module, ToBchw | None, int]] = []
+    gradients: dict[int, torch.Tensor] = {}
+    pooled: list[torch.Tensor] = []
+
+    def look(module: nn.Module, _: tuple, output: object) -> None:
+        calls[module] = calls.get(module, 0) + 1
+        if not isinstance(output, torch.Tensor) or not output.requires_grad:
+            return
+        if isinstance(module, POOLINGS):
+            pooled.append(output)
+        way = way_to_bchw(output.shape)
+        if way is None or any(output is other for other in pooled):
+            return
+        number = len(maps)
+        maps.append((module, None if way is as_it_is else way, number))
+        output.register_hook(lambda gradient: gradients.update({number: way(gradient)}))
+
+    handles = [module.register_forward_hook(look) for module in model.modules() if module is not model]
+    try:
+        with torch.enable_grad():
+            logits = model(input_bchw.detach().requires_grad_())
+            # All classes, unevenly: a single one may have no gradient in this image, and a plain sum may cancel.
+            (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum().backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for module, way, number in reversed(maps):
+        if calls[module] == 1 and number in gradients and gradients[number].count_nonzero():
+            return module, way
+    raise EngineError(f"GradCAM finds no feature map with positions in {type(model).__name__}: it cannot be shown "
+                      "where this network looks")
+
+
+def as_it_is(output: torch.Tensor) -> torch.Tensor:
+    """The way of what is BCHW already."""
+    return output
+
+
+def way_to_bchw(shape: Sequence[int]) -> ToBchw | None:
+    """How an output of this shape becomes (B, C, H, W) with H = W > 1, as square images have it; None if it has none.
+
+    Known are BCHW, BHWC (Swin) and tokens (B, prefix + H * W, C) (vision transformers).
+    """
+    if len(shape) == 4 and shape[2] == shape[3] > 1:
+        return as_it_is
+    if len(shape) == 4 and shape[1] == shape[2] > 1:
+        return lambda output: output.permute(0, 3, 1, 2)
+    if len(shape) == 3 and shape[1] >= 4:
+        side = math.isqrt(shape[1])
+        prefix = shape[1] - side * side
+        if prefix <= MOST_PREFIX_TOKENS:
+            return lambda output: output[:, prefix:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return None

@@ -1,0 +1,151 @@
+"""Any classification network of torchvision, or of timm, by its name there, with as many classes as the data have.
+
+    model.name=torchvision  model.arch=resnet50                        at 224 px
+    model.name=timm         model.arch=resnet50    model.stem=small    at 32 px
+
+The library's own module comes back, not a wrapper: its parameters have the names they have there
+(`layer3.0.conv1.weight`, `fc.bias`), and start as the library draws them. Nothing is downloaded here. torchvision's
+resnet50 has 23,712,932 parameters at 100 classes.
+
+The small stem is that of the CIFAR ResNets (He et al. 2016, section 4.2): the first convolution becomes 3x3 without
+stride and starts as Kaiming fan-out, and the max-pool that ends the stem, where there is one, is left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from functools import partial
+
+import torch
+from torch import nn
+from torchvision import models
+
+from engine.common.errors import EngineError
+from engine.models.checks import check_at_least
+
+STEMS = ("own", "small")
+SMALLEST_PX = 8
+AUXILIARY_HEADS = ("googlenet", "inception_v3")
+# A stem has at most three convolutions before its max-pool (He et al. 2019, arXiv:1812.01187: ResNet-C and -D).
+STEM_CONVOLUTIONS = 3
+# What the libraries raise for sizes that a network can't have.
+REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, ZeroDivisionError)
+
+
+def from_torchvision(classes: int, resolution: int = 32, *, arch: str = "resnet50", stem: str = "own") -> nn.Module:
+    """torchvision's network `arch`: images (batch, 3, resolution, resolution) float to logits (batch, classes).
+
+    Vision transformers and MaxViT are built for `resolution` only; the others take other sizes too. GoogLeNet and
+    Inception come without their auxiliary heads. Random: the initial weights, from torch's global generator, and in
+    training whatever dropout the network has. Raises EngineError for an unknown arch or stem, a stem that can't be
+    made small, and a size that the network can't take.
+    """
+    _check(classes, resolution, stem)
+    _check_arch("torchvision", arch, models.list_models(module=models))
+    options: dict[str, object] = {"weights": None, "num_classes": classes}
+    if arch.startswith("vit_"):
+        options["image_size"] = resolution
+    elif arch.startswith("maxvit_"):
+        options["input_size"] = (resolution, resolution)
+    elif arch in AUXILIARY_HEADS:
+        options |= {"aux_logits": False, "init_weights": True}
+    return _network(partial(models.get_model, arch, **options), arch, classes, resolution, stem)
+
+
+def from_timm(classes: int, resolution: int = 32, *, arch: str = "resnet50", stem: str = "own") -> nn.Module:
+    """timm's network `arch`, without a tag: as `from_torchvision`, for the networks of the extra `timm`.
+
+    Networks that timm marks as having a fixed input size are built for `resolution`. Raises EngineError as
+    `from_torchvision`, and where timm is not installed.
+    """
+    try:
+        import timm
+    except ImportError:
+        raise EngineError("model.name=timm needs timm: pip install cadence-train[timm]") from None
+    _check(classes, resolution, stem)
+    known = timm.list_models()
+    base, _, tag = arch.partition(".")
+    if tag and base in known:
+        raise EngineError(f"model.arch={arch} names weights too: give model.arch={base} and model.weights={tag}")
+    _check_arch("timm", arch, known)
+    defaults = timm.models.get_pretrained_cfg(arch)
+    options: dict[str, object] = {"pretrained": False, "num_classes": classes}
+    if defaults is not None and defaults.fixed_input_size:
+        options["img_size"] = resolution
+    return _network(partial(timm.create_model, arch, **options), arch, classes, resolution, stem)
+
+
+def _check(classes: int, resolution: int, stem: str) -> None:
+    check_at_least("classes", classes, 1)
+    if resolution < SMALLEST_PX:
+        raise EngineError(f"data.resolution={resolution} must be {SMALLEST_PX} px or more")
+    if stem not in STEMS:
+        raise EngineError(f"model.stem={stem} must be one of {', '.join(STEMS)}")
+
+
+def _check_arch(library: str, arch: str, known: Collection[str]) -> None:
+    if arch in known:
+        return
+    near = get_close_matches(arch, known, n=3, cutoff=0.5)
+    lister = {"torchvision": "torchvision.models.list_models()", "timm": "timm.list_models()"}[library]
+    hint = f"did you mean {', '.join(near)}?" if near else f"{lister} names them"
+    raise EngineError(f"model.arch={arch} is none of {library}'s {len(known)} networks; {hint}")
+
+
+def _network(make: Callable[[], nn.Module], arch: str, classes: int, resolution: int, stem: str) -> nn.Module:
+    try:
+        network = _on_default_device(make)
+        if stem == "small":
+            _make_stem_small(network, arch)
+        with torch.device("meta"), torch.no_grad():
+            logits = copy.deepcopy(network).to("meta").train()(torch.empty(2, 3, resolution, resolution))
+    except EngineError:
+        raise
+    except REFUSALS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EngineError(f"data.resolution={resolution} does not suit model.arch={arch} with model.stem={stem} "
+                          f"({reason}): choose another resolution or another network") from None
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
+        raise EngineError(f"model.arch={arch} does not give one logit a class: choose another network")
+    return network
+
+
+def _on_default_device(make: Callable[[], nn.Module]) -> nn.Module:
+    if torch.get_default_device().type != "meta":
+        return make()
+    try:
+        return make()
+    except RuntimeError:
+        # RegNets work out their widths with tensors, and meta tensors have no values.
+        with torch.device("cpu"):
+            return make().to("meta")
+
+
+def _make_stem_small(network: nn.Module, arch: str) -> None:
+    name, first = next(((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    # Conv2dSame pads by its stride as it runs: without stride it is a convolution with padding 1.
+    if type(first).__name__ not in ("Conv2d", "Conv2dSame") or first.stride != (2, 2):
+        found = "none" if first is None else f"a {type(first).__name__} of stride {first.stride[0]}"
+        raise EngineError(f"model.stem=small replaces a first Conv2d of stride 2, and that of {arch} is {found}: leave "
+                          "model.stem=own or choose another network")
+    small = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None)
+    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+    if small.bias is not None:
+        nn.init.zeros_(small.bias)
+    network.set_submodule(name, small)
+    pool = _stem_pool(network)
+    if pool:
+        network.set_submodule(pool, nn.Identity())
+
+
+def _stem_pool(network: nn.Module) -> str:
+    convolutions = 0
+    for name, module in network.named_modules():
+        convolutions += isinstance(module, nn.Conv2d)
+        if convolutions > STEM_CONVOLUTIONS:
+            break
+        if isinstance(module, nn.MaxPool2d) and module.stride in (2, (2, 2)):
+            return name
+    return ""

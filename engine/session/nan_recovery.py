@@ -1,0 +1,54 @@
+"""Batches whose loss was no number, or exploded: they are told of, and the run ends, or goes back and past them."""
+
+from functools import partial
+from pathlib import Path
+
+from engine.build.run import Run
+from engine.common.errors import EngineError
+from engine.common.files import write_json
+from engine.session.checkpointer import Keeper
+from engine.session.launch import once
+from engine.session.run_state import restore_state
+from engine.storage import checkpoint
+from engine.training.nan_guard import suspects
+from loaders.common import counter_rng
+
+MOST_ROLLBACKS = 10
+
+
+class BadBatches:
+    """What became of the bad batches of `run`, whose folder and `keeper` these are; `go_on_with`: for --resume."""
+
+    def __init__(self, run: Run, folder: Path, keeper: Keeper, go_on_with: Path):
+        self.run, self.folder, self.keeper, self.go_on_with = run, folder, keeper, go_on_with
+        self.found: list[list[int]] = []
+        self.rollbacks = 0
+
+    def tell(self, epoch: int, step: int) -> None:
+        """Write down which batch had the bad loss; EngineError where that ends the run."""
+        train = self.run.recipe.section("train")
+        order = counter_rng.order(train.seed, epoch, self.run.feeds.train.indices)
+        samples = order[step * train.batch:][:train.batch].tolist()
+        self.rollbacks += 1
+        self.found += suspects([*self.run.loop.progress.left_out, *self.found], [epoch, step],
+                               len(self.run.feeds.train), train.accumulate)
+        file = self.folder / "not_finite.json"
+        if self.keeper.leads:
+            self.keeper.attempt(partial(write_json, file, {"epoch": epoch, "step": step, "samples": samples}))
+        told = (f"the loss is no finite number, or exploded, at epoch {epoch + 1}, step {step} (samples "
+                f"{', '.join(map(str, samples[:3]))}, ...: all in {file})")
+        if train.on_nan == "rollback" and self.rollbacks <= MOST_ROLLBACKS:
+            self.keeper.say(f"warning: {told}; going back to the last checkpoint and past this batch")
+            return
+        way = "lower the learning rate" if train.on_nan == "rollback" else \
+            f"lower the learning rate, or go past it with --resume {self.go_on_with} --train.on_nan=rollback"
+        raise EngineError(f"{told}; {self.folder}/checkpoints/last.pt is from before it: {way}")
+
+    def roll_back(self) -> list[dict]:
+        """Put the run back to its last checkpoint, past what was bad since; the history that it had there."""
+        saved = once(self.run.together, lambda: checkpoint.load_newest(self.folder, self.keeper.say))
+        restore_state(self.run, saved, self.folder)
+        self.run.step.optimizer.zero_grad(set_to_none=True)
+        left_out = self.run.loop.progress.left_out
+        left_out += [place for place in self.found if place not in left_out]
+        return saved["history"]

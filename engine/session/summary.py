@@ -1,0 +1,76 @@
+"""What a run came to: summary.json's content, and the rows of the closing table."""
+
+from pathlib import Path
+
+from engine.build.run import Run
+from engine.storage import run_folder
+from engine.storage.weights_hash import weights_sha256
+from engine.training.metrics import Result
+
+
+def summarise(run: Run, history: list[dict], test: Result | None, compile_seconds: float | None,
+              first_step_seconds: float | None) -> dict:
+    """The summary as plain values: accuracies are shares of 1, None where a split does not exist.
+
+    `compile_seconds` is what the first step took beyond a second one, `first_step_seconds` the time from the start of
+    the process to the end of the first step.
+    """
+    progress = run.loop.progress
+    last, train_s = history[-1], progress.train_seconds
+    return {
+        "recipe": run.recipe.name,
+        "dataset": run.recipe.section("data").name,
+        "model": run.recipe.get("model.arch", run.recipe.section("model").name),
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "epochs": progress.epoch,
+        "steps": progress.steps_done,
+        "train_top1": last["train_top1"],
+        "val_top1": last["validation_top1"],
+        "test_top1": test.top1 if test else None,
+        "test_top5": test.top5 if test else None,
+        "test_loss": test.loss if test else None,
+        "best_epoch": progress.best_epoch + 1 if progress.best_epoch >= 0 else None,
+        "stopped": progress.stopped or None,
+        "train_seconds": train_s,
+        "epochs_per_second": progress.epoch / train_s,
+        "images_per_second": progress.epoch * run.feeds.train.samples / train_s,
+        "feed_wait_share": sum(row["feed_wait_s"] for row in history) / train_s,
+        "compile_seconds": compile_seconds,
+        "first_step_seconds": first_step_seconds,
+        "device": str(run.device),
+        "processes": run.together.ranks if run.together else 1,
+        "precision": run.precision.name,
+        "feed": run.feeds.kind,
+        "step": run.step.mode,
+        "seed": run.recipe.section("train").seed,
+        "weights_sha256": weights_sha256(run.measured),
+        "command": run_folder.without_folder(run.recipe.command()),
+        "versions": run_folder.versions(),
+        "hardware": run_folder.hardware(run.device),
+        "commit": run_folder.commit(),
+    }
+
+
+def closing_rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
+    """(name, value) in the order in which the closing table shows them."""
+
+    def percent(share):
+        return "-" if share is None else f"{share:.2%}"
+
+    rows = [("model", f"{summary['model']}, {summary['parameters']:,} parameters"),
+            ("epochs, steps", f"{summary['epochs']:,}, {summary['steps']:,}"),
+            ("train top-1", percent(summary["train_top1"])),
+            ("validation top-1", percent(summary["val_top1"])),
+            ("test top-1", percent(summary["test_top1"])),
+            ("test top-5", percent(summary["test_top5"])),
+            ("training time", f"{summary['train_seconds']:,.1f} s"),
+            ("epochs per second", f"{summary['epochs_per_second']:.4g}"),
+            ("images per second", f"{summary['images_per_second']:,.0f}"),
+            ("waited for data", percent(summary["feed_wait_share"])),
+            ("weights", summary["weights_sha256"][:16]),
+            ("run folder", str(folder))]
+    if (folder / "report.html").exists():
+        rows.append(("report", str(folder / "report.html")))
+    if summary["stopped"]:
+        rows.insert(2, ("stopped early", summary["stopped"]))
+    return rows

@@ -1,0 +1,28 @@
+"""The formats by name, the file each makes and the packages it needs. Imports nothing heavy."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from engine.common.errors import EngineError
+
+FILES = {"safetensors": "model.safetensors", "torch-export": "model.pt2", "onnx": "model.onnx",
+         "int8": "model_int8.pt2"}
+NEEDS = {"safetensors": ("safetensors",), "torch-export": (), "onnx": ("onnx", "onnxruntime", "onnxscript"),
+         "int8": ("torchao",)}
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """The formats that a comma-separated list names, each once, in its order; EngineError for an unknown one."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in FILES:
+            raise EngineError(f"--format {name} is unknown: give one or more of {','.join(FILES)}")
+    return names
+
+
+def need(names: Sequence[str]) -> None:
+    """EngineError where a package is missing that one of these formats needs."""
+    for name in names:
+        for package in NEEDS[name]:
+            if find_spec(package) is None:
+                raise EngineError(f"--format {name} needs the {package} package: pip install 'cadence-train[export]'")

@@ -1,0 +1,44 @@
+"""One process a run folder: a lock that the system lets go of however its holder ends."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from engine.common.errors import EngineError
+from engine.common.files import refused
+
+NAME = ".lock"
+
+
+class FolderLock:
+    """Holds `folder` for this process until `close`; EngineError where another one does."""
+
+    def __init__(self, folder: Path):
+        try:
+            self.file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise refused(folder / NAME, error) from None
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self.file, 100, 0).decode(errors="replace").strip() or "another process"
+            os.close(self.file)
+            raise EngineError(f"{folder} is in use by {holder}: wait for it, or choose another folder") from None
+        try:
+            os.ftruncate(self.file, 0)
+            os.pwrite(self.file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        except OSError:
+            # On a full disk the lock holds all the same; only its holder's name is missing.
+            pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self) -> None:
+        """Let go; a second time does nothing."""
+        if self.file is not None:
+            os.close(self.file)
+            self.file = None

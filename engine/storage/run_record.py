@@ -1,0 +1,106 @@
+"""What a run folder says of its run: settings, command, environment, epochs, summary; and what it does not hold."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.common.errors import EngineError
+from engine.storage.run_folder import without_folder
+from engine.storage.run_lookup import REPEATS
+from recipes.settings.load import as_text, read_file
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as its folder's files tell it.
+
+    settings: flat, "train.epochs" to its value as text. history: one dict an epoch, as `read_history` gives. summary
+    and env: what the JSON files hold, {} where they are absent. missing: a sentence for each thing that is not there.
+    """
+
+    folder: Path
+    settings: dict[str, str]
+    command: str
+    env: dict
+    history: list[dict]
+    summary: dict
+    missing: tuple[str, ...]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return str(self.summary.get("recipe") or self.env.get("recipe") or "a recipe that is not recorded")
+
+    @property
+    def title(self) -> str:
+        """The recipe, the data set and the seed."""
+        dataset, seed = self.settings.get("data.name", "unknown data"), self.settings.get("train.seed", "?")
+        return f"{self.recipe} on {dataset}, seed {seed}"
+
+
+def read_record(folder: Path) -> Record:
+    """Read a run folder, finished or not; EngineError where it is none, or one that holds several runs."""
+    if (folder / REPEATS).exists():
+        raise EngineError(f"{folder} holds one run a seed: give one of its seed_ folders, or all of them to --compare")
+    if not (folder / "config.yaml").is_file():
+        raise EngineError(f"{folder} is no run folder, it has no config.yaml: give one that engine.train wrote")
+    missing: list[str] = []
+    settings = {path: shown(value) for path, value in read_file(str(folder / "config.yaml")).items()}
+    summary, env = (read_values(folder / name, missing) for name in ("summary.json", "env.json"))
+    if not (folder / "summary.json").exists():
+        missing.append("The run has not finished: it goes on, or was interrupted and can go on with "
+                       f"`python -m engine.train --resume {folder}`.")
+    history = read_history(folder / "metrics.csv", missing)
+    if history and "epochs" in summary and summary["epochs"] != len(history):
+        missing.append(f"summary.json is of {summary['epochs']} epochs, and {len(history)} are recorded: the run went "
+                       "on, and the summary's figures are of its earlier end.")
+    if not history:
+        missing.append("No epoch has been recorded: there are no curves.")
+    try:
+        command = without_folder((folder / "command.txt").read_text("utf-8"))
+    except (OSError, ValueError):
+        command = ""
+        missing.append("command.txt cannot be read: the command is not known.")
+    return Record(folder, settings, command, env, history, summary, tuple(missing))
+
+
+def shown(value: object) -> str:
+    """A setting's value in one line."""
+    listed = isinstance(value, list) and value and isinstance(value[0], dict)
+    return json.dumps(value) if listed else as_text(value)
+
+
+def read_history(path: Path, missing: list[str]) -> list[dict]:
+    """One dict an epoch of metrics.csv: None where nothing was measured, NaN and infinities as they were, [] without.
+
+    That file and not metrics.jsonl: JSON has no NaN, so there an epoch that diverged looks like one not measured.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{key: value_of(text) for key, text in row.items()} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        missing.append(f"metrics.csv cannot be read ({type(error).__name__}).")
+        return []
+
+
+def value_of(text: str) -> float | bool | None:
+    """A cell of metrics.csv."""
+    return {"": None, "True": True, "False": False}[text] if text in ("", "True", "False") else float(text)
+
+
+def read_values(path: Path, missing: list[str]) -> dict:
+    """A JSON file's object; {} where the file is absent, and where it is damaged, which `missing` is told."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        values = None
+    if isinstance(values, dict):
+        return values
+    missing.append(f"{path.name} cannot be read.")
+    return {}

@@ -1,0 +1,115 @@
+"""The folder that a trained network is shared as: weights as safetensors, the rest as JSON; nothing that runs code."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.common.errors import EngineError
+from engine.common.files import finite
+from recipes.settings.load import Recipe, RecipeError, as_plain, restore
+
+WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
+FORMAT = "cadence-shared-1"
+LARGEST_TEXT_BYTES = 50_000_000
+# Settings that name places on the machine that trained: nobody else has them, and loading needs none.
+PLACES = ("run.folder", "data.root", "data.cache", "model.weights")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What such a folder holds; `weights` by name, on the CPU; `seal`: their weights_sha256 once in a model."""
+
+    path: Path
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    weights: dict[str, torch.Tensor]
+    seal: str
+    epoch: int
+    history: list[dict]
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether `folder` looks like one that `pack` filled."""
+    return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file()
+
+
+def public_values(recipe: Recipe) -> dict[str, object]:
+    """The recipe's settings as plain values, without those that name places of a machine."""
+    return {path: as_plain(value) for path, value in recipe.values.items() if path not in PLACES}
+
+
+def pack(recipe: Recipe, class_names: Sequence[str], weights: dict[str, torch.Tensor], seal: str, epoch: int,
+         history: list[dict], side_px: int) -> dict[str, bytes]:
+    """The files that `read` takes, by name. EngineError where the safetensors package is missing."""
+    data = recipe.section("data")
+    values = public_values(recipe)
+    config = {"format": FORMAT, "recipe": recipe.name, "class_names": list(class_names), "epoch": epoch,
+              "input": f"RGB images of {side_px} x {side_px} px; values 0..1, less mean, over std, a channel",
+              "mean": list(data.mean), "std": list(data.std), "weights_sha256": seal, "values": values}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    lines = "".join(json.dumps(finite(row)) + "\n" for row in history)
+    return {WEIGHTS: _safetensors().save(tensors, {"format": "pt", "made_by": FORMAT}), HISTORY: lines.encode(),
+            CONFIG: (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode()}
+
+
+def read(folder: Path) -> Shared:
+    """What the shared folder holds, checked; whether the weights fit the recipe's network is left to the caller.
+
+    Raises EngineError where a file is missing, damaged or not what `pack` makes.
+    """
+    config = _json(folder / CONFIG)
+    try:
+        if config["format"] != FORMAT:
+            raise KeyError("format")
+        names, values, name = config["class_names"], config["values"], config["recipe"]
+        if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
+            raise KeyError("class_names")
+        if not isinstance(values, dict) or not isinstance(name, str) or not isinstance(config["epoch"], int):
+            raise KeyError("values, recipe or epoch")
+        recipe = restore(name, values)
+        seal, epoch = config["weights_sha256"], config["epoch"]
+    except (KeyError, TypeError) as error:
+        raise EngineError(f"{folder / CONFIG} was not written by engine.share ({error}): give a folder that was"
+                          ) from None
+    except RecipeError as error:
+        raise EngineError(f"{folder / CONFIG} does not fit this version of Cadence: {error}") from None
+    return Shared(folder / WEIGHTS, recipe, tuple(names), _weights(folder / WEIGHTS), seal, epoch,
+                  _history(folder / HISTORY))
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    load_file = _safetensors().load_file
+    from safetensors import SafetensorError
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EngineError(f"{path} cannot be read ({reason}): fetch the folder again") from None
+
+
+def _history(path: Path) -> list[dict]:
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except (OSError, ValueError):
+        raise EngineError(f"{path} is missing or damaged: fetch the folder again") from None
+
+
+def _json(path: Path) -> dict:
+    try:
+        if path.stat().st_size > LARGEST_TEXT_BYTES:
+            raise ValueError
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise EngineError(f"{path} is missing or damaged: give a folder that engine.share made") from None
+
+
+def _safetensors():
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise EngineError("a shared folder needs the safetensors package: pip install 'cadence-train[share]'") from None
+    return safetensors.torch

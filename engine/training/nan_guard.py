@@ -1,0 +1,100 @@
+"""Notices a loss that is not a number or explodes, without making a GPU wait for it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from engine.common.errors import EngineError
+
+# Nats a sample: a thousand times what guessing among 10,000 classes costs.
+EXPLODED = 1e4
+
+
+class NotFinite(EngineError):
+    """The loss of batch `step` of `epoch` (None: the current one) was not a number, infinite or above EXPLODED."""
+
+    def __init__(self, step: int, epoch: int | None = None):
+        super().__init__(f"the loss is no finite number, or exploded, at step {step} of the epoch: lower the "
+                         "learning rate")
+        self.step, self.epoch = step, epoch
+
+
+def suspects(known: Sequence[list[int]], place: list[int], steps: int, accumulate: int) -> list[list[int]]:
+    """The batches to pass over, [epoch, step] each, after the loss of the one at `place` was bad, besides the `known`.
+
+    Where the batches right before it were bad too, whatever they held, weights that an earlier update spoiled are what
+    they share: the batches of the update before them are suspect. An epoch has `steps`; `accumulate` share an update.
+    """
+    def before(epoch: int, step: int) -> list[int]:
+        return [epoch, step - 1] if step else [epoch - 1, steps - 1]
+
+    first = place
+    while before(*first) in known:
+        first = before(*first)
+    epoch, last = before(*first)
+    if first == place or epoch < 0:
+        return [place]
+    return [[epoch, step] for step in range(last - last % accumulate, last + 1)] + [place]
+
+
+class LossGuard:
+    """Remembers the first bad step of an epoch: on the device, where it is looked at when its copy has arrived."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.reset()
+
+    def reset(self) -> None:
+        """A new epoch begins: nothing bad has been seen."""
+        self.first = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.copy = self.arrived = None
+
+    def note(self, counts: torch.Tensor, step: int) -> None:
+        """Look at a batch's counts, float64 (3,): summed loss, correct answers, images. Does not wait."""
+        if self.device.type == "cpu":
+            if self.first < 0 and not healthy(counts):
+                self.first.fill_(step)
+            return
+        bad = ~(counts[0] <= EXPLODED * counts[2])
+        self.first = torch.where(bad & (self.first < 0), step, self.first)
+
+    def check(self, wait: bool = False) -> None:
+        """Raise NotFinite for the first bad step known here: on a GPU a few steps late, unless it may `wait`."""
+        step = self.known(wait)
+        if step >= 0:
+            raise NotFinite(step)
+
+    def known(self, wait: bool = False) -> int:
+        """The first bad step known here, -1 where none is: on a GPU a few steps late, unless it may `wait`."""
+        if wait or self.device.type == "cpu":
+            return int(self.first.item())
+        if self.arrived is None:
+            self.copy = self.first.to("cpu", non_blocking=True)
+            self.arrived = torch.cuda.Event()
+            self.arrived.record()
+        elif self.arrived.query():
+            self.arrived = None
+            return int(self.copy.item())
+        return -1
+
+
+def healthy(counts: torch.Tensor) -> bool:
+    """Whether a batch's mean loss is a number and not above EXPLODED; waits for the device."""
+    loss, _, images = counts.tolist()
+    return loss <= EXPLODED * images
+
+
+def all_finite(tensors: list[torch.Tensor]) -> bool:
+    """Whether no element of floating `tensors` is NaN or infinite, as far as their norms tell; waits for the device."""
+    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if not floating:
+        return True
+    # The largest magnitude, which unlike the root of a sum of squares cannot overflow.
+    norms = torch._foreach_norm(floating, ord=float("inf"))
+    return bool(torch.stack([norm.float() for norm in norms]).isfinite().all())
+
+
+def finite_weights(model: nn.Module) -> bool:
+    """Whether all parameters and buffers are finite; waits for the device."""
+    return all_finite([*model.parameters(), *model.buffers()])

@@ -1,0 +1,1 @@
+"""Searches: sweeps and the learning-rate range test."""

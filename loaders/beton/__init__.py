@@ -1,0 +1,1 @@
+"""Beton files: the format, the verified cache, what they hold."""

@@ -1,0 +1,179 @@
+"""Betons on disk: written once to a cache, verified before every use, and never half there.
+
+A beton's name holds a hash of everything it was made from, so another content or setting is another file. It counts
+only together with its manifest, which is written last; whatever does not match is written anew, to a new file.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from loaders.beton import file_format, manifest
+from loaders.beton.content import channel_statistics, check_content
+from loaders.beton.manifest import Beton
+from loaders.common.errors import DataError
+from loaders.common.files import remove_leftovers, sha256_of, why, write_durably
+from loaders.sources.base import Source
+
+__all__ = ["Beton", "Damaged", "ensure", "labels_of", "pointers_of", "verify"]
+
+# Part of the key: to be raised by whoever changes what is written for the same images.
+_WRITER_VERSION = 1
+_SPARE_BYTES = 1 << 20
+
+
+class Damaged(ValueError):
+    """Why a beton in the cache is not read."""
+
+
+def ensure(source: Source, split: str, cache: str | Path, *, on_progress: Callable[[int, int], None] | None = None,
+           on_warning: Callable[[str], None] | None = None) -> Beton:
+    """The verified beton of one split, written to the folder `cache` first where it is not there yet.
+
+    While it is written, on_progress(samples done, samples in all) is called; on_warning(one line) where one was there
+    but damaged, or another process is writing it: of any number of processes one writes, and the others wait for it.
+    Raises DataError for bad data, no space, or a cache that cannot be written; whatever interrupts the writing,
+    nothing is left that would be read.
+    """
+    if split not in source.splits:
+        raise DataError(f"split {split} is not in {source.name}; it has {', '.join(source.splits)}")
+    warn = on_warning or (lambda line: None)
+    key = _key(source, split)
+    path = Path(cache) / f"{source.name}-{split}-{key[:16]}.beton"
+    lock = path.with_name(f".{path.stem}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(lock, fcntl.LOCK_SH, warn):
+            beton, _ = _look(path, key)
+        if beton:
+            return beton
+        with _locked(lock, fcntl.LOCK_EX, warn):
+            beton, fault = _look(path, key)
+            if beton:
+                return beton
+            if fault:
+                warn(f"{path}: {fault}; it is written anew")
+            return _write(source, split, path, key, on_progress or (lambda done, total: None))
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot keep {path.name}: {why(error)}; free some space or choose another "
+                        f"folder for the cache") from error
+
+
+def verify(path: Path, key: str) -> Beton:
+    """Check a beton against its manifest, the manifest against itself, and both against key; raises Damaged or OSError.
+
+    Size and metadata are looked at first, then the SHA-256 of every byte.
+    """
+    try:
+        beton = manifest.read(path)
+        if beton.key != key:
+            raise Damaged("its manifest is another beton's")
+        labels, _ = _samples(beton)
+    except FileNotFoundError as error:
+        raise Damaged(f"{Path(error.filename).name} is missing") from error
+    except ValueError as error:
+        raise Damaged(str(error)) from error
+    if tuple(np.bincount(labels, minlength=len(beton.class_names)).tolist()) != beton.class_counts:
+        raise Damaged("its labels are not those that its manifest counts")
+    if sha256_of(path) != beton.sha256:
+        raise Damaged("its content does not match its checksum")
+    return beton
+
+
+def labels_of(beton: Beton) -> np.ndarray:
+    """int64 (N,), read from the file's own metadata. Raises DataError where the file is not the one described."""
+    return _described(beton)[0]
+
+
+def pointers_of(beton: Beton) -> np.ndarray:
+    """uint64 (N,): the byte offset of each image, height * width * 3 bytes of it, in the file. Raises as labels_of."""
+    return _described(beton)[1]
+
+
+def _described(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return _samples(beton)
+    except OSError as error:
+        raise DataError(f"{beton.path}: cannot be read: {why(error)}; start again to have it written anew") from error
+    except ValueError as error:
+        raise DataError(f"{beton.path}: is not what it was when it was checked: {error}; start again to have it "
+                        f"written anew") from error
+
+
+def _samples(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
+    layout = file_format.Layout(beton.samples, beton.height, beton.width)
+    return file_format.read_samples(beton.path, layout, len(beton.class_names))
+
+
+def _key(source: Source, split: str) -> str:
+    told = repr((_WRITER_VERSION, file_format.VERSION, file_format.PAGE_BYTES, source.name, source.fingerprint,
+                 source.class_names, split))
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path, kind: int, warn: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock file, shared to look or exclusively to write. It stays behind: removing it would let two in."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        # Nobody writes to a read-only cache, so looking needs no lock there.
+        if kind == fcntl.LOCK_SH and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            yield
+            return
+        raise
+    try:
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            warn(f"{path.parent}: another process is at work on {path.stem[1:]}; waiting for it")
+            fcntl.flock(lock, kind)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _look(path: Path, key: str) -> tuple[Beton | None, str | None]:
+    """The beton where it is there and whole; else what is wrong with it, or None where there is nothing at all."""
+    if not path.exists() and not manifest.path_of(path).exists():
+        return None, None
+    try:
+        return verify(path, key), None
+    except Damaged as fault:
+        return None, str(fault)
+
+
+def _write(source: Source, split: str, path: Path, key: str, on_progress: Callable[[int, int], None]) -> Beton:
+    content = source.read(split)
+    counts = check_content(source, split, content)
+    samples, height, width, _ = content.images_nhwc.shape
+    layout = file_format.Layout(samples, height, width)
+    free_bytes = shutil.disk_usage(path.parent).free
+    if free_bytes < layout.file_bytes + _SPARE_BYTES:
+        raise DataError(f"{path.parent}: has {free_bytes / 1e6:,.0f} MB free, and {path.name} takes "
+                        f"{layout.file_bytes / 1e6:,.0f} MB; free some space or choose another folder for the cache")
+    remove_leftovers(path)
+    remove_leftovers(manifest.path_of(path))
+    digest = hashlib.sha256()
+
+    def told_blocks() -> Iterator[bytes | memoryview]:
+        done = 0
+        for count, block in file_format.blocks(content.images_nhwc, content.labels):
+            digest.update(block)
+            yield block
+            done += count
+            on_progress(done, samples)
+
+    write_durably(path, told_blocks())
+    mean, std = channel_statistics(content.images_nhwc)
+    beton = Beton(path, source.name, split, samples, height, width, source.class_names, counts, mean, std,
+                  layout.file_bytes, digest.hexdigest(), key, source.fingerprint)
+    write_durably(manifest.path_of(path), [manifest.dumps(beton).encode()])
+    return beton

@@ -1,0 +1,1 @@
+"""Draws, errors and files."""

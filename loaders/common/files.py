@@ -1,0 +1,103 @@
+"""Files that can be trusted: bounded reads, digests, and writes that are either whole or not there."""
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from loaders.common.errors import DataError
+
+_BLOCK_BYTES = 1 << 20
+
+
+def why(error: OSError) -> str:
+    """The system's own words for an error, without the path and number that str() adds."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def check_readable(path: Path, max_bytes: int) -> None:
+    """Raise DataError naming path unless it is a regular file of at most max_bytes.
+
+    Pipes and devices are thereby refused before opening, which could wait for ever.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {why(error)}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: is not a regular file")
+    if status.st_size > max_bytes:
+        raise DataError(f"{path}: has {status.st_size:,} bytes; at most {max_bytes:,} are read from such a file")
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file of at most max_bytes; DataError naming path for anything else."""
+    check_readable(path, max_bytes)
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {why(error)}") from error
+    if len(content) > max_bytes:
+        raise DataError(f"{path}: grew while it was read; at most {max_bytes:,} bytes are read from such a file")
+    return content
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, hex. Raises OSError."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest()
+
+
+def sha256_of_each(paths: Sequence[Path]) -> list[str]:
+    """sha256_of every path, in order, two at a time (hashing leaves the interpreter's lock).
+
+    Raises DataError naming the file that cannot be read.
+    """
+    def named(path: Path) -> str:
+        try:
+            return sha256_of(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {why(error)}") from error
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(named, paths))
+
+
+def write_durably(path: Path, blocks: Iterable[bytes | memoryview]) -> None:
+    """Write blocks to a new file and rename it to path, in the order that survives a power cut.
+
+    Content is on the disk before the name points to it, and the name before this returns. The file has a new inode:
+    whoever has the old one mapped keeps it. Whatever interrupts the writing (KeyboardInterrupt too), path is as it was
+    and the temporary file `.NAME.*.tmp` is gone; only a killed process leaves one (see remove_leftovers).
+    Raises OSError, and whatever the blocks raise.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with beside.open("xb", buffering=0) as file:
+            for block in blocks:
+                view = memoryview(block).cast("B")
+                while view.nbytes:
+                    view = view[file.write(view):]
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it. Only for the one process that may write path."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""The draws of `loaders.common.counter_rng` for a batch, in torch int64: the same 64 bits, read as signed numbers.
+
+Sums and products wrap as they do modulo 2**64; a shift to the right is made logical by masking the sign's copies.
+"""
+
+import numpy as np
+import torch
+
+from loaders.common.counter_rng import FIRST_MULTIPLIER, FRACTION_BITS, GOLDEN, SECOND_MULTIPLIER, epoch_state
+from loaders.policy.steps import ALTERNATE_SLOT, Gate, Range, Step
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
+
+
+# A step's table on the device; None where it has none.
+Table = torch.Tensor | None
+
+_GOLDEN, _FIRST, _SECOND = _signed(GOLDEN), _signed(FIRST_MULTIPLIER), _signed(SECOND_MULTIPLIER)
+
+
+def keys_of(seed: int, epoch: int, device: torch.device | str) -> torch.Tensor:
+    """All the device must know of (seed, epoch): int64 (3,), the bits of `loaders.common.counter_rng.epoch_state`."""
+    return torch.from_numpy(epoch_state(seed, epoch).view(np.int64)).to(device)
+
+
+def shifted(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """words >> bits, zeros coming in from the left (1 <= bits <= 63)."""
+    return (words >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(words: torch.Tensor) -> torch.Tensor:
+    """`loaders.common.counter_rng.mix` of every element."""
+    words = (words ^ shifted(words, 30)) * _FIRST
+    words = (words ^ shifted(words, 27)) * _SECOND
+    return words ^ shifted(words, 31)
+
+
+def child(keys: torch.Tensor, counters: torch.Tensor) -> torch.Tensor:
+    """`loaders.common.counter_rng.child` of tensors that broadcast against each other."""
+    return mix(keys + (counters + 1) * _GOLDEN)
+
+
+def below(bits: torch.Tensor, n: int | torch.Tensor) -> torch.Tensor:
+    """Integers in [0, n) from the high halves (1 <= n < 2**31)."""
+    return (shifted(bits, 32) * n) >> 32
+
+
+def below_low(bits: torch.Tensor, n: int | torch.Tensor) -> torch.Tensor:
+    """Integers in [0, n) from the low halves."""
+    return ((bits & 0xFFFFFFFF) * n) >> 32
+
+
+def fraction(bits: torch.Tensor) -> torch.Tensor:
+    """The top 24 bits as integers."""
+    return shifted(bits, 64 - FRACTION_BITS)
+
+
+@torch.library.custom_op("cadence::copied", mutates_args=())
+def _copied(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.clone()
+
+
+@_copied.register_fake
+def _(numbers):
+    return torch.empty_like(numbers)
+
+
+def held(numbers: torch.Tensor) -> torch.Tensor:
+    """The same numbers, of which compiled code must keep a copy in memory.
+
+    For what is worked out once a sample and used at every pixel: a compiler that fuses everything would work it out at
+    every pixel, sines included. Eagerly it is the tensor itself.
+    """
+    return _copied(numbers) if torch.compiler.is_compiling() else numbers
+
+
+class Draws:
+    """The draws of a batch: `words` int64 (B, slots), column s for slot s, made in one go.
+
+    keys: `keys_of(seed, epoch)`; indices: int64 (B,), positions in the data set; counters: int64, 0, 1, 2, ... It is
+    memory and no `arange` written where it is used, as inductor would work out that one's product with a 64-bit
+    constant in unbounded integers, and fail.
+    """
+
+    def __init__(self, keys: torch.Tensor, indices: torch.Tensor, slots: int, counters: torch.Tensor):
+        self.keys, self.indices, self.counters = keys, indices, counters
+        self.words = held(child(child(keys[0], indices)[:, None], counters[:slots]))
+
+    def bits(self, slot: int) -> torch.Tensor:
+        """64 random bits a sample, int64 (B,)."""
+        return self.words[:, slot]
+
+    def words_per_value(self, slot: int, height: int, width: int) -> torch.Tensor:
+        """64 random bits for every value of every image, int64 (B, height, width, 3); their key is a slot's draw."""
+        places = self.counters[: height * width * 3].view(height, width, 3)
+        return child(self.bits(slot).view(-1, 1, 1, 1), places)
+
+    def alternate(self) -> torch.Tensor:
+        """bool (B,): where `flip_alternate()` mirrors."""
+        return (shifted(child(self.keys[1], self.indices), 63) ^ self.keys[2]) == 1
+
+    def open(self, gate: Gate) -> torch.Tensor:
+        """bool (B,): where the gate is open."""
+        if gate.slot == ALTERNATE_SLOT:
+            return self.alternate()
+        top = fraction(self.bits(gate.slot))
+        return (top >= gate.low) & (top < gate.high)
+
+    def active(self, step: Step) -> torch.Tensor | None:
+        """bool (B,): where all gates of the step are open; None for a step without gates."""
+        active = None
+        for gate in step.gates:
+            active = self.open(gate) if active is None else active & self.open(gate)
+        return active
+
+    def value(self, range_: Range) -> int | torch.Tensor:
+        """The drawn numbers in 2**-16 units, int64 (B,); an int where nothing is drawn."""
+        if range_.constant is not None:
+            return range_.constant
+        bits = self.bits(range_.slot)
+        if range_.steps:
+            amount = range_.offset + range_.span * below(bits, range_.steps) // (range_.steps - 1)
+        else:
+            amount = range_.offset + (range_.span * fraction(bits) >> FRACTION_BITS)
+        if range_.whole:
+            amount = amount & ~0xFFFF
+        if range_.signed:
+            amount = torch.where((bits & 1) == 1, -amount, amount)
+        return range_.base + amount
+
+    def gated(self, step: Step, value: int | torch.Tensor, neutral: int) -> torch.Tensor:
+        """int64 (B,): `value` where the step acts, `neutral` (with which it changes nothing) where it does not."""
+        active = self.active(step)
+        if active is None:
+            return held(value) if isinstance(value, torch.Tensor) else torch.full_like(self.indices, value)
+        return held(torch.where(active, value, neutral))

@@ -1,0 +1,1 @@
+"""Batches: the stream and resident feeds, the split, the shards."""

@@ -1,0 +1,78 @@
+"""What a sample draws, in compiled code: `loaders.common.counter_rng` in uint64, bit for bit, and gates and ranges."""
+
+import numpy as np
+
+from loaders.common import counter_rng
+from loaders.host import layout as at
+from loaders.host.jit import inlined, inner
+from loaders.policy.steps import ALTERNATE_SLOT
+
+GOLDEN = np.uint64(counter_rng.GOLDEN)
+FIRST_MULTIPLIER = np.uint64(counter_rng.FIRST_MULTIPLIER)
+SECOND_MULTIPLIER = np.uint64(counter_rng.SECOND_MULTIPLIER)
+ONE = np.uint64(1)
+LOW_HALF = np.uint64(0xFFFFFFFF)
+
+
+@inner
+def mix(word):
+    """SplitMix64's finaliser."""
+    word = (word ^ (word >> np.uint64(30))) * FIRST_MULTIPLIER
+    word = (word ^ (word >> np.uint64(27))) * SECOND_MULTIPLIER
+    return word ^ (word >> np.uint64(31))
+
+
+@inner
+def child(key, counter):
+    """The draw number `counter` (an int64) below a uint64 key."""
+    return mix(key + GOLDEN * (np.uint64(counter) + ONE))
+
+
+@inner
+def top_24(bits):
+    """The top 24 bits as int64."""
+    return np.int64(bits >> np.uint64(40))
+
+
+@inner
+def below(bits, n):
+    """An int64 in [0, n) from the high half."""
+    return np.int64(((bits >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+
+
+@inner
+def below_low(bits, n):
+    """An int64 in [0, n) from the low half."""
+    return np.int64(((bits & LOW_HALF) * np.uint64(n)) >> np.uint64(32))
+
+
+@inlined
+def mark_active(active, steps, gates, key, alternate):
+    """active[t] = 1 where all gates of step t are open for this sample, else 0."""
+    for t in range(steps.shape[0]):
+        is_open = True
+        for g in range(steps[t, at.STEP_GATE_FIRST], steps[t, at.STEP_GATE_LAST]):
+            slot = gates[g, at.GATE_SLOT]
+            bits = alternate if slot == ALTERNATE_SLOT else top_24(child(key, slot))
+            if slot == ALTERNATE_SLOT:
+                is_open = is_open and alternate == 1
+            else:
+                is_open = is_open and gates[g, at.GATE_LOW] <= bits < gates[g, at.GATE_HIGH]
+        active[t] = is_open
+
+
+@inner
+def value(ranges, row, key):
+    """The number that range `row` draws for this sample, int64 in 2**-16 units (`loaders.policy.steps.Range`)."""
+    bits = child(key, ranges[row, at.RANGE_SLOT])
+    span = ranges[row, at.RANGE_SPAN]
+    if ranges[row, at.RANGE_STEPS] > 0:
+        strength = span * below(bits, ranges[row, at.RANGE_STEPS]) // (ranges[row, at.RANGE_STEPS] - 1)
+    else:
+        strength = (span * top_24(bits)) >> 24
+    strength += ranges[row, at.RANGE_OFFSET]
+    if ranges[row, at.RANGE_WHOLE] != 0:
+        strength = (strength >> 16) << 16
+    if ranges[row, at.RANGE_SIGNED] != 0 and (bits & np.uint64(1)) != np.uint64(0):
+        strength = -strength
+    return ranges[row, at.RANGE_BASE] + strength

@@ -1,2 +1,0 @@
-"""The device executor's parts: draws, moves, photometric steps and covers as batched torch, without waiting for the
-device and without control flow that depends on data. `loaders.device` puts them together."""

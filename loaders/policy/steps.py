@@ -1,0 +1,116 @@
+"""What a policy becomes for the executors: steps (one primitive each) in stages (one pass over the pixels each).
+
+Opcodes, with slot = the first slot of the step, c = constants, r = ranges (values in 2**-16 units), all integers:
+
+    crop            c (pad,)                 d = draw(slot): dy = below(d, 2 pad + 1) - pad, dx from d's low half
+    flip                                     x -> width - 1 - x
+    affine          c (corner, tangent)      r angle (degrees), shift x, shift y (px), scale, shear x, shear y (degrees,
+                                             or tangents where c[1]); about the centre, or the corner (-1/2, -1/2)
+    perspective     c (max_dx, max_dy)       draws slot..slot+3: inward moves of the corners, below(max + 1)
+    enlarge         c (out_height, out_width)
+    shrink          c (out_height, out_width, taps_y, taps_x)   table: rows (first, weights...) for y, then for x
+    brightness, contrast, saturation, hue, sharpness, solarize   r (value,)
+    posterize       r (bits,), rounded: (value + 32768) >> 16
+    jitter          r brightness, contrast, saturation, hue; order PERMUTATIONS[below(draw(slot + 4), 24)]
+    gray, invert, equalize, autocontrast
+    blur            c (taps,)                table row below(draw(slot), 64)
+    noise           r (sigma,)               key draw(slot + 1)
+    cutout          c (hole,)                d = draw(slot): top = below(d, height - hole + 1), left from the low half
+    erase           c (area_low, area_span)  draws slot..slot+9: tries; slot + 10: place; table of 256 (ratio, 1/ratio)
+    coarse_dropout  c (px_low, px_high, holes_low, holes_high)  draw slot + 14: count; slot + 2k, + 2k + 1: hole k
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from loaders.common.counter_rng import FRACTION_BITS
+
+ALTERNATE_SLOT = -1
+ONE = 1 << 16
+# jitter's order: entry k is the k-th permutation of (brightness, contrast, saturation, hue), applied left to right.
+PERMUTATIONS = tuple(itertools.permutations(range(4)))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Open where low <= (draw(slot) >> 40) < high; slot ALTERNATE_SLOT: where the alternating-flip bit is 1."""
+
+    slot: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """How a draw d = draw(slot) becomes a number in 2**-16 units.
+
+    steps == 0: m = offset + (span * (d >> 40) >> 24); steps > 0: m = offset + span * k // (steps - 1) with
+    k = (d >> 32) * steps >> 32. If whole, m loses its fraction (m & ~0xFFFF). If signed and d is odd, m = -m.
+    The value is base + m. span >= 0 always.
+    """
+
+    slot: int
+    base: int
+    offset: int = 0
+    span: int = 0
+    steps: int = 0
+    signed: bool = False
+    whole: bool = False
+
+    @property
+    def constant(self) -> int | None:
+        """The value where nothing is drawn, else None."""
+        return self.base + self.offset if self.span == 0 and not (self.signed and self.offset) else None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One primitive on a (height, width) image; acts on the samples for which all gates are open.
+
+    slot is the first of its operation's 16; constants and table (rows of integers) are as its opcode says below.
+    """
+
+    opcode: str
+    slot: int
+    height: int
+    width: int
+    gates: tuple[Gate, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    constants: tuple[int, ...] = ()
+    table: tuple[tuple[int, ...], ...] = ()
+    fill: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass: its kind, its steps (several only in a "move"), the size it takes and gives, the fill of a "move"."""
+
+    kind: str
+    steps: tuple[Step, ...]
+    in_height: int
+    in_width: int
+    out_height: int
+    out_width: int
+    fill: str = ""
+
+    def describe(self) -> str:
+        """A line for a plan."""
+        names = ", ".join(step.opcode + _when(step) for step in self.steps)
+        size = f"{self.in_width}x{self.in_height} px"
+        if (self.in_height, self.in_width) != (self.out_height, self.out_width):
+            size += f" -> {self.out_width}x{self.out_height} px"
+        sampled = f", sampled once, outside: {self.fill}" if self.kind == "move" else ""
+        return f"{self.kind} at {size}: {names}{sampled}"
+
+
+def _when(step: Step) -> str:
+    """" (p=...)" for a step behind gates that are drawn."""
+    chance = math.prod((gate.high - gate.low) / (1 << FRACTION_BITS) for gate in step.gates if gate.slot >= 0)
+    if any(gate.slot == ALTERNATE_SLOT for gate in step.gates):
+        return " (every other epoch)" if chance == 1 else f" (every other epoch, p={chance:.3g})"
+    return f" (p={chance:.3g})" if step.gates else ""
+
+
+MOVES = ("crop", "flip", "affine", "perspective", "enlarge")
+COVERS = ("cutout", "erase", "coarse_dropout")

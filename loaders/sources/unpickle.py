@@ -1,0 +1,129 @@
+"""Read the data in a pickle without running it: a machine that knows containers, strings, numbers and numpy arrays.
+
+Python's own unpickler calls whatever a file names and believes every size it states. This one steps through the
+opcodes (pickletools only tokenises) and builds plain values; the few names that a pickled array needs have
+stand-ins (pickled_arrays.py), so neither numpy nor the import system ever sees what a file says. The cost of a file is
+bounded by its length: sizes are checked against the bytes that are there, operations are counted, and only short
+strings may be keys, since hashing a tuple of tuples of tuples can take for ever.
+"""
+
+import pickletools
+from io import BytesIO
+from pathlib import Path
+
+from loaders.common.errors import DataError
+from loaders.sources.pickled_arrays import Array, Dtype, Refused, call, named, text_of
+
+MAX_OPERATIONS = 2_000_000
+MAX_ENTRIES = 64
+_MARK = object()
+_LITERALS = frozenset({
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
+    "BINUNICODE8"})
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_FRESH = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
+
+
+def _pairs(items: list) -> dict:
+    if len(items) % 2:
+        raise Refused("a dictionary with a key that has no value")
+    return {text_of(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+class _Machine:
+    """The stack and the memo of one pickle."""
+
+    def __init__(self) -> None:
+        self.stack: list = []
+        self.memo: dict[int, object] = {}
+
+    def top(self, *kinds: type) -> object:
+        if not self.stack or not isinstance(self.stack[-1], kinds):
+            raise Refused("an operation on something that does not have it")
+        return self.stack[-1]
+
+    def pop(self, count: int) -> list:
+        if len(self.stack) < count:
+            raise Refused("an operation without operands")
+        items = self.stack[len(self.stack) - count:]
+        del self.stack[len(self.stack) - count:]
+        return items
+
+    def pop_to_mark(self) -> list:
+        for start in range(len(self.stack) - 1, -1, -1):
+            if self.stack[start] is _MARK:
+                return self.pop(len(self.stack) - start)[1:]
+        raise Refused("items without a beginning")
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def run(self, name: str, argument: object) -> None:
+        """Carry out one opcode that is not STOP."""
+        if name in _LITERALS:
+            self.push(argument)
+        elif name == "BYTEARRAY8":
+            self.push(bytes(argument))
+        elif name in _CONSTANTS:
+            self.push(_CONSTANTS[name])
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self.memo[len(self.memo) if name == "MEMOIZE" else argument] = self.top(object)
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self.push(self.memo[argument])
+        elif name == "MARK":
+            self.push(_MARK)
+        elif name in _FRESH:
+            self.push(_FRESH[name]())
+        elif name in ("APPENDS", "APPEND"):
+            items = self.pop(1) if name == "APPEND" else self.pop_to_mark()
+            self.top(list).extend(items)
+        elif name in ("SETITEMS", "SETITEM"):
+            items = self.pop(2) if name == "SETITEM" else self.pop_to_mark()
+            self.top(dict).update(_pairs(items))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            self.push(tuple(self.pop(int(name[-1]))))
+        elif name == "TUPLE":
+            self.push(tuple(self.pop_to_mark()))
+        elif name == "LIST":
+            self.push(self.pop_to_mark())
+        elif name == "DICT":
+            self.push(_pairs(self.pop_to_mark()))
+        elif name == "GLOBAL":
+            self.push(named(*argument.split(" ", 1)))
+        elif name == "STACK_GLOBAL":
+            self.push(named(*map(text_of, self.pop(2))))
+        elif name == "REDUCE":
+            self.push(call(*self.pop(2)))
+        elif name == "BUILD":
+            [state] = self.pop(1)
+            self.top(Array, Dtype).build(state)
+        elif name not in ("PROTO", "FRAME"):
+            raise Refused(f"it uses the opcode {name}; only plain data and numpy arrays are read")
+
+
+def loads(content: bytes, path: str | Path) -> dict[str, object]:
+    """The dictionary that a pickle holds, of any protocol and of Python 2 or 3, with its keys as text.
+
+    Values are lists, tuples, dictionaries, strings, bytes, numbers, or numpy arrays of numbers (read-only). What Python
+    2 wrote as a byte string comes as str (Latin-1). Raises DataError naming path for whatever is damaged, is not a
+    dictionary, or asks for anything but data; no name in the file is imported and nothing in it is called.
+    """
+    machine = _Machine()
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(BytesIO(content))):
+            if opcode.name == "STOP":
+                break
+            if count >= MAX_OPERATIONS:
+                raise Refused(f"it has more than {MAX_OPERATIONS:,} operations")
+            machine.run(opcode.name, argument)
+        found = machine.top(dict)
+        if len(found) > MAX_ENTRIES:
+            raise Refused(f"it has more than {MAX_ENTRIES} entries")
+        return {key: value.value if isinstance(value, Array) else value for key, value in found.items()}
+    except Refused as error:
+        raise DataError(f"{path}: not read: {error}; put the official file in its place") from error
+    except Exception as error:
+        # Whatever a damaged file trips over (ValueError, KeyError, OverflowError, MemoryError, ...) is that file's.
+        raise DataError(f"{path}: is no readable pickle, it is damaged or cut short ({type(error).__name__}); "
+                        f"put the official file in its place") from error

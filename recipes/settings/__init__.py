@@ -1,0 +1,1 @@
+"""The schema that recipes are checked against, and how they are loaded."""

@@ -1,0 +1,105 @@
+"""The command line's own part: settings, options, and errors as one line with status 2. Real commands, no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from recipes.settings.schema import declare
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def command(*words):
+    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def refused(*words):
+    done = command(*words)
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_settings_are_taken_with_an_equals_sign_or_a_space():
+    parser = Parser("engine.train", "")
+    parser.add_argument("--recipe")
+    options, settings = parser.read(["--train.epochs=3", "--recipe", "a", "--data.root", "x", "--run.folder="])
+    assert settings == {"train.epochs": "3", "data.root": "x", "run.folder": ""} and options.recipe == "a"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--recip", "a"], "--recip is unknown; did you mean --recipe?"),
+    (["--train.epochs"], "--train.epochs needs a value"),
+    (["--train.epochs", "--recipe", "a"], "--train.epochs needs a value"),
+    (["stray"], "stray is unknown"),
+    (["--train.epochs=3", "--train.epochs=4"], "--train.epochs is given twice: keep one of 3 and 4"),
+])
+def test_what_cannot_be_read_is_one_line(words, said):
+    parser = Parser("engine.train", "")
+    parser.add_argument("--recipe")
+    with pytest.raises(EngineError) as caught:
+        parser.read(words)
+    assert said in str(caught.value)
+
+
+def test_a_bug_is_not_taken_for_a_users_mistake():
+    def broken():
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run_command(broken)
+
+
+def test_help_names_every_setting_with_its_default_and_unit():
+    text = command("engine.train", "--help").stdout
+    for path, param in declare().entries.items():
+        assert ".".join(path) in text
+        assert param.unit in text
+
+
+def test_list_shows_every_recipe_in_a_line():
+    lines = command("engine.train", "--list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)
+    assert any(line.startswith("quickstart") for line in lines)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ([], "--recipe is missing"),
+    (["--recipe", "resnet43"], "recipe resnet43 is unknown; did you mean resnet34?"),
+    (["--recipe", "baseline", "--train.epoch=3"], "did you mean train.epochs?"),
+    (["--recipe", "baseline", "--train.epochs=three"], "train.epochs=three must be a whole number"),
+    (["--recipe", "baseline", "--data.root=/nowhere"], "data.root=/nowhere is not a folder"),
+    (["--recipe", "quickstart", "--train.batch=20000"], "train.batch=20000 is larger than the 9,000 training images"),
+    (["--recipe", "quickstart", "--augment.policy=flop()"], "unknown operation 'flop'; did you mean 'flip'?"),
+    (["--recipe", "quickstart", "--augment.policy=crop(pad_px=40)"], "pad_px"),
+    (["--recipe", "quickstart", "--augment.policy=__import__('os').mkdir('x')"], "policy"),
+    (["--recipe", "quickstart", "--config-file", "/nowhere.yaml"], "config file /nowhere.yaml cannot be read"),
+    (["--recipe", "quickstart", "--plan", "--augment.policy=crop(pad_px=40)"], "pad_px"),
+    (["--recipe", "quickstart", "--train.accumulate=1000"], "is more than the 71 batches of an epoch"),
+    (["--recipe", "quickstart", "--data.root=/x"], "data.root=/x has no effect here"),
+    (["--recipe", "quickstart", "--json", "x"], "--json goes with --plan"),
+    (["--recipe", "quickstart", "--plan", "--json", "/dev/null/x"], "cannot be written"),
+    (["--recipe", "quickstart", "--run.folder=" + "x" * 300], "is longer than a name may be"),
+    (["--resume", "/nowhere"], "/nowhere does not exist"),
+    (["--resume", "x", "--recipe", "baseline"], "--resume takes the recipe from the run's folder"),
+])
+def test_a_bad_training_command_is_one_line_with_status_2(words, said):
+    assert said in refused("engine.train", *words)
+
+
+def test_an_unwritable_run_folder_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is not a folder that can be written" in refused("engine.train", "--recipe", "quickstart",
+                                                            f"--run.folder={tmp_path}/file/run")
+    (tmp_path / "config.yaml").write_text("")
+    assert "already holds a run" in refused("engine.train", "--recipe", "quickstart", f"--run.folder={tmp_path}")
+
+
+def test_settings_without_effect_on_a_door_are_refused():
+    assert "--train.epochs has no effect on data" in refused("engine.data", "convert", "--train.epochs=3")
+    assert "--schedule.lr has no effect" in refused("engine.evaluate", "x", "--schedule.lr=3")

@@ -1,0 +1,120 @@
+"""What three processes do together, each checking what it got; run by test_together.py.
+
+The children are forked before torch has any threads; whatever one of them finds wrong ends it with a status.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from peers import fork  # noqa: E402
+
+from engine.common.errors import EngineError  # noqa: E402
+from engine.distributed.process_group import Agreement  # noqa: E402
+from engine.distributed.reducer import GradientSum  # noqa: E402
+from engine.session import launch  # noqa: E402
+from loaders.feeds.shards import block  # noqa: E402
+
+RANKS = 3
+
+
+def sums_and_copies(together):
+    tensors = [torch.tensor(together.rank + 1.0, dtype=torch.float64), torch.full((2, 2), together.rank)]
+    together.add(tensors)
+    assert tensors[0] == 6 and tensors[1].tolist() == [[3, 3], [3, 3]]
+    weights = torch.arange(48.0).view(2, 2, 3, 4).to(memory_format=torch.channels_last) + 100 * together.rank
+    parameter = nn.Parameter(weights.clone(memory_format=torch.preserve_format))
+    together.copy_from_first([parameter])
+    assert torch.equal(parameter.detach(), torch.arange(48.0).view(2, 2, 3, 4))
+    assert parameter.is_contiguous(memory_format=torch.channels_last)
+    assert together.gather({"rank": together.rank}) == [{"rank": rank} for rank in range(RANKS)]
+    assert together.largest(together.rank) == 2
+    assert together.first_bad(-1) == -1
+    assert together.first_bad([-1, 7, 4][together.rank]) == 4
+    assert together.first_bad([0, -1, -1][together.rank]) == 0
+
+
+def once(together):
+    assert launch.once(together, lambda: together.rank) == 0
+
+    def refuse():
+        raise EngineError("no: say yes")
+
+    try:
+        launch.once(together, refuse)
+    except EngineError as error:
+        assert str(error) == "no: say yes"
+    else:
+        raise AssertionError("the error of the first process did not reach this one")
+
+
+def image_before(together):
+    images = torch.arange(7 * 2 * 3 * 3, dtype=torch.uint8).view(7, 2, 3, 3)
+    labels = torch.arange(7) + (1 << 40)
+    first, stop = block(7, *together.shard)
+    image, label = together.image_before(images[first:stop], labels[first:stop])
+    assert torch.equal(image, images[first - 1][None]) and torch.equal(label, labels[first - 1][None])
+
+
+def agreement(together):
+    agreed = Agreement(2)
+    assert agreed.heard() == [0, 0]
+    agreed.send(together.rank, 0)
+    assert agreed.heard() == [2, 0]
+    assert agreed.heard() == [0, 0]
+    agreed.send(0, 5 * (together.rank == 1))
+    assert agreed.settle(int(together.rank == 0), 0) == [1, 5]
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5), nn.Linear(5, 2))
+
+
+def gradient_sums(together):
+    """Two backward passes, the second expected; what has no gradient keeps none; a bucket of each kind."""
+    images, model, whole = torch.rand(8, 3, 8, 8), network(), network()
+    images = together.gather(images)[0]
+    frozen = [model[3].weight, whole[3].weight]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    idle = nn.Parameter(torch.ones(3))
+    trained = [p for p in model.parameters() if p.requires_grad] + [idle]
+    first, stop = block(8, *together.shard)
+    for _ in range(2):
+        total = GradientSum(trained)
+        for half in (images, images.flip(3)):
+            whole(half).square().mean().backward()
+        model(images[first:stop]).square().mean().mul((stop - first) / 8).backward()
+        total.expect()
+        model(images[first:stop].flip(3)).square().mean().mul((stop - first) / 8).backward()
+        # All have come but the idle one, for which the bucket waits.
+        assert total.next == 0 and total.buckets[0].missing == 1
+        total.finish()
+        for own, reference in zip(model.parameters(), whole.parameters(), strict=True):
+            if reference.requires_grad:
+                torch.testing.assert_close(own.grad, reference.grad)
+            else:
+                assert own.grad is None
+        assert idle.grad is None
+        total.close()
+        model.zero_grad()
+        whole.zero_grad()
+
+
+def checks(together):
+    torch.set_num_threads(1)
+    for check in (sums_and_copies, once, image_before, agreement, gradient_sums):
+        check(together)
+    return 0
+
+
+def act():
+    raise SystemExit(launch.run(checks, 30))
+
+
+if __name__ == "__main__":
+    print(fork(RANKS, act))

@@ -1,0 +1,43 @@
+"""What processes do together (in three real ones, see together_checks.py), and what is told of a lost one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from engine.distributed import process_group, reducer
+
+HERE = Path(__file__).parent
+
+
+def test_three_processes_sum_copy_exchange_and_agree():
+    done = subprocess.run([sys.executable, HERE / "together_checks.py"], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"})
+    assert done.stdout.strip() == "[0, 0, 0]", done.stderr
+
+
+def test_wishes_for_steps_are_ordered_the_other_way_round():
+    wishes = [process_group.wish_for(step) for step in (0, 1, 5, -1)]
+    assert wishes == sorted(wishes, reverse=True)
+    assert [process_group.unwished(wish) for wish in wishes] == [0, 1, 5, -1]
+
+
+@pytest.mark.parametrize("text, lost", [
+    ("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1", True),
+    ("NCCL communicator was aborted on rank 1", True), ("mat1 and mat2 shapes cannot be multiplied", False),
+])
+def test_a_lost_process_is_told_from_a_mistake_in_the_program(text, lost):
+    assert process_group.is_loss(RuntimeError(text)) is lost
+
+
+def test_buckets_hold_every_parameter_once_the_last_ones_first(monkeypatch):
+    monkeypatch.setattr(reducer, "FIRST_BYTES", 40)
+    monkeypatch.setattr(reducer, "BUCKET_BYTES", 100)
+    parameters = [nn.Parameter(nn.Linear(1, size).bias.detach()) for size in (3, 30, 9, 2, 8, 1)]
+    parameters.append(nn.Parameter(parameters[0].detach().double()))
+    sizes = [[p.numel() for p in group] for group in reducer.grouped(parameters)]
+    assert sizes == [[3], [1, 8, 2, 9, 30], [3]]
+    assert reducer.grouped([]) == []

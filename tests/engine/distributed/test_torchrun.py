@@ -1,0 +1,56 @@
+"""torchrun's environment, read without torch."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from torch.distributed import TCPStore
+
+from engine.distributed.torchrun import Ranks, agree_on_round, ranks_of, speaks_for_all
+
+TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "job",
+            "TORCHELASTIC_RESTART_COUNT": "2"}
+
+
+def test_without_torchrun_there_are_no_ranks(monkeypatch):
+    assert ranks_of({}) is None
+    assert ranks_of({"RANK": "0"}) is None
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    assert speaks_for_all()
+
+
+def test_what_torchrun_says():
+    assert ranks_of(TORCHRUN) == Ranks(5, 8, 1, 4, "job", 2)
+    assert ranks_of({**TORCHRUN, "TORCHELASTIC_RUN_ID": "none"}).launch == ""
+    assert ranks_of({"RANK": "1", "WORLD_SIZE": "2"}) == Ranks(1, 2, 0, 1)
+
+
+def test_reading_it_imports_no_torch():
+    code = "import sys, engine.distributed.torchrun as d; d.ranks_of({}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_each_round_has_a_name_of_its_own_whatever_former_rounds_left_in_the_store():
+    keeper = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def come(rank):
+        return agree_on_round(TCPStore("127.0.0.1", keeper.port, is_master=False), rank, 3, 20)
+
+    names = []
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            # Who is killed while it waits leaves a greeting that nobody takes up.
+            keeper.set("greeting of 2", f"dead {len(names)}")
+            came = set(pool.map(come, range(3)))
+            assert len(came) == 1
+            names += came
+    assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_who_waits_in_vain_for_the_others_says_so(rank):
+    keeper = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with pytest.raises(RuntimeError, match="(?i)time"):
+        agree_on_round(keeper, rank, 2, 0.2)

@@ -1,0 +1,262 @@
+"""Going on with a run: from the start, from the checkpoint before, with what may change; and what stops it, or not."""
+
+import errno
+import json
+
+import pytest
+
+from engine import reproduce, train
+from engine.common.errors import EngineError
+from engine.common.files import write_atomic
+from engine.session import session
+from engine.storage import checkpoint, run_lookup
+from engine.storage.folder_lock import FolderLock
+from engine.training.loop import Loop
+from recipes.settings.load import RecipeError, load, restore
+from tests.engine.poison import poisoned
+from tests.engine.small_runs import SMALL, go_on
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def recipe(cache):
+    def of(folder, **more):
+        return load("quickstart", settings={**SMALL, "data.cache": str(cache), "run.folder": str(folder), **more})
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert session.start(recipe(folder)) == 0
+    return folder
+
+
+def stop_after(monkeypatch, epochs):
+    """Make runs end as if killed, when so many epochs are done."""
+    train_epochs = Loop.run
+
+    def run(loop):
+        for record in train_epochs(loop):
+            yield record
+            if record.epoch + 1 == epochs:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loop, "run", run)
+
+
+def stopped(monkeypatch, recipe, epochs=2):
+    with monkeypatch.context() as patch:
+        stop_after(patch, epochs)
+        with pytest.raises(KeyboardInterrupt):
+            session.start(recipe)
+
+
+def seal(folder):
+    return json.loads((folder / "summary.json").read_text())["weights_sha256"]
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(monkeypatch, recipe, whole, tmp_path):
+    stopped(monkeypatch, recipe(tmp_path / "run"))
+    last, said = tmp_path / "run/checkpoints/last.pt", []
+    assert checkpoint.load(checkpoint.previous_of(last))["progress"]["epoch"] == 1
+    last.write_bytes(last.read_bytes()[:-7])
+    assert go_on(tmp_path / "run", said) == 0
+    assert any("warning" in line and "cut short" in line and "last.previous.pt" in line for line in said)
+    # The damaged one was not kept as the one before.
+    checkpoint.load(checkpoint.previous_of(last))
+    assert seal(tmp_path / "run") == seal(whole)
+
+
+def test_without_a_whole_checkpoint_the_first_problem_is_told(monkeypatch, recipe, tmp_path):
+    stopped(monkeypatch, recipe(tmp_path / "run"))
+    for file in (tmp_path / "run/checkpoints").glob("last*.pt"):
+        file.write_bytes(b"")
+    with pytest.raises(EngineError, match=r"last\.pt is cut short"):
+        go_on(tmp_path / "run")
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(monkeypatch, recipe, whole, tmp_path):
+    stopped(monkeypatch, recipe(tmp_path / "run"), 1)
+    for file in (tmp_path / "run/checkpoints").iterdir():
+        file.unlink()
+    (tmp_path / "run/checkpoints/.last.pt.1.part").write_bytes(b"half")
+    assert go_on(tmp_path / "run") == 0 and seal(tmp_path / "run") == seal(whole)
+    assert not list((tmp_path / "run/checkpoints").glob(".*"))
+
+
+def test_settings_that_may_change_do_and_others_are_refused_with_the_differences(monkeypatch, recipe, tmp_path):
+    stopped(monkeypatch, recipe(tmp_path / "run"))
+    with pytest.raises(EngineError, match=r"train\.batch 50 -> 25, train\.seed 0 -> 1"):
+        go_on(tmp_path / "run", **{"train.batch": "25", "train.seed": "1", "train.epochs": "4"})
+    with pytest.raises(EngineError, match="has 2 already"):
+        go_on(tmp_path / "run", **{"train.epochs": "1"})
+    with pytest.raises(RecipeError, match="train.epochs=x must be"):
+        go_on(tmp_path / "run", **{"train.epochs": "x"})
+    assert go_on(tmp_path / "run", **{"train.epochs": "4", "data.workers": "1"}) == 0
+    assert json.loads((tmp_path / "run/summary.json").read_text())["epochs"] == 4
+    assert run_lookup.read_recipe(tmp_path / "run").epochs == 4
+    with pytest.raises(EngineError, match="is finished"):
+        go_on(tmp_path / "run")
+
+
+def test_a_finished_run_takes_more_epochs(recipe, tmp_path):
+    assert session.start(recipe(tmp_path / "run", **{"train.epochs": 1})) == 0
+    assert go_on(tmp_path / "run", **{"train.epochs": 2}) == 0
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, whole, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [f"--{path}={value}" for path, value in recipe("").given.items() if path != "run.folder"]
+    with pytest.raises(EngineError, match="no run below runs/ waits"):
+        train.main(["--resume", "auto"])
+    stopped(monkeypatch, recipe(tmp_path / "runs/quickstart/1"))
+    assert train.main(["--resume", "auto"]) == 0 and seal(tmp_path / "runs/quickstart/1") == seal(whole)
+    again = ["--resume", "auto", "--recipe", "quickstart", "--run.folder=mine", *words]
+    assert train.main(again) == 0 and seal(tmp_path / "mine") == seal(whole)
+    capsys.readouterr()
+    assert train.main(again) == 0 and "is finished" in capsys.readouterr().out
+    (tmp_path / "mine/summary.json").unlink()
+    with pytest.raises(EngineError, match=r"train\.seed 0 -> 5"):
+        train.main([*again, "--train.seed=5"])
+
+
+def test_a_folder_in_use_is_refused(monkeypatch, recipe, tmp_path):
+    stopped(monkeypatch, recipe(tmp_path / "run"))
+    with FolderLock(tmp_path / "run"), pytest.raises(EngineError, match=r"is in use by process \d+ on"):
+        go_on(tmp_path / "run")
+    assert go_on(tmp_path / "run") == 0
+
+
+def test_a_full_disk_neither_ends_the_run_nor_changes_it(monkeypatch, recipe, whole, tmp_path, capsys):
+    failures = []
+
+    def full(path, content, *previous):
+        if path.name == "last.pt" and len(failures) < 2 and path.exists():
+            failures.append(path)
+            raise EngineError(f"{path}: no space left on the disk")
+        write_atomic(path, content, *previous)
+
+    monkeypatch.setattr(checkpoint, "write_atomic", full)
+    assert session.start(recipe(tmp_path / "run")) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("no space left on the disk; the run goes on and tries again") == 2
+    assert seal(tmp_path / "run") == seal(whole)
+    assert checkpoint.load(tmp_path / "run/checkpoints/last.pt")["progress"]["epoch"] == 3
+
+
+def test_an_error_of_the_disk_leaves_the_checkpoints_that_were_there(monkeypatch, tmp_path):
+    (tmp_path / "last.pt").write_bytes(b"old")
+    monkeypatch.setattr("engine.common.files.os.fsync", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(EngineError, match="no space left"):
+        write_atomic(tmp_path / "last.pt", b"new", tmp_path / "last.previous.pt")
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"] and (tmp_path / "last.pt").read_bytes() == b"old"
+
+
+@pytest.fixture(name="poisoned")
+def poisoned_batch(monkeypatch):
+    """Make the loss of batch 2 of epoch 1 infinite, as often as it is tried."""
+    call, tried = poisoned(1, 2)
+    monkeypatch.setattr("engine.training.step.TrainStep.__call__", call)
+    return tried
+
+
+def test_a_loss_that_is_no_number_stops_the_run_naming_step_and_samples(poisoned, recipe, tmp_path):
+    with pytest.raises(EngineError, match=r"epoch 2, step 2 \(samples .*last\.pt is from before it") as caught:
+        session.start(recipe(tmp_path / "run"))
+    assert "\n" not in str(caught.value)
+    told = json.loads((tmp_path / "run/not_finite.json").read_text())
+    assert (told["epoch"], told["step"], len(told["samples"])) == (1, 2, 50)
+    saved = checkpoint.load(tmp_path / "run/checkpoints/last.pt")
+    assert saved["progress"]["epoch"] == 1 and all(t.isfinite().all() for t in saved["model"].values())
+
+
+def test_rollback_goes_past_the_batch_and_the_rest_is_trained_on(poisoned, recipe, tmp_path, capsys):
+    assert session.start(recipe(tmp_path / "run", **{"train.on_nan": "rollback"})) == 0
+    assert poisoned == [2] and "going back to the last checkpoint" in " ".join(capsys.readouterr().out.split())
+    saved = checkpoint.load(tmp_path / "run/checkpoints/last.pt")
+    assert saved["progress"]["left_out"] == [[1, 2]] and saved["updates_done"] == 11
+    assert len(saved["history"]) == 3
+
+
+def test_a_stopped_run_goes_on_past_the_batch_to_rollbacks_weights(poisoned, recipe, tmp_path):
+    with pytest.raises(EngineError):
+        session.start(recipe(tmp_path / "run"))
+    assert go_on(tmp_path / "run", **{"train.on_nan": "rollback"}) == 0
+    assert session.start(recipe(tmp_path / "other", **{"train.on_nan": "rollback"})) == 0
+    assert seal(tmp_path / "run") == seal(tmp_path / "other")
+
+
+def test_skip_leaves_the_update_out_and_the_statistics_as_they_were(poisoned, recipe, tmp_path):
+    assert session.start(recipe(tmp_path / "run", **{"train.on_nan": "skip"})) == 0
+    saved = checkpoint.load(tmp_path / "run/checkpoints/last.pt")
+    assert saved["updates_done"] == 11 and all(t.isfinite().all() for t in saved["model"].values())
+
+
+def test_skip_changes_no_bit_where_nothing_is_bad(recipe, tmp_path):
+    for name, on_nan in (("plain", "stop"), ("ready", "skip")):
+        own = {"mix.p": 0.7, "mix.kind": "both", "model.norm": "batch", "train.on_nan": on_nan}
+        assert session.start(recipe(tmp_path / name, **own)) == 0
+    assert seal(tmp_path / "plain") == seal(tmp_path / "ready")
+
+
+def test_data_changed_under_the_run_is_noticed(monkeypatch, recipe, tmp_path):
+    own = recipe(tmp_path / "run", **{"data.cache": str(tmp_path / "cache")})
+    after = session.Session.after_epoch
+
+    def change(self, record):
+        path = self.run.betons["train"].path
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        after(self, record)
+
+    monkeypatch.setattr(session.Session, "after_epoch", change)
+    with pytest.raises(EngineError, match="was changed or removed while the run read it"):
+        session.start(own)
+
+
+def test_another_data_set_under_a_checkpoint_is_refused(monkeypatch, recipe, tmp_path):
+    stopped(monkeypatch, recipe(tmp_path / "run"))
+    last = tmp_path / "run/checkpoints/last.pt"
+    saved = checkpoint.load(last)
+    checkpoint.save(last, saved | {"data": {**saved["data"], "train": "0" * 64}})
+    with pytest.raises(EngineError, match="was trained on another shapes"):
+        go_on(tmp_path / "run")
+
+
+def test_a_restored_recipe_says_what_was_given_and_no_more(recipe, tmp_path):
+    made = recipe(tmp_path)
+    restored = restore(made.name, made.values)
+    assert load(made.name, settings=restored.given).values == made.values
+    assert len(restored.given) <= len(made.given)
+
+
+def test_reproduce_says_the_same_and_notices_other_weights(whole, tmp_path, capsys):
+    assert reproduce.main([str(whole), "--out", str(tmp_path / "again"), "--json", str(tmp_path / "said.json")]) == 0
+    assert seal(tmp_path / "again") == seal(whole) and "not reproduced" not in capsys.readouterr().out
+    said = json.loads((tmp_path / "said.json").read_text())
+    assert said["same_weights"] and said["first_epoch_apart"] is None
+    edited = tmp_path / "edited"
+    edited.mkdir()
+    for name in ("config.yaml", "metrics.jsonl"):
+        (edited / name).write_bytes((whole / name).read_bytes())
+    told = json.loads((whole / "summary.json").read_text())
+    (edited / "summary.json").write_text(json.dumps({**told, "weights_sha256": "0" * 64}))
+    assert reproduce.main([str(edited)]) == 1 and "not reproduced" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["summary.json", "metrics.jsonl", "config.yaml"])
+def test_reproduce_refuses_what_is_no_finished_run(whole, tmp_path, missing):
+    for name in {"summary.json", "metrics.jsonl", "config.yaml"} - {missing}:
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
+    with pytest.raises(EngineError, match=missing):
+        reproduce.main([str(tmp_path)])

@@ -1,0 +1,35 @@
+"""A run folder belongs to one process, for as long as that lives."""
+
+import os
+import signal
+
+import pytest
+
+from engine.common.errors import EngineError
+from engine.storage.folder_lock import FolderLock
+
+
+def test_a_second_holder_is_told_of_the_first(tmp_path):
+    with FolderLock(tmp_path), pytest.raises(EngineError, match=f"in use by process {os.getpid()} on"):
+        FolderLock(tmp_path)
+    FolderLock(tmp_path).close()
+
+
+def test_the_lock_goes_with_its_holder(tmp_path):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        FolderLock(tmp_path)
+        os.write(write, b"held")
+        signal.pause()
+    assert os.read(read, 4) == b"held"
+    with pytest.raises(EngineError, match=f"process {child}"):
+        FolderLock(tmp_path)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    FolderLock(tmp_path).close()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    with pytest.raises(EngineError, match="cannot be written"):
+        FolderLock(tmp_path / "absent")

@@ -1,0 +1,105 @@
+"""The file that says what a sweep searches: what it may hold, and which settings a trial then gets."""
+
+import json
+
+import pytest
+
+from engine.common.errors import EngineError
+from engine.tuning.space import Choices, Conditions, Span, choose, own, read_space
+from recipes.settings.load import RecipeError, load
+
+QUICK = load("quickstart")
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text, name="space.yaml"):
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+class Fixed:
+    """A sampler's trial that chooses the highest value, or the choice whose index is `pick`."""
+
+    def __init__(self, pick=-1):
+        self.pick = pick
+
+    def suggest_float(self, name, low, high, *, step, log):
+        return high - 1e-7
+
+    def suggest_int(self, name, low, high, *, step, log):
+        return high
+
+    def suggest_categorical(self, name, values):
+        return values[self.pick]
+
+
+def test_ranges_and_choices_are_read_in_the_schemas_order_from_nested_and_flat_files(file):
+    nested = file("schedule: {lr: {low: 1e-2, high: 1, log: true}}\ntrain: {batch: {choices: [64, 128]}, "
+                  "epochs: {low: 2, high: 8, step: 2}}\noptim: {nesterov: {choices: [true, false]}}\n")
+    flat = file(json.dumps({"train.epochs": {"low": 2, "high": 8, "step": 2}, "train.batch": {"choices": ["64", 128]},
+                            "schedule.lr": {"low": 0.01, "high": 1, "log": True},
+                            "optim.nesterov": {"choices": [True, False]}}), "space.json")
+    expected = (Choices("train.batch", ("64", "128")), Span("train.epochs", 2, 8, False, 2, True),
+                Choices("optim.nesterov", ("true", "false")), Span("schedule.lr", 0.01, 1.0, True, None, False))
+    assert read_space(nested, QUICK) == read_space(flat, QUICK) == expected
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "names no setting"),
+    ("schedule.lrr: {low: 1, high: 2}", "schedule.lrr is unknown; did you mean schedule.lr"),
+    ("data.validation: {low: 0.1, high: 0.2}", "data.validation is not for a sweep, whose trials are measured alike"),
+    ("eval.tta: {choices: [none, flip]}", "eval.tta is not for a sweep"),
+    ("train.seed: {low: 0, high: 9}", "train.seed is not for a sweep"),
+    ("schedule.lr: 0.1", "schedule.lr=0.1 must be {low, high} with perhaps log or step, or {choices: "),
+    ("schedule.lr: {}", r"must be {low, high}"),
+    ("schedule.lr: {low: 0.1}", "schedule.lr lacks high: give both ends"),
+    ("schedule.lr: {low: 0.1, high: 0.1}", "low=0.1 must be below high=0.1"),
+    ("schedule.lr: {low: 0, high: 1}", "schedule.lr.low=0 must be a number > 0"),
+    ("schedule.lr: {low: .nan, high: 1}", "schedule.lr.low=nan must be a number"),
+    ("optim.weight_decay: {low: 0, high: 1, log: true}", "low=0 must be above 0 with log"),
+    ("schedule.lr: {low: 0.1, high: 1, log: true, step: 0.1}", "has both log and step"),
+    ("schedule.lr: {low: 0.1, high: 1, step: 0.4}", "step=0.4 does not lead from low=0.1 to high=1"),
+    ("schedule.lr: {low: 0.1, high: 1, logarithmic: true}", "logarithmic is unknown here"),
+    ("schedule.lr: {low: 0.1, high: 1, log: 1}", "schedule.lr.log=1 must be true or false"),
+    ("schedule.lr: {choices: [0.1, 1], low: 0.1}", "low is unknown here"),
+    ("train.batch: {low: 1.5, high: 8}", "train.batch.low=1.5 must be a whole number"),
+    ("train.batch: {choices: [64]}", "must be a list of two values or more"),
+    ("train.batch: {choices: [64, 64.5]}", "train.batch.choices=64.5 must be a whole number"),
+    ("train.batch: {choices: [64, '64']}", "a value is there twice"),
+    ("optim.name: {low: 1, high: 2}", r"optim.name is no number \(one of sgd"),
+    ("optim.beta1: {low: 0.8, high: 0.9}", "optim.beta1 never has an effect here: it needs optim.name=adam|adamw"),
+    ("model.arch: {choices: [a, b]}", "model.arch never has an effect here"),
+])
+def test_what_is_no_space_is_refused_in_one_line(text, message, file):
+    with pytest.raises((EngineError, RecipeError)) as caught:
+        read_space(file(text), QUICK)
+    assert message.replace("\\", "") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_mapping_is_one_line(file, tmp_path):
+    for path in (str(tmp_path / "absent.yaml"), file("- 1"), file("{", "x.json"), file("a: 1\na: 2")):
+        with pytest.raises(RecipeError):
+            read_space(path, QUICK)
+
+
+def test_a_setting_is_chosen_only_where_it_applies(file):
+    space = read_space(file("optim.name: {choices: [adamw, sgd]}\noptim.momentum: {low: 0.5, high: 0.9}\n"
+                            "optim.beta1: {low: 0.8, high: 0.95}"), QUICK)
+    assert choose(Fixed(0), space, QUICK, Conditions()) == {"optim.name": "adamw", "optim.beta1": 0.95}
+    assert choose(Fixed(1), space, QUICK, Conditions()) == {"optim.name": "sgd", "optim.momentum": 0.9}
+
+
+def test_a_number_is_rounded_but_never_out_of_its_range(file):
+    space = read_space(file("schedule.lr: {low: 0.01234561, high: 0.1234512}"), QUICK)
+    assert choose(Fixed(), space, QUICK, Conditions()) == {"schedule.lr": 0.1234512}
+    assert Span("schedule.lr", 0.5, 1.0, False, None, False).suggest(Fixed()) == 1.0
+
+
+def test_whether_the_recipes_own_value_is_among_them():
+    span = Span("schedule.lr", 0.1, 0.5, False, 0.2, False)
+    assert [span.holds(value) for value in (0.1, 0.3, 0.2, 0.7, None)] == [True, True, False, False, False]
+    assert Choices("train.batch", ("64", "128")).holds(128) and not Choices("train.batch", ("64", "128")).holds(32)
+    assert own((span, Choices("optim.beta1", ("0.1", "0.2"))), QUICK) == {"schedule.lr": 0.1}

@@ -1,0 +1,104 @@
+"""The draws: their published source, uniformity, independence of every stream from its neighbours, and the order."""
+
+import numpy as np
+import pytest
+
+from loaders.common import counter_rng
+from loaders.common.errors import DataError
+
+SAMPLES = np.arange(40_000)
+
+
+def bits_of(seed: int, epoch: int, slot: int, samples: np.ndarray = SAMPLES) -> np.ndarray:
+    keys = counter_rng.child_array(counter_rng.epoch_key(seed, epoch), samples)
+    return counter_rng.child_array(keys, np.array([slot]))
+
+
+def fractions(seed: int, epoch: int, slot: int) -> np.ndarray:
+    return (bits_of(seed, epoch, slot) >> np.uint64(40)).astype(np.float64) / 2**24
+
+
+def test_the_mixer_is_splitmix64():
+    # The first outputs of SplitMix64 seeded with 0, as its authors' code prints them.
+    assert [counter_rng.child(0, k) for k in range(3)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_arrays_and_integers_agree():
+    key = counter_rng.epoch_key(7, 11)
+    keys = counter_rng.child_array(key, np.arange(50))
+    assert keys.tolist() == [counter_rng.sample_key(key, k) for k in range(50)]
+    assert counter_rng.child_array(keys, np.array([31])).tolist() == [counter_rng.draw(int(k), 31) for k in keys]
+
+
+def test_state_holds_the_keys_of_seed_and_epoch():
+    state = counter_rng.epoch_state(5, 3)
+    assert state.dtype == np.uint64
+    assert state.tolist() == [counter_rng.epoch_key(5, 3), counter_rng.mix(5 + counter_rng.ALTERNATE), 1]
+
+
+@pytest.mark.parametrize("slot", [0, 15, 16, 1007])
+def test_top_bits_are_uniform(slot):
+    counts = np.histogram(fractions(0, 0, slot), bins=100, range=(0, 1))[0]
+    chi_square = ((counts - 400) ** 2 / 400).sum()
+    assert 55 < chi_square < 160  # 99 degrees of freedom: within 4.5 standard deviations
+
+
+def test_integers_below_n_are_uniform_in_both_halves():
+    for take in (counter_rng.below, counter_rng.below_low):
+        counts = np.bincount([take(int(bits), 9) for bits in bits_of(3, 2, 1)[:18_000]], minlength=9)
+        assert counts.size == 9 and ((counts - 2000) ** 2 / 2000).sum() < 35
+
+
+@pytest.mark.parametrize("other", [
+    (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 16, 0), (0, 0, 0, 1), (1, 1, 0, 0), (2, 0, 1, 0),
+])
+def test_neighbouring_streams_are_independent(other):
+    """Seeds, epochs, slots and samples one apart: no linear correlation, and a flat joint distribution."""
+    seed, epoch, slot, shift = other
+    a, b = fractions(0, 0, 0), np.roll(fractions(seed, epoch, slot), shift)
+    assert abs(np.corrcoef(a, b)[0, 1]) < 4.5 / np.sqrt(a.size)
+    joint = np.histogram2d(a, b, bins=10, range=((0, 1), (0, 1)))[0]
+    assert ((joint - 400) ** 2 / 400).sum() < 170
+
+
+def test_every_bit_flips_half_of_the_outputs():
+    words = counter_rng.child_array(1, np.arange(4000))
+    for bit in range(0, 64, 7):
+        changed = counter_rng.mix_array(words) ^ counter_rng.mix_array(words ^ np.uint64(1 << bit))
+        per_bit = [((changed >> np.uint64(k)) & np.uint64(1)).mean() for k in range(64)]
+        assert 0.45 < min(per_bit) and max(per_bit) < 0.55
+
+
+def test_seeds_and_epochs_do_not_add_up():
+    keys = {counter_rng.epoch_key(seed, epoch) for seed in range(30) for epoch in range(30)}
+    assert len(keys) == 900
+
+
+def test_alternating_bit_turns_over_every_epoch_and_halves_the_samples():
+    first = np.array([counter_rng.alternate_bit(4, 0, k) for k in range(4000)])
+    assert all(counter_rng.alternate_bit(4, epoch, k) == first[k] ^ (epoch & 1)
+               for epoch in (1, 2, 7) for k in range(50))
+    assert abs(first.mean() - 0.5) < 0.04
+
+
+def test_order_is_a_permutation_that_changes_with_seed_and_epoch():
+    indices = np.arange(5000)
+    orders = [counter_rng.order(seed, epoch, indices) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    assert all(np.array_equal(np.sort(order), indices) for order in orders)
+    for k, order in enumerate(orders):
+        for other in orders[k + 1:]:
+            assert (order == other).sum() < 10
+    assert abs(np.corrcoef(orders[0], indices)[0, 1]) < 0.07
+
+
+def test_a_subset_keeps_the_order_of_the_whole():
+    whole = counter_rng.order(9, 2, np.arange(1000))
+    subset = np.arange(3, 1000, 7)
+    assert np.array_equal(counter_rng.order(9, 2, subset[::-1]), whole[np.isin(whole, subset)])
+
+
+def test_seeds_and_epochs_out_of_range_are_refused():
+    assert counter_rng.epoch_key(2**63 - 1, 0) != counter_rng.epoch_key(0, 0)
+    for seed, epoch in ((-1, 0), (2**63, 0), (0, -1), (0, 2**31)):
+        with pytest.raises(DataError, match="must be an integer from 0"):
+            counter_rng.epoch_state(seed, epoch)

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loaders.common.errors import DataError
+from loaders.feeds.split import stratified
+
+
+def test_every_class_gives_its_share():
+    labels = np.repeat(np.arange(100), 500)
+    train, validation = stratified(labels, 0.1, seed=1)
+    assert np.bincount(labels[validation]).tolist() == [50] * 100
+    assert np.bincount(labels[train]).tolist() == [450] * 100
+    assert train.dtype == validation.dtype == np.int64
+
+
+def test_largest_remainders_get_what_is_left():
+    # Quotas 2.5, 1.25, 0.75 of 18 * 0.25 = 4.5, rounded to 4: whole parts 2, 1, 0, and the last to class 2.
+    labels = np.repeat([0, 1, 2], [10, 5, 3])
+    _, validation = stratified(labels, 0.25, seed=0)
+    assert np.bincount(labels[validation]).tolist() == [2, 1, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts=st.lists(st.integers(2, 40), min_size=1, max_size=8), fraction=st.floats(0.05, 0.95),
+       seed=st.integers(-2**70, 2**70), order=st.randoms(use_true_random=False))
+def test_two_sorted_parts_of_the_right_sizes(counts, fraction, seed, order):
+    listed = [c for c, count in enumerate(counts) for _ in range(count)]
+    order.shuffle(listed)
+    labels = np.array(listed)
+    try:
+        train, validation = stratified(labels, fraction, seed)
+    except DataError:
+        taken = [fraction * count for count in counts]
+        assert any(share < 1 or share > count - 1 for share, count in zip(taken, counts, strict=True))
+        return
+    assert np.array_equal(np.sort(np.concatenate([train, validation])), np.arange(len(labels)))
+    assert (np.diff(train) > 0).all() and (np.diff(validation) > 0).all()
+    assert len(validation) == round(fraction * len(labels))
+    for c, count in enumerate(counts):
+        assert abs((labels[validation] == c).sum() - fraction * count) < 1
+
+
+def test_the_seed_decides_and_nothing_else():
+    labels = np.tile(np.arange(10), 30)
+    first, again, other = (stratified(labels, 0.2, seed)[1] for seed in (5, 5, 6))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert first[:5].tolist() != list(range(5))
+
+
+def test_membership_is_that_of_a_known_run():
+    assert stratified(np.tile([0, 1], 10), 0.3, seed=0)[1].tolist() == KNOWN
+
+
+# Of seed 0: must not change, for a resumed run has to cut the same samples off.
+KNOWN = [2, 3, 7, 9, 12, 18]
+
+
+@pytest.mark.parametrize(("labels", "fraction", "part"), [
+    (np.zeros(10), 0.2, "float64"), (np.zeros((2, 2), int), 0.2, "(2, 2)"), (np.zeros(0, int), 0.2, "(0,)"),
+    (np.zeros(10, int), 0.0, "0.0"), (np.zeros(10, int), 1.0, "1.0"), (np.zeros(10, int), float("nan"), "nan"),
+    (np.array([0] * 50 + [1]), 0.1, "class 1 has 1 samples and would leave none for validation"),
+    (np.array([0] * 50 + [7]), 0.9, "class 7 has 1 samples and would leave none for training")])
+def test_refused(labels, fraction, part):
+    with pytest.raises(DataError, match=".") as caught:
+        stratified(labels, fraction, 0)
+    assert part in str(caught.value) and "\n" not in str(caught.value)

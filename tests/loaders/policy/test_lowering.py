@@ -1,0 +1,112 @@
+"""Operations to stages: runs of moves, gates, the order with an enlarging resize, and what is left out."""
+
+import math
+
+import pytest
+
+from loaders.policy import weight_tables
+from loaders.policy.policy import parse
+from loaders.policy.steps import ALTERNATE_SLOT, Gate
+
+
+def kinds(text, *size):
+    return [(stage.kind, [step.opcode for step in stage.steps]) for stage in parse(text, *size).stages]
+
+
+def test_consecutive_moves_are_one_stage():
+    assert kinds("crop(pad_px=4), flip(), affine(rotate_deg=9), gray(), crop(pad_px=1)") == [
+        ("move", ["crop", "flip", "affine"]), ("photo", ["gray"]), ("move", ["crop"]),
+    ]
+
+
+def test_enlarging_puts_photo_steps_first_and_covers_last():
+    policy = parse("resize(px=64), erase(), jitter(hue=.1), crop(pad_px=8), invert()")
+    assert [stage.kind for stage in policy.stages] == ["photo", "photo", "move", "cover"]
+    photo, _, move, cover = policy.stages
+    assert (photo.in_height, move.in_height, move.out_height, cover.in_height) == (32, 32, 64, 64)
+    # The crop was written after the resize: its pixels are those of the enlarged image.
+    assert [(step.opcode, step.height) for step in move.steps] == [("enlarge", 32), ("crop", 64)]
+    assert cover.steps[0].constants[0] == round(64 * 64 * 0.02 * 65536)
+
+
+def test_moves_before_an_enlargement_count_source_pixels():
+    move = parse("crop(pad_px=8), resize(px=64)").stages[0]
+    assert [(step.opcode, step.height) for step in move.steps] == [("crop", 32), ("enlarge", 32)]
+    assert (move.in_height, move.out_height) == (32, 64)
+
+
+def test_shrinking_keeps_the_written_order():
+    assert kinds("crop(pad_px=4), resize(px=24), flip(), gray()") == [
+        ("move", ["crop"]), ("shrink", ["shrink"]), ("move", ["flip"]), ("photo", ["gray"]),
+    ]
+    assert parse("crop(pad_px=4), resize(px=24), flip()").output_px == 24
+
+
+def test_resize_to_the_size_there_is_does_nothing():
+    assert kinds("flip(), resize(px=32), gray()") == [("move", ["flip"]), ("photo", ["gray"])]
+
+
+def test_what_can_never_act_is_left_out():
+    assert kinds("flip(p=0), maybe(0, gray()), blur(kernel_px=3, sigma=(.1, .2)), invert()") == [("photo", ["invert"])]
+
+
+def test_gates_of_wrappers():
+    outer, inner = parse("maybe(.5, flip(), gray(p=1))").stages
+    assert outer.steps[0].gates == (Gate(15, 0, 1 << 23), Gate(31, 0, 1 << 23))
+    assert inner.steps[0].gates == (Gate(15, 0, 1 << 23),)
+    assert parse("flip_alternate()").stages[0].steps[0].gates == (Gate(ALTERNATE_SLOT, 0, 1),)
+
+
+def test_one_of_splits_its_probability_evenly():
+    stages = parse("one_of(.3, invert(), equalize(), autocontrast())").stages
+    gates = [stage.steps[0].gates[0] for stage in stages]
+    limit = round(0.3 * 2**24)
+    assert [gate.slot for gate in gates] == [15] * 3
+    assert [gate.low for gate in gates] == [0, gates[0].high, gates[1].high] and gates[2].high == limit
+
+
+def test_trivial_wide_offers_fourteen_choices():
+    steps = [step for stage in parse("trivial_wide()").stages for step in stage.steps]
+    assert len(steps) == 13 and all(len(step.gates) == 1 for step in steps)
+    edges = sorted((step.gates[0].low, step.gates[0].high) for step in steps)
+    assert edges[0][0] == 2**24 // 14 and edges[-1][1] == 2**24
+    assert all(a[1] == b[0] for a, b in zip(edges, edges[1:], strict=False))
+
+
+def test_rand_augment_has_a_run_and_slots_for_each_round():
+    stages = parse("rand_augment(n=3)").stages
+    assert sum(stage.kind == "move" for stage in stages) == 3
+    assert [stage.steps[0].gates[0].slot for stage in stages if stage.kind == "move"] == [0, 2, 4]
+
+
+def test_editing_one_operation_moves_no_other_draws():
+    before = parse("crop(pad_px=4), jitter(brightness=.2), erase()")
+    after = parse("crop(pad_px=2), jitter(brightness=.4, hue=.1), erase(p=1)")
+    slots = [[step.slot for stage in policy.stages for step in stage.steps] for policy in (before, after)]
+    assert slots[0] == slots[1] == [0, 16, 32]
+
+
+@pytest.mark.parametrize("kernel_px, low, high", [(3, 0.1, 0.2), (5, 0.3, 2.0), (31, 1.0, 20.0)])
+def test_gaussian_rows_sum_to_one_and_fall_off(kernel_px, low, high):
+    rows = weight_tables.gaussian(kernel_px, low, high)
+    assert len(rows) == 64 and all(sum(row) == 1 << 14 and row == row[::-1] for row in rows)
+    sigma = weight_tables.sigma_of(63, low, high)
+    weights = [math.exp(-((k - kernel_px // 2) ** 2) / (2 * sigma * sigma)) for k in range(kernel_px)]
+    assert all(abs(w / sum(weights) * 2**14 - got) <= kernel_px for w, got in zip(weights, rows[63], strict=True))
+
+
+def test_ratios_are_log_uniform_and_inverse():
+    pairs = weight_tables.log_uniform_ratios(0.3, 3.3)
+    assert len(pairs) == 256
+    logs = [math.log(ratio / 65536) for ratio, _ in pairs]
+    steps = [b - a for a, b in zip(logs, logs[1:], strict=False)]
+    assert max(steps) - min(steps) < 1e-3 and math.log(0.3) < logs[0] < logs[-1] < math.log(3.3)
+    assert all(abs(ratio * inverse / 2**32 - 1) < 1e-4 for ratio, inverse in pairs)
+
+
+@pytest.mark.parametrize("size, out", [(32, 24), (32, 20), (33, 5), (8, 8), (16, 4), (9, 12)])
+def test_shrinking_weights_stay_inside_and_sum_to_one(size, out):
+    rows = weight_tables.antialiased(size, out)
+    assert len(rows) == out
+    for first, *weights in rows:
+        assert 0 <= first and first + len(weights) <= size and sum(weights) == 1 << 14

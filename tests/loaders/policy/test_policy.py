@@ -1,0 +1,176 @@
+"""The policy language: what is read, what is refused and with which words, and that text and policy are one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loaders.common.errors import DataError
+from loaders.policy.named_policies import POLICIES
+from loaders.policy.operations import BY_NAME, SPECS
+from loaders.policy.policy import parse
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_named_policies_read_back_from_their_canonical_text(name):
+    policy = parse(name)
+    assert parse(policy.text) == policy and hash(parse(policy.text)) == hash(policy)
+    assert policy == parse(POLICIES[name])
+    assert policy.output_px == (224 if name == "resnet50" else 32)
+
+
+def test_a_name_may_stand_inside_a_text():
+    assert parse("airbench, cutout(hole_px=8)") == parse("crop(pad_px=2, fill=reflect), flip_alternate(), "
+                                                         "cutout(hole_px=8)")
+
+
+@pytest.mark.parametrize("text", ["", "none", "  "])
+def test_no_augmentation(text):
+    policy = parse(text)
+    assert policy.text == "none" and policy.stages == () and policy.output_px == 32
+    assert policy.describe() == ["none: the images are left as they are"]
+
+
+@pytest.mark.parametrize("text, canonical", [
+    ("crop( pad_px = 4 ),flip( p=.5 )", "crop(pad_px=4), flip()"),
+    ("crop(pad_px=4, fill='mean')", "crop(pad_px=4, fill=mean)"),
+    ("affine(scale=(1, 1.25), rotate_deg=15.0)", "affine(rotate_deg=15, scale=(1, 1.25))"),
+    ("maybe(.25, flip(p=1), gray())", "maybe(0.25, flip(p=1), gray())"),
+    ("jitter(hue=(-.1, .3)),", "jitter(hue=(-0.1, 0.3))"),
+    ("coarse_dropout(hole_px=4,\n holes=(1, 3))", "coarse_dropout(hole_px=4, holes=(1, 3))"),
+])
+def test_canonical_text(text, canonical):
+    assert parse(text).text == canonical
+    assert parse(canonical).text == canonical
+
+
+@pytest.mark.parametrize("text, words", [
+    ("crop(pad_px=40)", "crop(pad_px=40): pad_px must be below the image height 32"),
+    ("crop(pad_px=4.5)", "pad_px must be an integer from 1 to 512 (px)"),
+    ("crop(pad_px=True)", "pad_px must be an integer from 1 to 512 (px)"),
+    ("crop()", "crop: pad_px is needed"),
+    ("crap(pad_px=4)", "unknown operation 'crap'; did you mean 'crop'?"),
+    ("crop(pad=4)", "crop: unknown parameter 'pad'; did you mean 'pad_px'?"),
+    ("crop(pad_px=4, pad_px=4)", "is given twice; keep one"),
+    ("crop(4)", "name the parameter, e.g. crop(pad_px=...)"),
+    ("crop(pad_px=4, fill=blue)", "fill must be one of zero, mean, reflect"),
+    ("crop", "write crop(...)"),
+    ("bassline", "did you mean 'baseline'?"),
+    ("flip(p=1.5)", "flip(p=1.5): p must be a number from 0 to 1 (probability)"),
+    ("flip(p=1e999)", "p must be a number from 0 to 1"),
+    ("flip(p=[1])", "p must be a number from 0 to 1"),
+    ("flip(**a)", "unknown parameter 'None'"),
+    ("flip(1)", "name the parameter"),
+    ("jitter()", "it changes nothing"),
+    ("jitter(brightness=(.3, .2))", "low <= high"),
+    ("jitter(hue=.6)", "hue must be a number from 0 to 0.5 (turns) or a pair (low, high)"),
+    ("affine()", "it moves nothing"),
+    ("crop(pad_px=2, fill=mean), affine(rotate_deg=9)", "give each the same fill"),
+    ("cutout(hole_px=33)", "hole_px must be at most the image's shorter side 32"),
+    ("coarse_dropout(hole_px=(8, 40))", "hole_px must be at most the image's shorter side 32"),
+    ("coarse_dropout(hole_px=(8, 9.5))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
+    ("blur(kernel_px=4, sigma=1)", "kernel_px must be odd"),
+    ("maybe(.5)", "takes a probability and at least 1 operation(s)"),
+    ("one_of(.5, flip())", "takes a probability and at least 2 operation(s)"),
+    ("maybe(2, flip())", "maybe(p=2): p must be a number from 0 to 1"),
+    ("maybe(.5, resize(px=64))", "the size must be one for all images"),
+    ("resize(px=64), resize(px=48)", "2 resize operations; keep one"),
+    ("cutout(hole_px=4), resize(px=64)", "write it after resize"),
+    ("maybe(1, " * 6 + "flip()" + ")" * 6, "nested deeper than 4"),
+    ("flip(), " * 65, "more than 64 operations"),
+    ("flip()" + " " * 10 + ", flip()" * 600, "at most 4000 are read"),
+    ("flip(", "cannot be read"),
+    ("flip(); flip()", "cannot be read"),
+    ("(" * 300, "cannot be read"),
+    # How deep the parser of syntax follows is the interpreter's affair; one line that shows the text it is always.
+    ("flip(p=" + "-" * 3000 + "1)", "flip(p="),
+    ("crop(pad_px=1" + "0" * 3900 + ")", "pad_px must be an integer"),
+    ("\0", "cannot be read"),
+    ("__import__('os').system('true')", "expected operations such as"),
+    ("open('x')", "unknown operation 'open'"),
+    ("[flip() for x in y]", "expected operations such as"),
+    ("lambda: flip()", "expected operations such as"),
+])
+def test_mistakes_are_one_line_that_says_what_to_do(text, words):
+    with pytest.raises(DataError) as caught:
+        parse(text)
+    message = str(caught.value)
+    assert words in message and "\n" not in message and len(message) < 400
+
+
+@pytest.mark.parametrize("height, width", [(3, 32), (32, 513)])
+def test_image_sizes_have_limits(height, width):
+    with pytest.raises(DataError, match="height and width must be from 4 to 512"):
+        parse("flip()", height, width)
+
+
+def test_limits_follow_the_image_size():
+    assert parse("crop(pad_px=40)", 64, 64).operations[0].value("pad_px") == 40
+    with pytest.raises(DataError, match="width 40"):
+        parse("crop(pad_px=40)", 64, 40)
+
+
+def test_what_is_described_is_in_the_order_of_execution():
+    lines = parse("resnet50").describe()
+    passes = [line for line in lines if line.startswith("pass")]
+    assert [line.split()[2] for line in passes] == ["photo", "photo", "move", "cover"]
+    assert "32x32 px -> 224x224 px" in passes[2] and "perspective (p=0.2)" in passes[2]
+    assert "blur(kernel_px=3, sigma=(0.1, 0.2)): changes nothing, is not computed" in lines
+    assert any("every other epoch" in line for line in parse("airbench").describe())
+
+
+def argument(parameter):
+    """Any value of a parameter's range, written as text."""
+    if parameter.kind == "choice":
+        return st.sampled_from(parameter.choices)
+    if parameter.kind in ("int", "int_interval"):
+        return st.integers(int(parameter.low), int(min(parameter.high, 15))).map(lambda n: str(n | 1))
+    numbers = st.floats(max(parameter.low, -100), min(parameter.high, 100), allow_nan=False)
+    if parameter.kind == "number":
+        return numbers.map(repr)
+    return st.tuples(numbers, numbers).map(lambda pair: repr(tuple(sorted(pair))))
+
+
+@st.composite
+def policy_texts(draw):
+    parts = []
+    names = [spec.name for spec in SPECS if spec.room in ("photo", "cover", "macro")] + ["affine", "crop", "flip"]
+    for name in draw(st.lists(st.sampled_from(names), max_size=4)):
+        chosen = [p for p in BY_NAME[name].parameters if p.name != "fill"]
+        arguments = ", ".join(f"{p.name}={draw(argument(p))}" for p in chosen)
+        text = f"{name}({arguments})"
+        if draw(st.booleans()):
+            text = f"maybe({draw(st.floats(0, 1))!r}, {text})"
+        parts.append(text)
+    return ", ".join(parts)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(policy_texts())
+def test_canonical_text_reads_back_as_the_same_policy(text):
+    try:
+        policy = parse(text)
+    except DataError as error:
+        # Values drawn apart can be neutral together; nothing else may be refused.
+        assert "nothing" in str(error)
+        return
+    again = parse(policy.text)
+    assert again == policy and again.stages == policy.stages and again.text == policy.text
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text("cropflip_x(),=.15 -[]{}*'\n", max_size=40) | st.text(max_size=20))
+def test_any_text_is_read_or_refused_with_one_line(text):
+    try:
+        parse(text)
+    except DataError as error:
+        assert "\n" not in str(error)
+
+
+def test_reading_a_policy_needs_neither_numba_nor_torch():
+    code = ("import sys; from loaders.policy.policy import parse; parse('resnet50').describe(); "
+            "assert not {'numba', 'torch', 'ffcv'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])
