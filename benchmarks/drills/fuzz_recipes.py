@@ -1,4 +1,4 @@
-"""Fuzz of recipes: odd names, types and values in YAML, JSON and on the command line; the mutations all fuzzing uses."""
+"""Fuzz of recipes: odd names, types and values in YAML, JSON and on the command line; and how bytes are mutated."""
 
 import json
 import random
