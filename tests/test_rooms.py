@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "loaders": "",
     "loaders/feeds": "loaders/common loaders/policy loaders/beton loaders/host loaders/device",
 
-    "engine/common": "",
+    "engine/common": "loaders/common",
     "engine/optim": "engine/common",
     "engine/distributed": "engine/common",
     "engine/plots": "engine/common",

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from loaders.sources.base import Source, Split
 
 from benchmarks.drills.child_process import Watch, live
 from benchmarks.drills.hooks import tell
@@ -17,6 +16,7 @@ from benchmarks.drills.table import Tries
 from loaders.beton import file_format, manifest
 from loaders.beton.cache import Beton, ensure, verify
 from loaders.common.errors import DataError
+from loaders.sources.base import Source, Split
 
 COUNT, CLASSES = 60, ("ant", "bee", "cat", "dog")
 SMALL_PAGE_BYTES = 4096
@@ -92,7 +92,7 @@ def killed(tries: Tries, place: Path) -> None:
             tries.lost.append(f"was not killed at {stage}")
         again = live(write, [str(folder)], place / "log")
         same = [path.read_bytes() == (folder / path.name).read_bytes() for path in files]
-        tries.command_survives(again, all(same) and not list(folder.glob(".*.tmp")))
+        tries.command_survives(again, all(same) and not list(folder.glob(".*.part")))
 
 
 def raising(tries: Tries, place: Path) -> None:
@@ -172,7 +172,7 @@ def no_room(tries: Tries, place: Path) -> None:
             told = partial(fill_after, disk, iter(range(block)))
             tries.refuses(lambda disk=disk, told=told: ensure(made(), "train", disk, on_progress=told),
                           "no space left on device; free some")
-            tries.survives(lambda disk=disk: not list(disk.glob("made*")) and not list(disk.glob(".*.tmp")))
+            tries.survives(lambda disk=disk: not list(disk.glob("made*")) and not list(disk.glob(".*.part")))
 
 
 def read_only_cache(tries: Tries, place: Path) -> None:

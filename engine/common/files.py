@@ -9,49 +9,44 @@ import shutil
 from pathlib import Path
 
 from engine.common.errors import EngineError
+from loaders.common.files import write_durably
+
+LARGEST_JSON_BYTES = 64 << 20
 
 
 def expand(path: str | os.PathLike) -> Path:
-    """A path with `~` and `~name` as home folders; that of a name which nobody here has stays as it is."""
+    """`path` with a leading `~` or `~name` replaced by that user's home folder, where there is such a user."""
     return Path(os.path.expanduser(path))
 
 
 def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> None:
-    """Write beside, fsync, rename, fsync the folder: after a crash `path` is the old file or the new one.
+    """Write `content` durably: after a crash `path` is the old file or the new one, never a part of one.
 
     With `previous` the new file is read back and compared first, and what `path` was before is kept there; `path` is
     at no moment absent. Raises EngineError where the disk is full or the folder cannot be written, or where what was
     read back differs; nothing half-written stays.
     """
-    beside, kept = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "kept.part"))
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None:
-            if beside.read_bytes() != content:
-                raise OSError(errno.EIO, "it was read back differently")
-            if path.exists():
-                kept.unlink(missing_ok=True)
-                try:
-                    os.link(path, kept)
-                except OSError:
-                    # Not every file system has hard links.
-                    shutil.copyfile(path, kept)
-                os.replace(kept, previous)
-        os.replace(beside, path)
-        folder = os.open(path.parent, os.O_RDONLY)
+    def keep_former(new_file: Path) -> None:
+        if new_file.read_bytes() != content:
+            raise OSError(errno.EIO, "it was read back differently")
+        if not path.exists():
+            return
+        former = new_file.with_suffix(".kept.part")
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            try:
+                os.link(path, former)
+            except OSError:
+                # Not every file system has hard links.
+                shutil.copyfile(path, former)
+            os.replace(former, previous)
+        except BaseException:
+            remove(former)
+            raise
+
+    try:
+        write_durably(path, [content], keep_former if previous else None)
     except OSError as error:
-        remove(beside, kept)
         raise refused(path, error) from None
-    except BaseException:
-        remove(beside, kept)
-        raise
 
 
 def remove(*paths: Path) -> None:
@@ -66,11 +61,39 @@ def remove_parts(folder: Path) -> None:
     remove(*folder.glob(".*.part"))
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest of its parents, that is there."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
 def refuse_unwritable(path: Path) -> None:
     """EngineError, before any work, where a file could not be written at `path`."""
-    nearest = next(place for place in path.absolute().parents if place.exists())
-    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    if path.is_dir() or not can_be_made(path.parent):
         raise EngineError(f"{path} cannot be written: give the name of a file in a folder that can be")
+
+
+def refuse_unwritable_folder(folder: Path, setting: str) -> None:
+    """EngineError, before any work, where `folder`, which `setting` chose, could not be made or written."""
+    if not can_be_made(folder):
+        raise EngineError(f"{setting}={folder} cannot be written, {nearest_existing(folder)} is not a folder that can "
+                          f"be: choose another with --{setting.lstrip('-')}")
+
+
+def can_be_made(folder: Path) -> bool:
+    """Whether `folder` is there and can be written, or can be made."""
+    nearest = nearest_existing(folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
+
+
+def read_json(path: Path, way: str) -> dict:
+    """A JSON file's object; EngineError ending with `way`, what to do, where the file is missing, damaged or huge."""
+    try:
+        found = json.loads(path.read_text("utf-8")) if path.stat().st_size <= LARGEST_JSON_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise EngineError(f"{path} is missing or damaged: {way}")
+    return found
 
 
 def write_json(path: Path, value: object) -> None:

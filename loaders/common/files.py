@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,15 +70,17 @@ def sha256_of_each(paths: Sequence[Path]) -> list[str]:
         return list(pool.map(named, paths))
 
 
-def write_durably(path: Path, blocks: Iterable[bytes | memoryview]) -> None:
+def write_durably(path: Path, blocks: Iterable[bytes | memoryview],
+                  before_rename: Callable[[Path], None] | None = None) -> None:
     """Write blocks to a new file and rename it to path, in the order that survives a power cut.
 
     Content is on the disk before the name points to it, and the name before this returns. The file has a new inode:
-    whoever has the old one mapped keeps it. Whatever interrupts the writing (KeyboardInterrupt too), path is as it was
-    and the temporary file `.NAME.*.tmp` is gone; only a killed process leaves one (see remove_leftovers).
-    Raises OSError, and whatever the blocks raise.
+    whoever has the old one mapped keeps it. `before_rename` is called with the new file, whole and on the disk.
+    Whatever interrupts the writing (KeyboardInterrupt too), path is as it was and the temporary file `.NAME.*.part` is
+    gone; only a killed process leaves one (see remove_leftovers). Raises OSError, and whatever the blocks or
+    `before_rename` raise.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         with beside.open("xb", buffering=0) as file:
             for block in blocks:
@@ -86,6 +88,8 @@ def write_durably(path: Path, blocks: Iterable[bytes | memoryview]) -> None:
                 while view.nbytes:
                     view = view[file.write(view):]
             os.fsync(file.fileno())
+        if before_rename:
+            before_rename(beside)
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -99,5 +103,5 @@ def write_durably(path: Path, blocks: Iterable[bytes | memoryview]) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of `path` left beside it. Only for the one process that may write path."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+    for leftover in path.parent.glob(f".{path.name}.*.part"):
         leftover.unlink(missing_ok=True)

@@ -99,8 +99,7 @@ def in_one_line(value: object) -> str:
 
 def names() -> list[str]:
     """The known recipes, sorted."""
-    modules = (info.name for info in pkgutil.iter_modules(recipes.__path__))
-    return sorted(name for name in modules if name not in ("checkers", "conflicts", "load", "schema", "setting"))
+    return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__) if not module.ispkg)
 
 
 def doc(name: str) -> str:

@@ -66,7 +66,8 @@ def test_a_kill_that_came_too_late_comes_again_earlier(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("path", "kind"), [
     ("r/checkpoints/last.pt", "checkpoint"), ("r/checkpoints/.last.pt.12.part", "checkpoint"),
-    ("r/checkpoints/last.previous.pt", "checkpoint"), ("c/cache/.a.beton.0a.tmp", "beton"), ("c/cache/a.json", "beton"),
+    ("r/checkpoints/last.previous.pt", "checkpoint"), ("c/cache/.a.beton.0a.part", "beton"),
+    ("c/cache/a.json", "beton"),
     ("r/config.yaml", ""), ("r/summary.json", ""), ("r/checkpoints", "")])
 def test_files_are_told_apart_by_name(path, kind):
     assert kind_of(path) == kind

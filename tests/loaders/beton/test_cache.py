@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from loaders.sources.base import Source, Split
 
 from loaders.beton import cache, file_format, manifest
 from loaders.beton.cache import Damaged, ensure, labels_of, pointers_of, verify
 from loaders.common import files
 from loaders.common.errors import DataError
+from loaders.sources.base import Source, Split
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (60, 8, 6, 3), dtype=np.uint8)
@@ -183,7 +183,7 @@ def test_a_writer_stopped_at_any_stage_leaves_nothing_that_is_read(source, tmp_p
         patched.setattr(files.os, call, stopped)
         with pytest.raises(KeyboardInterrupt if raised is KeyboardInterrupt else DataError):
             ensure(source, "train", tmp_path)
-    assert len(seen) == count and not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
+    assert len(seen) == count and not list(tmp_path.glob("*.part")) and not list(tmp_path.glob(".*.part"))
     if (call, count) != ("fsync", 4):
         assert not list(tmp_path.glob("*.json"))
     again = ensure(source, "train", tmp_path)
@@ -252,10 +252,10 @@ def test_a_read_only_cache_is_read(source, tmp_path, monkeypatch):
 
 def test_leftovers_of_killed_writers_are_removed(source, tmp_path):
     found = ensure(source, "train", tmp_path)
-    shutil.copy(found.path, tmp_path / f".{found.path.name}.0123456789ab.tmp")
+    shutil.copy(found.path, tmp_path / f".{found.path.name}.0123456789ab.part")
     found.path.unlink()
     ensure(source, "train", tmp_path, on_warning=lambda line: None)
-    assert not list(tmp_path.glob(".*.tmp"))
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_labels_and_pointers_refuse_a_file_of_another_shape(source, tmp_path):

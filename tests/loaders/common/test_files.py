@@ -66,7 +66,7 @@ def test_content_is_synced_before_the_name_and_the_name_before_the_end(tmp_path,
     monkeypatch.setattr(files.os, "replace", told_replace)
     files.write_durably(tmp_path / "a", [b"content"])
     assert [call.split(".")[0] for call in calls] == ["fsync ", "replace a", f"fsync {tmp_path.name}"]
-    assert calls[0].startswith("fsync .a.") and calls[0].endswith(".tmp")
+    assert calls[0].startswith("fsync .a.") and calls[0].endswith(".part")
 
 
 @pytest.mark.parametrize("raised", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bad")])
@@ -84,7 +84,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, raised):
 
 
 def test_leftovers_of_this_file_go_and_others_stay(tmp_path):
-    for name in (".a.beton.0123.tmp", ".b.beton.0123.tmp", "a.beton", ".a.lock"):
+    for name in (".a.beton.0123.part", ".b.beton.0123.part", "a.beton", ".a.lock"):
         (tmp_path / name).touch()
     files.remove_leftovers(tmp_path / "a.beton")
-    assert sorted(os.listdir(tmp_path)) == [".a.lock", ".b.beton.0123.tmp", "a.beton"]
+    assert sorted(os.listdir(tmp_path)) == [".a.lock", ".b.beton.0123.part", "a.beton"]
