@@ -62,74 +62,74 @@ def main(argv: list[str] | None = None) -> int:
     return launch.run(partial(begin, recipe), options.peer_timeout)
 
 
-def begin(recipe: load.Recipe, together=None) -> int:
-    """Train a recipe, or its repeats, from the start, by several processes `together`; returns the exit status.
+def begin(recipe: load.Recipe, process_group=None) -> int:
+    """Train a recipe, or its repeats, from the start, by several processes `process_group`; returns the exit status.
 
     After torchrun started its processes anew they go on with the run that they had begun.
     """
     from engine.build.preflight import refuse_folder
 
-    launch.refuse_idle(recipe, together)
-    before = launch.once(together, partial(launch.begun_before, recipe))
+    launch.refuse_idle(recipe, process_group)
+    before = launch.once(process_group, partial(launch.begun_before, recipe))
     if before:
-        return go_on(before, {}, together, ended=True)
-    launch.once(together, partial(refuse_folder, recipe.section("run").folder))
+        return go_on(before, {}, process_group, ended=True)
+    launch.once(process_group, partial(refuse_folder, recipe.section("run").folder))
     if recipe.section("train").repeats > 1:
         from engine.session.repeats import start
 
         return start(recipe)
     from engine.session.session import start
 
-    return start(recipe, together)
+    return start(recipe, process_group)
 
 
-def go_on(run_folder: str, settings: dict[str, str], together=None, ended: bool = False) -> int:
+def go_on(run_folder: str, settings: dict[str, str], process_group=None, ended: bool = False) -> int:
     """Go on with the run, or the repeats, in a folder; returns the exit status, 0 for one that `ended` may have."""
     from engine.cli.console import Screen
     from engine.session import repeats
     from engine.session.resume import resume
 
-    if ended and told_finished(run_folder, together):
+    if ended and told_finished(run_folder, process_group):
         return 0
-    if launch.once(together, (Path(run_folder) / repeats.REPEATS).exists):
-        if together:
+    if launch.once(process_group, (Path(run_folder) / repeats.REPEATS).exists):
+        if process_group:
             raise EngineError(f"{run_folder} holds repeats, which are for a lone process: start it without torchrun")
         if settings:
             raise EngineError(f"--{next(iter(settings))} has no effect on repeats that go on: leave it out")
         return repeats.go_on(Path(run_folder))
-    with Screen(quiet=not launch.leads(together)) as screen:
-        return resume(run_folder, screen, settings=settings, together=together)
+    with Screen(quiet=not launch.leads(process_group)) as screen:
+        return resume(run_folder, screen, settings=settings, process_group=process_group)
 
 
-def told_finished(folder: str, together=None) -> bool:
+def told_finished(folder: str, process_group=None) -> bool:
     """Whether what began in the folder is finished; where it is, that is said."""
-    done = launch.once(together, partial(run_lookup.finished, Path(folder)))
-    if done and launch.leads(together):
+    done = launch.once(process_group, partial(run_lookup.finished, Path(folder)))
+    if done and launch.leads(process_group):
         print(f"{folder} is finished: there is nothing to go on with")
     return done
 
 
-def go_on_or_start(options, settings: dict[str, str], together=None) -> int:
+def go_on_or_start(options, settings: dict[str, str], process_group=None) -> int:
     """--resume auto: go on with the newest run that is not finished, or, where --recipe says what, start one."""
     recipe = load.load(options.recipe, options.config_file, settings) if options.recipe else None
 
     from engine.build.preflight import refuse_early
 
     own_folder = recipe.section("run").folder if recipe else ""
-    folder = launch.once(together, partial(run_lookup.newest_unfinished, options.recipe, own_folder))
+    folder = launch.once(process_group, partial(run_lookup.newest_unfinished, options.recipe, own_folder))
     if folder is None:
         if recipe is None:
             raise EngineError("--resume auto: no run below runs/ waits to go on: name its folder, or give the --recipe "
                               "to start")
         refuse_early(recipe)
-        return begin(recipe, together)
-    if told_finished(folder, together):
+        return begin(recipe, process_group)
+    if told_finished(folder, process_group):
         return 0
-    if launch.leads(together):
+    if launch.leads(process_group):
         print(f"--resume auto: {folder}")
     if recipe:
-        settings = launch.once(together, partial(run_lookup.differing, Path(folder), recipe))
-    return go_on(folder, settings, together)
+        settings = launch.once(process_group, partial(run_lookup.differing, Path(folder), recipe))
+    return go_on(folder, settings, process_group)
 
 
 if __name__ == "__main__":

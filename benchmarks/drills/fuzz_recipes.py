@@ -86,7 +86,7 @@ def checked(main: Callable, words: list[str]) -> None:
     """Run a door's main up to the beginning of its work."""
     from engine import train
 
-    def begin(recipe, together=None):
+    def begin(recipe, process_group=None):
         raise Began
 
     train.begin = begin

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.build.preflight import facts_of, policy_of, resolution_of, training_count
+from engine.build.preflight import dataset_info_of, policy_of, resolution_of, training_count
 from engine.common.errors import EngineError
 from engine.common.files import write_json
 from recipes.settings.load import Recipe
@@ -23,7 +23,7 @@ def make_plan(recipe: Recipe) -> dict:
     from engine.training.executors import resolve as resolve_step
     from engine.training.precision import resolve
 
-    known = facts_of(recipe)
+    known = dataset_info_of(recipe)
     if known is None:
         raise EngineError("--plan needs a data set of known size: cifar10, cifar100 or shapes, not class folders")
     train = recipe.section("train")

@@ -2,13 +2,12 @@
 
 import os
 
-from loaders.sources.base import Facts
-
 from engine.common.errors import EngineError
 from engine.common.files import expand
 from engine.storage.run_lookup import begun
 from loaders.policy.policy import Policy, parse
-from loaders.sources.open import facts
+from loaders.sources.base import DatasetInfo
+from loaders.sources.open import dataset_info
 from recipes.settings.load import Recipe
 
 
@@ -17,11 +16,11 @@ def resolution_of(recipe: Recipe) -> int:
     return recipe.get("data.resolution", 32)
 
 
-def facts_of(recipe: Recipe) -> Facts | None:
+def dataset_info_of(recipe: Recipe) -> DatasetInfo | None:
     """Sizes of the recipe's data set, None for class folders."""
     data = recipe.section("data")
     shapes = {key: getattr(data, key) for key in ("classes", "train_count", "test_count") if hasattr(data, key)}
-    return facts(data.name, labels=recipe.get("data.labels", "fine"), resolution=resolution_of(recipe), **shapes)
+    return dataset_info(data.name, labels=recipe.get("data.labels", "fine"), resolution=resolution_of(recipe), **shapes)
 
 
 def policy_of(recipe: Recipe) -> Policy:
@@ -44,7 +43,7 @@ def training_count(recipe: Recipe, count: int) -> int:
 def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
     """Raise for what is wrong already without torch; with `data_needed` also for a data folder that is not there."""
     policy_of(recipe)
-    known, data, train = facts_of(recipe), recipe.section("data"), recipe.section("train")
+    known, data, train = dataset_info_of(recipe), recipe.section("data"), recipe.section("train")
     if known:
         count = training_count(recipe, known.train)
         if train.batch > count:

@@ -26,13 +26,13 @@ from engine.build.optimizer import (
 )
 from engine.build.preflight import resolution_of
 from engine.common.errors import EngineError
-from engine.distributed.process_group import Together
+from engine.distributed.process_group import ProcessGroup
 from engine.training import executors, precision, stages
 from engine.training.evaluation import evaluate
 from engine.training.forward import Compute, ToInput
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.metrics import Result
-from engine.training.nan_guard import LossGuard
+from engine.training.nan_guard import NanGuard
 from engine.training.step import TrainStep
 from loaders.beton.cache import Beton
 from loaders.common.counter_rng import hash64
@@ -44,7 +44,7 @@ from recipes.settings.load import Recipe
 class Run:
     """Everything a training run is made of; `measured` is what is evaluated: the network or its average.
 
-    together: the processes that the run is divided among, None for a lone one.
+    process_group: the processes that the run is divided among, None for a lone one.
     """
 
     recipe: Recipe
@@ -60,7 +60,7 @@ class Run:
     loop: Loop
     evaluate: Callable[[object], Result]
     watched: str
-    together: Together | None = None
+    process_group: ProcessGroup | None = None
 
     def close(self) -> None:
         """Close the feeds."""
@@ -68,40 +68,40 @@ class Run:
 
 
 def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = None,
-          on_warning: OnWarning = None, together: Together | None = None) -> Run:
+          on_warning: OnWarning = None, process_group: ProcessGroup | None = None) -> Run:
     """Compose the run that `recipe` describes, at its start; `going_on` leaves model.weights unread, for a checkpoint's
-    come instead. `together`: the processes among which it is divided."""
+    come instead. `process_group`: the processes among which it is divided."""
     train, data, held = recipe.section("train"), recipe.section("data"), recipe.section("eval")
     device = choose_device(train.device)
-    if together and device.type == "cuda":
-        take_own_gpu(together.local_rank, together.local_ranks)
+    if process_group and device.type == "cuda":
+        take_own_gpu(process_group.local_rank, process_group.local_ranks)
     arithmetic = precision.Precision(precision.resolve(train.precision, device), device)
     precision.allow_tf32(recipe.get("train.tf32", True))
     precision.be_deterministic(train.deterministic)
-    loader_threads = place_threads(recipe, device, together.local_ranks if together else 1)
+    loader_threads = place_threads(recipe, device, process_group.local_ranks if process_group else 1)
     # Weights decay towards denormal numbers, on which CPUs are many times slower. It holds for the whole process.
     torch.set_flush_denormal(device.type == "cpu")
     source = open_data(recipe)
     betons = open_betons(recipe, source, on_progress, on_warning)
-    if together:
-        together.wait_for_all("the data")
-    feeds = build_all_feeds(recipe, betons, device, loader_threads, together.shard if together else (0, 1))
+    if process_group:
+        process_group.wait_for_all("the data")
+    feeds = build_all_feeds(recipe, betons, device, loader_threads, process_group.shard if process_group else (0, 1))
     to_input = ToInput(data.mean, data.std, device, train.channels_last)
     model = starting_model(recipe, len(source.class_names), betons["train"], feeds.train.indices, to_input,
                            read_weights=not going_on, say=on_warning)
-    check_sizes(recipe, model, feeds.train.samples, together.ranks if together else 1)
-    if together:
-        model = shared(recipe, model, together)
+    check_sizes(recipe, model, feeds.train.samples, process_group.ranks if process_group else 1)
+    if process_group:
+        model = shared(recipe, model, process_group)
     ema = build_ema(recipe, model)
     draw_mix = build_mixing(recipe)
     compute = Compute(model, to_input, arithmetic, smoothing=train.label_smoothing,
                       smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
-    ranks = together.ranks if together else 1
+    ranks = process_group.ranks if process_group else 1
     mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1)
     step = TrainStep(compute, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
                      size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
-                     ema=ema, lookahead=build_lookahead(recipe, model), guard=LossGuard(device),
-                     skip_bad=train.on_nan == "skip", together=together,
+                     ema=ema, lookahead=build_lookahead(recipe, model), guard=NanGuard(device),
+                     skip_bad=train.on_nan == "skip", process_group=process_group,
                      images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
     fixed, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
     check_stages(recipe, model, fixed, updates_per_epoch)
@@ -109,9 +109,9 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
 
     def align_statistics() -> None:
         # Each process gathers its own; the first one's count, for frozen batch norms, evaluation and checkpoints.
-        if together:
+        if process_group:
             for network in [model] if measured is model else [model, measured]:
-                together.copy_from_first(list(network.buffers()))
+                process_group.copy_from_first(list(network.buffers()))
 
     def enter(stage: stages.Stage) -> None:
         align_statistics()
@@ -121,7 +121,8 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
     def measure(feed) -> Result:
         align_statistics()
         return evaluate(measured, feed, len(source.class_names), to_input, arithmetic, held.tta,
-                        together.add if together else None, lambda: loop.between_batches and loop.between_batches())
+                        process_group.add if process_group else None,
+                        lambda: loop.between_batches and loop.between_batches())
 
     watched = "none" if held.watch == "none" else "validation" if feeds.validation is not None else "test"
     watched_feed = {"validation": feeds.validation, "test": feeds.test}.get(watched)
@@ -131,16 +132,16 @@ def build(recipe: Recipe, *, going_on: bool = False, on_progress: OnProgress = N
                 watch=None if watched_feed is None else partial(measure, watched_feed),
                 select=(watched, held.select) in (("validation", "auto"), ("test", "test")),
                 stops=Stops(train.stop_at, train.patience, recipe.get("train.min_delta", 0.0)))
-    if together and not together.leads:
+    if process_group and not process_group.leads:
         # Dropout differs between the blocks of a batch; the first process draws what a lone one would.
-        torch.manual_seed(int(hash64(train.seed, together.rank)[0]))
+        torch.manual_seed(int(hash64(train.seed, process_group.rank)[0]))
     return Run(recipe, device, arithmetic, source.class_names, resolution_of(recipe), betons, feeds, model, measured,
-               step, loop, measure, watched, together)
+               step, loop, measure, watched, process_group)
 
 
-def shared(recipe: Recipe, model: nn.Module, together: Together) -> nn.Module:
+def shared(recipe: Recipe, model: nn.Module, process_group: ProcessGroup) -> nn.Module:
     """`model`, with the first process's weights in all of them, and train.sync_bn's batch norms."""
-    together.copy_from_first([*model.parameters(), *model.buffers()])
+    process_group.copy_from_first([*model.parameters(), *model.buffers()])
     if not recipe.section("train").sync_bn:
         return model
     if next(model.parameters()).device.type != "cuda":

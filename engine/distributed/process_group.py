@@ -27,7 +27,7 @@ class PeersLost(EngineError):
     """Another process has ended or does not answer."""
 
 
-class Together:
+class ProcessGroup:
     """The open process group, seen from process `rank` of `ranks`; the first one, which `leads`, writes and prints."""
 
     def __init__(self, ranks: Ranks, store):
@@ -143,7 +143,7 @@ class Agreement:
 
 
 @contextmanager
-def opened(ranks: Ranks, timeout_s: float) -> Iterator[Together]:
+def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
     """Open the process group: gloo between hosts, NCCL between GPUs, where there are any; it is closed in the end.
 
     Who waits longer than `timeout_s` for another process, or finds it gone, gets PeersLost.
@@ -152,7 +152,7 @@ def opened(ranks: Ranks, timeout_s: float) -> Iterator[Together]:
         store = open_store(PATIENCE_S)
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
                                 rank=ranks.rank, world_size=ranks.ranks, timeout=timedelta(seconds=timeout_s))
-        yield Together(ranks, store)
+        yield ProcessGroup(ranks, store)
         dist.destroy_process_group()
     except RuntimeError as error:
         if not is_loss(error):

@@ -52,7 +52,7 @@ class Bucket:
                 p.grad = part
 
 
-class GradientSum:
+class GradientReducer:
     """Sums the gradients of `parameters` over all processes, in buckets, from the last parameter to the first.
 
     A bucket is sent as soon as a backward pass between `expect` and `finish` has filled it and those before it.

@@ -13,7 +13,7 @@ import numpy as np
 from engine.common.errors import EngineError
 from engine.inference.gradcam import overlays
 from engine.inference.picture_input import file_content
-from engine.inference.predictor import NOT_FINITE, Answer, Predictor
+from engine.inference.predictor import NOT_FINITE, Prediction, Predictor
 
 try:
     import gradio as gr
@@ -131,7 +131,7 @@ def uploaded(folder: Path, payload: object) -> Upload | None:
     return (path if path.is_relative_to(folder.resolve()) else None), payload.orig_name or "the picture"
 
 
-def work_out(predictor: Predictor, upload: Upload, maps: bool) -> tuple[Answer, np.ndarray | None, str]:
+def work_out(predictor: Predictor, upload: Upload, maps: bool) -> tuple[Prediction, np.ndarray | None, str]:
     """The answer to an uploaded file, the GradCAM overlay (H, W, 3) where `maps`, and why there is none where it
     cannot be drawn; EngineError for a bad file, and where the network's answer is not finite."""
     path, name = upload
@@ -148,7 +148,7 @@ def work_out(predictor: Predictor, upload: Upload, maps: bool) -> tuple[Answer, 
         return answer, None, str(error)
 
 
-def shown(answer: Answer, map_hwc: np.ndarray | None, without_map: str = "") -> list:
+def shown(answer: Prediction, map_hwc: np.ndarray | None, without_map: str = "") -> list:
     """The five results for an answer; `without_map`: why there is no overlay."""
     ranked = answer.top(len(answer.class_names))
     told = f"<b>{html.escape(answer.label)}</b>, {answer.confidence:.1%} sure"

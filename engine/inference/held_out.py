@@ -57,7 +57,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """logits float32 (N, classes) and labels int64 (N,) of held-out images, in their order."""
 
     logits: np.ndarray
@@ -136,7 +136,7 @@ def hold_out(trained: Trained, data: RunData) -> HeldOut:
     return HeldOut(split, beton, indices, lambda which: plain_feed(beton, place, batch, policy, which))
 
 
-def answers_of(trained: Trained, recipe: Recipe, held: HeldOut) -> Answers:
+def predictions_of(trained: Trained, recipe: Recipe, held: HeldOut) -> Predictions:
     """The run's answers on `held`, in the arithmetic it was measured in: from predictions.npz, or measured and kept."""
     arithmetic = Precision(resolve(recipe.section("train").precision, trained.device), trained.device)
     tta = recipe.section("eval").tta
@@ -147,7 +147,7 @@ def answers_of(trained: Trained, recipe: Recipe, held: HeldOut) -> Answers:
     try:
         with np.load(path) as kept:
             if str(kept["key"]) == key and np.array_equal(kept["indices"], held.indices):
-                return Answers(kept["logits"], kept["labels"])
+                return Predictions(kept["logits"], kept["labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         # Absent or damaged: what it would say can be measured.
         pass
@@ -158,7 +158,7 @@ def answers_of(trained: Trained, recipe: Recipe, held: HeldOut) -> Answers:
     return answers
 
 
-def measure(trained: Trained, held: HeldOut, arithmetic: Precision, tta: str) -> Answers:
+def measure(trained: Trained, held: HeldOut, arithmetic: Precision, tta: str) -> Predictions:
     """Ask the network about every held-out image; tta: a key of ANSWERS."""
     logits, labels, feed = [], [], held.open_feed(held.indices)
     try:
@@ -170,4 +170,4 @@ def measure(trained: Trained, held: HeldOut, arithmetic: Precision, tta: str) ->
                 labels.append(batch.labels.cpu().clone())
     finally:
         feed.close()
-    return Answers(torch.cat(logits).numpy(), torch.cat(labels).numpy())
+    return Predictions(torch.cat(logits).numpy(), torch.cat(labels).numpy())

@@ -19,7 +19,7 @@ from rich.text import Text
 from engine.common.errors import EngineError
 from engine.common.files import finite
 from engine.inference.picture_input import plain, suffixes
-from engine.inference.predictor import BATCH, NOT_FINITE, Answer, Predictor
+from engine.inference.predictor import BATCH, NOT_FINITE, Prediction, Predictor
 
 # Two pixels a character: 24 lines of a terminal.
 MOST_SHOWN_PX = 48
@@ -30,7 +30,7 @@ class Told:
     """One picture by its name, with its answer or with the one line that says why there is none."""
 
     name: str
-    answer: Answer | None = None
+    answer: Prediction | None = None
     error: str = ""
 
 

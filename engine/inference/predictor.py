@@ -24,7 +24,7 @@ NOT_FINITE = "no answer: not finite (the network's training diverged; use anothe
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What the network says about one picture. probabilities: float32 (classes,), in the order of class_names.
 
     seen_hwc: uint8 (side_px, side_px, 3), the pixels that it was given.
@@ -70,7 +70,7 @@ class Predictor:
         if trained.side_px != trained.resolution_px:
             self.to_side = DevicePolicy(evaluation_policy_of(trained.recipe), mean_rgb=NO_FILL, device="cpu")
 
-    def __call__(self, pictures: Picture | Sequence[Picture]) -> Answer | list[Answer]:
+    def __call__(self, pictures: Picture | Sequence[Picture]) -> Prediction | list[Prediction]:
         """The answer to a path, bytes of a file, Pillow's image or a uint8 array (H, W, 3); to a list, a list.
 
         Raises EngineError for what is no picture (of a list: the first such, by its place).
@@ -97,13 +97,13 @@ class Predictor:
         raise EngineError(f"{name}: is a {type(picture).__name__}: give a path, bytes, a Pillow image or a uint8 array "
                           "(height, width, 3)")
 
-    def answers(self, pixels: Sequence[np.ndarray]) -> list[Answer]:
+    def answers(self, pixels: Sequence[np.ndarray]) -> list[Prediction]:
         """The answers to pictures as `pixels` makes them, BATCH at a time."""
         answers = []
         for start in range(0, len(pixels), BATCH):
             seen_bhwc = self.resized(np.stack(pixels[start:start + BATCH]))
             probabilities = self.trained.probabilities(torch.from_numpy(seen_bhwc)).cpu().numpy()
-            answers += [Answer(self.trained.class_names, shares, seen)
+            answers += [Prediction(self.trained.class_names, shares, seen)
                         for shares, seen in zip(probabilities, seen_bhwc, strict=True)]
         return answers
 

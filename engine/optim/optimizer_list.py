@@ -10,7 +10,7 @@ import torch
 from engine.common.errors import EngineError
 
 
-class Together:
+class OptimizerList:
     """What a training loop, a checkpoint and GradScaler ask of an optimiser, for optimisers of different parameters."""
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]):

@@ -20,7 +20,7 @@ from torch import nn
 from engine.common.errors import EngineError
 from engine.optim.checks import check
 from engine.optim.muon import Muon
-from engine.optim.optimizer_list import Together
+from engine.optim.optimizer_list import OptimizerList
 from engine.optim.param_patterns import matches, nothing_among, nothing_for
 
 # name -> (class, the settings it has beyond the groups')
@@ -121,7 +121,8 @@ def split_muon(groups: Sequence[dict[str, Any]], muon_for: Sequence[str]) -> tup
     return muon, rest
 
 
-def build_optimizer(name: str, groups: Sequence[dict[str, Any]], **settings: Any) -> torch.optim.Optimizer | Together:
+def build_optimizer(name: str, groups: Sequence[dict[str, Any]],
+                    **settings: Any) -> torch.optim.Optimizer | OptimizerList:
     """The optimiser `name` over groups that carry their own rate and weight decay.
 
     settings: momentum and nesterov for sgd and muon; beta1, beta2 and eps for adam and adamw; left out, torch's own
@@ -157,7 +158,7 @@ def build_optimizer(name: str, groups: Sequence[dict[str, Any]], **settings: Any
 
 def _muon_and_rest(groups: Sequence[dict[str, Any]], rest: str, muon_for: Sequence[str] = ("*",),
                    muon_scale: str = "rms", momentum: float = 0.95, nesterov: bool = True,
-                   rest_momentum: float = 0.0, **of_rest: Any) -> torch.optim.Optimizer | Together:
+                   rest_momentum: float = 0.0, **of_rest: Any) -> torch.optim.Optimizer | OptimizerList:
     by_muon, others = split_muon(groups, muon_for)
     if muon_scale == "unit":
         if any(group["weight_decay"] for group in by_muon) and not any(group["weight_decay"] for group in others):
@@ -169,7 +170,7 @@ def _muon_and_rest(groups: Sequence[dict[str, Any]], rest: str, muon_for: Sequen
         return muon
     if rest == "sgd":
         of_rest = {"momentum": rest_momentum, "nesterov": rest_momentum > 0}
-    return Together([muon, _of_torch(rest, others, **of_rest)])
+    return OptimizerList([muon, _of_torch(rest, others, **of_rest)])
 
 
 def _of_torch(name: str, groups: Sequence[dict[str, Any]], **settings: Any) -> torch.optim.Optimizer:

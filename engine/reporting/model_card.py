@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.build.preflight import facts_of, policy_of, training_count
+from engine.build.preflight import dataset_info_of, policy_of, training_count
 from engine.common.errors import EngineError
 from recipes.settings.load import Recipe, as_text, doc, names
 
@@ -102,7 +102,7 @@ def data_part(facts: Facts) -> str:
     """Which images, how many, and what was done to them."""
     recipe, data = facts.recipe, facts.recipe.section("data")
     title, hub_id, what = DATA[data.name]
-    known = facts_of(recipe)
+    known = dataset_info_of(recipe)
     link = f"[{title}](https://huggingface.co/datasets/{hub_id})" if hub_id else title
     said = [f"{link[0].upper()}{link[1:]}: {what}."]
     if known:

@@ -13,7 +13,7 @@ import torch
 from engine.common.errors import EngineError
 from engine.inference.feature_maps import feature_maps
 from engine.inference.gradcam import overlays
-from engine.inference.held_out import Answers, HeldOut
+from engine.inference.held_out import HeldOut, Predictions
 from engine.inference.trained import Trained
 from engine.plots import bars
 from engine.plots.confusion import write_confusion
@@ -35,7 +35,7 @@ class Found:
 
     trained: Trained
     held: HeldOut
-    answers: Answers
+    answers: Predictions
     plots: Path
     seed: int
 
@@ -96,7 +96,7 @@ def confusion(found: Found) -> Section:
                    "a cell for its names and count. Colours are shares of the true class.")
 
 
-def confused_pairs(answers: Answers, most: int = PAIRS) -> list[tuple[int, int, int]]:
+def confused_pairs(answers: Predictions, most: int = PAIRS) -> list[tuple[int, int, int]]:
     """(true, predicted, images) of the pairs of classes confused most often, the first classes first among equals."""
     matrix = answers.result.confusion.copy()
     np.fill_diagonal(matrix, 0)
@@ -124,7 +124,7 @@ def predictions(found: Found) -> Section:
                    "probability that the network gives its answer.")
 
 
-def confident_mistakes(answers: Answers, most: int = MISTAKES) -> np.ndarray:
+def confident_mistakes(answers: Predictions, most: int = MISTAKES) -> np.ndarray:
     """int64: the wrong answers by falling confidence."""
     wrong = np.flatnonzero(answers.finite & (answers.predicted != answers.labels))
     confidence = answers.probabilities[wrong, answers.predicted[wrong]]
@@ -188,7 +188,7 @@ def calibration(found: Found) -> Section:
                    "Answers in bins of their confidence: below the dotted line the network is surer than it is right.")
 
 
-def mean_confidence(answers: Answers) -> float:
+def mean_confidence(answers: Predictions) -> float:
     """The mean probability of the predicted class, over the images that have an answer; NaN without any."""
     likeliest = answers.probabilities.max(1)[answers.finite]
     return float(likeliest.mean()) if len(likeliest) else float("nan")

@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.build.datasets import OnWarning
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
-from engine.inference.held_out import NO_SETTINGS, RunData, answers_of, hold_out, open_run_data
+from engine.inference.held_out import NO_SETTINGS, RunData, hold_out, open_run_data, predictions_of
 from engine.inference.trained import Trained, open_trained
 from engine.reporting import prediction_sections, run_sections
 from engine.reporting.html_page import Note, Section, render
@@ -69,7 +69,7 @@ def answer_chapters(record: Record, plots: Path, settings: Mapping[str, object],
 def find(trained: Trained, data: RunData, plots: Path) -> prediction_sections.Found:
     """The run's answers, measured or read."""
     held = hold_out(trained, data)
-    return prediction_sections.Found(trained, held, answers_of(trained, data.recipe, held), plots,
+    return prediction_sections.Found(trained, held, predictions_of(trained, data.recipe, held), plots,
                           data.recipe.section("train").seed)
 
 

@@ -17,7 +17,7 @@ from engine.training.nan_guard import NotFinite, finite_weights
 RETRY_S = 30.0
 
 
-class Keeper:
+class Checkpointer:
     """Keeps the checkpoints of `run` in folder/checkpoints; of several processes all ask, and the leading one writes.
 
     every_s: seconds after which the last one is due again; say: takes warnings. `refused` is why something was not
@@ -26,7 +26,7 @@ class Keeper:
 
     def __init__(self, run: Run, folder: Path, every_s: float, say: Callable[[str], None]):
         self.run, self.place, self.every_s, self.say = run, folder / "checkpoints", every_s, say
-        self.leads = leads(run.together)
+        self.leads = leads(run.process_group)
         self.save_at, self.unwritten, self.refused = time.monotonic() + every_s, {}, ""
         if self.leads:
             remove_parts(make_folder(self.place))
@@ -59,11 +59,12 @@ class Keeper:
         whether all is written. NotFinite where a loss was bad or the weights are not finite: such a run is not worth a
         checkpoint.
         """
-        together, progress, bad = self.run.together, self.run.loop.progress, self.run.step.guard.known(wait=True)
+        process_group, progress = self.run.process_group, self.run.loop.progress
+        bad = self.run.step.guard.known(wait=True)
         finite = finite_weights(self.run.model)
-        if together:
+        if process_group:
             # Statistics of batch norms differ between processes.
-            bad, finite = together.first_bad(bad), not together.largest(not finite)
+            bad, finite = process_group.first_bad(bad), not process_group.largest(not finite)
         if bad < 0 and not finite:
             bad = (progress.step or len(self.run.feeds.train)) - 1
         if bad >= 0:

@@ -14,13 +14,13 @@ from engine.storage.run_lookup import begun, differing
 from recipes.settings.load import Recipe, as_text
 
 if TYPE_CHECKING:
-    from engine.distributed.process_group import Together
+    from engine.distributed.process_group import ProcessGroup
 
 PEER_TIMEOUT_S = 60.0
 Value = TypeVar("Value")
 
 
-def run(act: Callable[["Together | None"], int], timeout_s: float | None = None) -> int:
+def run(act: Callable[["ProcessGroup | None"], int], timeout_s: float | None = None) -> int:
     """Call `act` with the processes of the run, None where there is one, and return its exit status.
 
     timeout_s: how long they wait for each other, PEER_TIMEOUT_S by default. EngineError where one of them was lost.
@@ -33,9 +33,9 @@ def run(act: Callable[["Together | None"], int], timeout_s: float | None = None)
         return act(None)
     from engine.distributed.process_group import is_loss, opened
 
-    with opened(ranks, PEER_TIMEOUT_S if timeout_s is None else timeout_s) as together:
+    with opened(ranks, PEER_TIMEOUT_S if timeout_s is None else timeout_s) as process_group:
         try:
-            return act(together)
+            return act(process_group)
         except USER_ERRORS:
             raise
         except Exception as error:
@@ -45,12 +45,12 @@ def run(act: Callable[["Together | None"], int], timeout_s: float | None = None)
             raise SystemExit(1) from None
 
 
-def leads(together: "Together | None") -> bool:
+def leads(process_group: "ProcessGroup | None") -> bool:
     """Whether this is the process that writes and prints."""
-    return together is None or together.leads
+    return process_group is None or process_group.leads
 
 
-def once(together: "Together | None", function: Callable[[], Value]) -> Value:
+def once(process_group: "ProcessGroup | None", function: Callable[[], Value]) -> Value:
     """What `function` returns, called in one process only; a user's error that it raises is raised in all."""
     def told() -> Value:
         try:
@@ -58,18 +58,18 @@ def once(together: "Together | None", function: Callable[[], Value]) -> Value:
         except USER_ERRORS as error:
             raise EngineError(str(error)) from None
 
-    return together.from_first(told) if together else function()
+    return process_group.from_first(told) if process_group else function()
 
 
-def refuse_idle(recipe: Recipe, together: "Together | None") -> None:
+def refuse_idle(recipe: Recipe, process_group: "ProcessGroup | None") -> None:
     """EngineError for settings that do nothing, or cannot work, with this number of processes."""
     train = recipe.section("train")
-    if together is None and train.sync_bn:
+    if process_group is None and train.sync_bn:
         raise EngineError("train.sync_bn=true has no effect on a lone process: start several with torchrun, or leave "
                           "it out")
-    if together and train.repeats > 1:
+    if process_group and train.repeats > 1:
         raise EngineError(f"train.repeats={train.repeats} is for a lone process, and torchrun started "
-                          f"{together.ranks}: train each seed with --train.seed=N in a run of its own")
+                          f"{process_group.ranks}: train each seed with --train.seed=N in a run of its own")
 
 
 def refuse_other(folder: Path, recipe: Recipe, launch: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.build.run import Run
 from engine.common.errors import EngineError
 from engine.common.files import write_json
-from engine.session.checkpointer import Keeper
+from engine.session.checkpointer import Checkpointer
 from engine.session.launch import once
 from engine.session.run_state import restore_state
 from engine.storage import checkpoint
@@ -16,11 +16,14 @@ from loaders.common import counter_rng
 MOST_ROLLBACKS = 10
 
 
-class BadBatches:
-    """What became of the bad batches of `run`, whose folder and `keeper` these are; `go_on_with`: for --resume."""
+class NanRecovery:
+    """What became of the bad batches of `run`, whose folder and `checkpointer` these are.
 
-    def __init__(self, run: Run, folder: Path, keeper: Keeper, go_on_with: Path):
-        self.run, self.folder, self.keeper, self.go_on_with = run, folder, keeper, go_on_with
+    resume_folder: what to name after --resume.
+    """
+
+    def __init__(self, run: Run, folder: Path, checkpointer: Checkpointer, resume_folder: Path):
+        self.run, self.folder, self.checkpointer, self.resume_folder = run, folder, checkpointer, resume_folder
         self.found: list[list[int]] = []
         self.rollbacks = 0
 
@@ -33,20 +36,20 @@ class BadBatches:
         self.found += suspects([*self.run.loop.progress.left_out, *self.found], [epoch, step],
                                len(self.run.feeds.train), train.accumulate)
         file = self.folder / "not_finite.json"
-        if self.keeper.leads:
-            self.keeper.attempt(partial(write_json, file, {"epoch": epoch, "step": step, "samples": samples}))
+        if self.checkpointer.leads:
+            self.checkpointer.attempt(partial(write_json, file, {"epoch": epoch, "step": step, "samples": samples}))
         told = (f"the loss is no finite number, or exploded, at epoch {epoch + 1}, step {step} (samples "
                 f"{', '.join(map(str, samples[:3]))}, ...: all in {file})")
         if train.on_nan == "rollback" and self.rollbacks <= MOST_ROLLBACKS:
-            self.keeper.say(f"warning: {told}; going back to the last checkpoint and past this batch")
+            self.checkpointer.say(f"warning: {told}; going back to the last checkpoint and past this batch")
             return
         way = "lower the learning rate" if train.on_nan == "rollback" else \
-            f"lower the learning rate, or go past it with --resume {self.go_on_with} --train.on_nan=rollback"
+            f"lower the learning rate, or go past it with --resume {self.resume_folder} --train.on_nan=rollback"
         raise EngineError(f"{told}; {self.folder}/checkpoints/last.pt is from before it: {way}")
 
     def roll_back(self) -> list[dict]:
         """Put the run back to its last checkpoint, past what was bad since; the history that it had there."""
-        saved = once(self.run.together, lambda: checkpoint.load_newest(self.folder, self.keeper.say))
+        saved = once(self.run.process_group, lambda: checkpoint.load_newest(self.folder, self.checkpointer.say))
         restore_state(self.run, saved, self.folder)
         self.run.step.optimizer.zero_grad(set_to_none=True)
         left_out = self.run.loop.progress.left_out

@@ -10,7 +10,7 @@ import torch
 from engine.build.run import Run, build
 from engine.cli.console import Screen
 from engine.common.errors import EngineError
-from engine.distributed.process_group import Together
+from engine.distributed.process_group import ProcessGroup
 from engine.session.launch import leads, once
 from engine.session.run_state import refuse_other_data, restore_state
 from engine.session.session import Session, begin_in, write_config
@@ -24,12 +24,13 @@ from recipes.settings import load
 STOPPERS = ("train.patience", "train.min_delta", "train.stop_at")
 
 
-def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
-           settings: Mapping[str, object] = MappingProxyType({}), together: Together | None = None) -> int:
-    """Go on with the run in `run_folder` from its last checkpoint: its exit status. `go_on_with`: as in Session.
+def resume(run_folder: str, screen: Screen, resume_folder: Path | None = None,
+           settings: Mapping[str, object] = MappingProxyType({}), process_group: ProcessGroup | None = None) -> int:
+    """Go on with the run in `run_folder` from its last checkpoint: its exit status. `resume_folder`: as in Session.
 
     settings: those that are to be others from now on; EngineError where one of them would change what was trained.
-    together: the processes that go on with it, which need not be as many as before; the first one reads the folder.
+    process_group: the processes that go on with it, which need not be as many as before; the first one reads
+    the folder.
     """
     folder = Path(run_folder)
 
@@ -44,12 +45,12 @@ def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
         return saved, finished(folder)
 
     with ExitStack() as locks:
-        saved, has_summary = once(together, read)
+        saved, has_summary = once(process_group, read)
         if saved is None:
             if has_summary:
                 raise EngineError(f"{folder} is finished and has no checkpoints/last.pt: there is nothing to go on "
                                   "with")
-            return _begin_again(folder, screen, go_on_with, settings, together)
+            return _begin_again(folder, screen, resume_folder, settings, process_group)
         recipe = changed(load.restore(saved["recipe"], saved["values"]), settings)
         progress = Progress(**saved["progress"])
         if progress.stopped and any(recipe.get(path) != saved["values"].get(path) for path in STOPPERS):
@@ -65,17 +66,18 @@ def resume(run_folder: str, screen: Screen, go_on_with: Path | None = None,
         if begun_epochs > recipe.epochs:
             raise EngineError(f"train.epochs={recipe.epochs}: the run has {begun_epochs} already, or is in the last of "
                               "them: ask for as many or more")
-        run = build(recipe, going_on=True, on_progress=screen.writing, on_warning=screen.say, together=together)
+        run = build(recipe, going_on=True, on_progress=screen.writing, on_warning=screen.say,
+                    process_group=process_group)
         try:
             refuse_other_data(run, saved["data"], folder)
             restore(run, saved, folder)
             if settings:
                 write_config(run, folder)
-            if has_summary and leads(together):
+            if has_summary and leads(process_group):
                 # It is not finished any more, and would pass for it.
                 (folder / "summary.json").replace(folder / "summary.previous.json")
             screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")
-            return Session(run, folder, screen, saved["history"], go_on_with, first=progress.steps_done == 0).go()
+            return Session(run, folder, screen, saved["history"], resume_folder, first=progress.steps_done == 0).go()
         finally:
             run.close()
 
@@ -92,13 +94,14 @@ def restore(run: Run, saved: dict, folder: Path) -> None:
                           f"{reason:.100}): it was not written by this run") from None
 
 
-def _begin_again(folder: Path, screen: Screen, go_on_with: Path | None, settings: Mapping[str, object],
-                 together: Together | None) -> int:
+def _begin_again(folder: Path, screen: Screen, resume_folder: Path | None, settings: Mapping[str, object],
+                 process_group: ProcessGroup | None) -> int:
     """Train from the start the run whose folder holds what it is, but no checkpoint yet."""
     screen.say(f"{folder} has no checkpoint yet: it begins anew")
-    recipe = once(together, lambda: read_recipe(folder))
-    run = build(changed(recipe, settings), on_progress=screen.writing, on_warning=screen.say, together=together)
+    recipe = once(process_group, lambda: read_recipe(folder))
+    run = build(changed(recipe, settings), on_progress=screen.writing, on_warning=screen.say,
+                process_group=process_group)
     try:
-        return begin_in(folder, run, screen, go_on_with)
+        return begin_in(folder, run, screen, resume_folder)
     finally:
         run.close()

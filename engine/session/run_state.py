@@ -28,7 +28,7 @@ def state_of(run: Run, history: list[dict]) -> dict:
         "updates_done": run.step.updates_done,
         "updates": run.step.updates,
         "progress": progress,
-        "processes": run.together.gather(own) if run.together else [own],
+        "processes": run.process_group.gather(own) if run.process_group else [own],
         "history": history,
         "data": checksums(run),
     }
@@ -41,7 +41,7 @@ def restore_state(run: Run, saved: dict, folder: Path) -> None:
     generators are seeded anew, from the position, and the first process takes up all that was counted.
     """
     checkpoint.load_weights(run.model, saved["model"], folder)
-    rank, ranks = run.together.shard if run.together else (0, 1)
+    rank, ranks = run.process_group.shard if run.process_group else (0, 1)
     before, progress = saved["processes"], Progress(**saved["progress"])
     tallies = [process["tally"] for process in before]
     if len(before) != ranks:

@@ -16,11 +16,11 @@ from engine.cli.console import Screen
 from engine.cli.signals import Interrupted, Signals
 from engine.common.errors import EngineError
 from engine.common.files import write_json
-from engine.distributed.process_group import Agreement, Together, unwished, wish_for
+from engine.distributed.process_group import Agreement, ProcessGroup, unwished, wish_for
 from engine.distributed.torchrun import ranks_of
-from engine.session.checkpointer import Keeper
+from engine.session.checkpointer import Checkpointer
 from engine.session.launch import leads, once
-from engine.session.nan_recovery import BadBatches
+from engine.session.nan_recovery import NanRecovery
 from engine.session.run_state import checksums
 from engine.session.summary import closing_rows, summarise
 from engine.session.trackers import open_trackers
@@ -32,17 +32,17 @@ from engine.training.nan_guard import NotFinite
 from recipes.settings.load import Recipe
 
 
-def start(recipe: Recipe, together: Together | None = None) -> int:
-    """Train `recipe` from the beginning in a new run folder; returns the exit status. `together`: as in build."""
-    with Screen(quiet=not leads(together)) as screen:
-        run = build(recipe, on_progress=screen.writing, on_warning=screen.say, together=together)
+def start(recipe: Recipe, process_group: ProcessGroup | None = None) -> int:
+    """Train `recipe` from the beginning in a new run folder; returns the exit status. `process_group`: as in build."""
+    with Screen(quiet=not leads(process_group)) as screen:
+        run = build(recipe, on_progress=screen.writing, on_warning=screen.say, process_group=process_group)
         try:
             return begin(run, screen)
         finally:
             run.close()
 
 
-def begin(run: Run, screen: Screen, go_on_with: Path | None = None, first: bool = True) -> int:
+def begin(run: Run, screen: Screen, resume_folder: Path | None = None, first: bool = True) -> int:
     """Train a composed run from its start in a new run folder; returns the exit status. Arguments as in Session."""
     recipe = run.recipe
 
@@ -54,18 +54,18 @@ def begin(run: Run, screen: Screen, go_on_with: Path | None = None, first: bool 
         return folder
 
     with ExitStack() as locks:
-        return begin_in(once(run.together, make), run, screen, go_on_with, first)
+        return begin_in(once(run.process_group, make), run, screen, resume_folder, first)
 
 
-def begin_in(folder: Path, run: Run, screen: Screen, go_on_with: Path | None = None, first: bool = True) -> int:
+def begin_in(folder: Path, run: Run, screen: Screen, resume_folder: Path | None = None, first: bool = True) -> int:
     """As `begin`, in a folder that is there and locked by the caller."""
     write_config(run, folder)
-    return Session(run, folder, screen, [], go_on_with, first).go(save_first=True)
+    return Session(run, folder, screen, [], resume_folder, first).go(save_first=True)
 
 
 def write_config(run: Run, folder: Path) -> None:
     """What the run is, into its folder, by the process that leads."""
-    if not leads(run.together):
+    if not leads(run.process_group):
         return
     ranks = ranks_of(os.environ)
     run_folder.write_start(folder, run.recipe.name, run.recipe.nested(), run.recipe.command(), run.device,
@@ -75,21 +75,21 @@ def write_config(run: Run, folder: Path) -> None:
 class Session:
     """A composed run with a folder and a screen.
 
-    go_on_with: the folder to name for --resume where it is not the run's own; first: whether the process' first step
+    resume_folder: the folder to name for --resume where it is not the run's own; first: whether the process' first step
     is this run's, to be timed as such. Of several processes each has a session; only the one that leads writes.
     """
 
-    def __init__(self, run: Run, folder: Path, screen: Screen, history: list[dict], go_on_with: Path | None = None,
+    def __init__(self, run: Run, folder: Path, screen: Screen, history: list[dict], resume_folder: Path | None = None,
                  first: bool = True):
-        self.go_on_with, self.untimed_steps = go_on_with or folder, 2 if first else 0
+        self.resume_folder, self.untimed_steps = resume_folder or folder, 2 if first else 0
         self.run, self.folder, self.screen, self.history = run, folder, screen, history
-        self.leads = leads(run.together)
-        self.agreement = Agreement(3) if run.together else None
+        self.leads = leads(run.process_group)
+        self.agreement = Agreement(3) if run.process_group else None
         settings = run.recipe.section("checkpoint")
         self.every, self.epochs = settings.every, run.loop.epochs
         self.batch = run.recipe.section("train").batch
-        self.keeper = Keeper(run, folder, settings.every_minutes * 60, screen.say)
-        self.bad_batches = BadBatches(run, folder, self.keeper, self.go_on_with)
+        self.checkpointer = Checkpointer(run, folder, settings.every_minutes * 60, screen.say)
+        self.nan_recovery = NanRecovery(run, folder, self.checkpointer, self.resume_folder)
         self.data = Unchanged(run.betons.values())
         self.skipped = run.step.skipped
         self.first_step_seconds = self.compile_seconds = None
@@ -101,28 +101,28 @@ class Session:
     def go(self, save_first: bool = False) -> int:
         """Train to the end, or to a signal; returns the exit status. `save_first`: there is no checkpoint yet."""
         run, screen = self.run, self.screen
-        divided = f" in {run.together.ranks} processes" if run.together else ""
+        divided = f" in {run.process_group.ranks} processes" if run.process_group else ""
         screen.say(f"{run.recipe.name} on {run.device}{divided}, {run.precision.name}, {run.feeds.kind} feed, "
                    f"{run.feeds.train.samples:,} training images, run folder {self.folder}")
         with Signals() as self.signals:
             # What one process leaves in the middle, several have to agree on, which they do between steps.
-            run.loop.between_batches = None if run.together else self.signals.check
+            run.loop.between_batches = None if run.process_group else self.signals.check
             try:
                 if save_first:
                     # Whatever stops the first steps, there is something to go on from.
-                    self.keeper.keep_first(self.history)
+                    self.checkpointer.keep_first(self.history)
                 screen.epoch_starts(run.loop.progress.epoch, self.epochs, len(run.feeds.train))
                 while not self._train():
-                    self.history = self.bad_batches.roll_back()
+                    self.history = self.nan_recovery.roll_back()
                     if self.agreement:
                         # What was sent before is known by now.
                         self.agreement.heard()
             except Interrupted as interrupted:
                 try:
-                    kept = self.keeper.keep(self.history)
+                    kept = self.checkpointer.keep(self.history)
                 except NotFinite:
                     kept = False
-                screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.go_on_with}"
+                screen.say(f"stopped by {interrupted}; go on with: python -m engine.train --resume {self.resume_folder}"
                            + ("" if kept else ", from the checkpoint before"))
                 return interrupted.status
             finally:
@@ -141,7 +141,7 @@ class Session:
             return True
         except NotFinite as bad:
             epoch = self.run.loop.progress.epoch if bad.epoch is None else bad.epoch
-            self.bad_batches.tell(epoch, bad.step)
+            self.nan_recovery.tell(epoch, bad.step)
             return False
         except RuntimeError as error:
             if "deterministic" not in str(error):
@@ -161,7 +161,7 @@ class Session:
         # Gradients that are still being added up are in no checkpoint.
         if loop.step.updated:
             if due:
-                self.keeper.keep(self.history)
+                self.checkpointer.keep(self.history)
             self._leave_if(noted)
             noted = due = 0
         if self.agreement:
@@ -170,7 +170,7 @@ class Session:
     def _wishes(self) -> tuple[int, int, int]:
         """What this process wishes: to end by a signal (its number), to save, to do something about a bad step."""
         bad = self.run.step.guard.known() if self.agreement else -1
-        return self.signals.noted, int(self.keeper.due), wish_for(bad)
+        return self.signals.noted, int(self.checkpointer.due), wish_for(bad)
 
     def _check_signals(self) -> None:
         """Raise Interrupted where a signal has come, to whichever of the processes."""
@@ -212,16 +212,16 @@ class Session:
         if skipped:
             self.screen.say(f"warning: epoch {record.epoch + 1} left out {skipped:,} batches or updates that were no "
                             "numbers")
-        self.data.refuse_others(f"go on from the last checkpoint with --resume {self.go_on_with}, which writes it anew")
+        self.data.refuse_others(f"go on from the last checkpoint with --resume {self.resume_folder}, which writes it anew")
         self.history.append(row)
         if self.leads:
-            self.keeper.attempt(partial(write_history, self.folder, self.history))
+            self.checkpointer.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
         also = ["best"] if record.is_best else []
         if self.every and (record.epoch + 1) % self.every == 0:
             also.append(f"epoch_{record.epoch + 1:03d}")
-        self.keeper.keep(self.history, *also)
+        self.checkpointer.keep(self.history, *also)
         self.screen.epoch_row(record, self.epochs, watched)
 
     def finish(self) -> None:
@@ -232,9 +232,9 @@ class Session:
             test = run.evaluate(run.feeds.test)
         if not self.leads:
             return
-        if not self.keeper.write():
-            raise EngineError(f"{self.keeper.refused}; without its last checkpoint the run is not finished: mend that, "
-                              f"and go on with --resume {self.go_on_with}")
+        if not self.checkpointer.write():
+            raise EngineError(f"{self.checkpointer.refused}; without its last checkpoint the run is not finished: mend that, "
+                              f"and go on with --resume {self.resume_folder}")
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:

@@ -38,7 +38,7 @@ def summarise(run: Run, history: list[dict], test: Result | None, compile_second
         "compile_seconds": compile_seconds,
         "first_step_seconds": first_step_seconds,
         "device": str(run.device),
-        "processes": run.together.ranks if run.together else 1,
+        "processes": run.process_group.ranks if run.process_group else 1,
         "precision": run.precision.name,
         "feed": run.feeds.kind,
         "step": run.step.mode,

@@ -16,7 +16,7 @@ from engine.training.mixing import Mix
 
 MODES = ("eager", "compile", "graph")
 # Sizes, last batches, stages and evaluation each have a program of their own; torch gives up at 8.
-MOST_PROGRAMS = 128
+MOST_COMPILED = 128
 WARM_UPS = 3
 
 
@@ -45,14 +45,14 @@ def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1
     return mode
 
 
-def build_program(mode: str, compute: Compute) -> Eager | Compiled | Captured:
+def build_executor(mode: str, compute: Compute) -> Eager | Compiled | Captured:
     """The program of a resolved mode."""
     return {"eager": Eager, "compile": Compiled, "graph": Captured}[mode](compute)
 
 
 def compiled(function: Callable) -> Callable:
     """`function` by torch.compile, a program for each shape; where the compiler fails, an EngineError of one line."""
-    torch._dynamo.config.recompile_limit = MOST_PROGRAMS
+    torch._dynamo.config.recompile_limit = MOST_COMPILED
     inner = torch.compile(function, dynamic=False)
 
     def call(*arguments):

@@ -38,7 +38,7 @@ def suspects(known: Sequence[list[int]], place: list[int], steps: int, accumulat
     return [[epoch, step] for step in range(last - last % accumulate, last + 1)] + [place]
 
 
-class LossGuard:
+class NanGuard:
     """Remembers the first bad step of an epoch: on the device, where it is looked at when its copy has arrived."""
 
     def __init__(self, device: torch.device):

@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import torch
 
-from engine.distributed.process_group import Together
-from engine.distributed.reducer import GradientSum
+from engine.distributed.process_group import ProcessGroup
+from engine.distributed.reducer import GradientReducer
 from engine.optim.averaging import Ema, Lookahead
 from engine.optim.schedule import Schedule
-from engine.training.executors import build_program
+from engine.training.executors import build_executor
 from engine.training.forward import Before, Compute
 from engine.training.mixing import Mix
-from engine.training.nan_guard import LossGuard, NotFinite, all_finite, healthy
+from engine.training.nan_guard import NanGuard, NotFinite, all_finite, healthy
 
 
 class TrainStep:
@@ -32,7 +32,7 @@ class TrainStep:
     bad loss or a gradient that is not finite would go is left out, and `skipped` counts such batches; it waits for the
     device in each step.
 
-    Where the batches are one process's blocks, `together` are all of the run's and `images_of(step)` says how many
+    Where the batches are one process's blocks, `process_group` are all of the run's and `images_of(step)` says how many
     images the whole batch has: each update then is that of the whole batch, and `totals` are those of all processes,
     which have to agree between steps about what their guards found.
     """
@@ -41,16 +41,16 @@ class TrainStep:
                  draw_mix: Callable[[int, int, int, int], Mix | None] | None = None,
                  size_of: Callable[[int], int | None] = lambda epoch: None, clip_norm: float = 0.0,
                  accumulate: int = 1, ema: Ema | None = None, lookahead: Lookahead | None = None,
-                 guard: LossGuard | None = None, skip_bad: bool = False, together: Together | None = None,
+                 guard: NanGuard | None = None, skip_bad: bool = False, process_group: ProcessGroup | None = None,
                  images_of: Callable[[int], int] | None = None):
         self.model, self.precision, self.to_input = compute.model, compute.precision, compute.to_input
-        self.compute, self.mode, self.program = compute, mode, build_program(mode, compute)
+        self.compute, self.mode, self.program = compute, mode, build_executor(mode, compute)
         self.draw_mix, self.size_of = draw_mix, size_of
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
         self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
         self.updates_done, self.updated, self.skipped, self.spoiled = 0, True, 0, False
         self.device = self.to_input.device
-        self.together, self.images_of, self.gradient_sum = together, images_of, None
+        self.process_group, self.images_of, self.reducer = process_group, images_of, None
         self.reset()
 
     def begin(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
@@ -60,10 +60,10 @@ class TrainStep:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rate = schedule.at(0)[0]
         self.program.begin()
-        if self.together:
-            if self.gradient_sum:
-                self.gradient_sum.close()
-            self.gradient_sum = GradientSum(self.parameters)
+        if self.process_group:
+            if self.reducer:
+                self.reducer.close()
+            self.reducer = GradientReducer(self.parameters)
 
     def restart(self, draw_mix: Callable[[int, int, int, int], Mix | None] | None) -> None:
         """Forget the updates done so far: the weights are those of a new run, whose mixing is `draw_mix`."""
@@ -88,13 +88,13 @@ class TrainStep:
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
         group = min(self.accumulate, self.steps_per_epoch - (step - step % self.accumulate))
         share, before = 1 / group, None
-        if self.together:
+        if self.process_group:
             # A block's mean loss counts as much as its images, so that the sum over the blocks is the batch's mean.
             share *= len(labels) / self.images_of(step)
             if mix is not None or (self.draw_mix and self.mode != "eager"):
-                before = self.together.image_before(images_bhwc, labels)
+                before = self.process_group.image_before(images_bhwc, labels)
             if self._ends_group(step):
-                self.gradient_sum.expect()
+                self.reducer.expect()
         if self.skip_bad:
             self._compute_or_skip(images_bhwc, labels, size_px, mix, share, before)
         else:
@@ -102,7 +102,7 @@ class TrainStep:
             self.tally += counts
             if self.guard:
                 self.guard.note(counts, step)
-            if self.guard and not self.together:
+            if self.guard and not self.process_group:
                 self.guard.check()
         self._end_group(step)
 
@@ -116,8 +116,8 @@ class TrainStep:
         self.updated = self._ends_group(step)
         if not self.updated:
             return
-        if self.gradient_sum:
-            self.gradient_sum.finish()
+        if self.reducer:
+            self.reducer.finish()
         if self.skip_bad and not self.spoiled and not self.precision.scaler:
             self.spoiled = not all_finite([p.grad for p in self.parameters if p.grad is not None])
             self.skipped += self.spoiled
@@ -136,8 +136,8 @@ class TrainStep:
         former = [buffer.clone() for buffer in buffers]
         counts = self.program(images_bhwc, labels, size_px, mix, share, before)
         whole = counts.clone()
-        if self.together:
-            self.together.add([whole])
+        if self.process_group:
+            self.process_group.add([whole])
         if healthy(whole):
             self.tally += counts
             return
@@ -168,11 +168,11 @@ class TrainStep:
         Raises the guard's NotFinite where the loss of a batch was bad.
         """
         tally = self.tally.clone()
-        if self.together:
-            bad = self.together.first_bad(self.guard.known(wait=True))
+        if self.process_group:
+            bad = self.process_group.first_bad(self.guard.known(wait=True))
             if bad >= 0:
                 raise NotFinite(bad)
-            self.together.add([tally])
+            self.process_group.add([tally])
         elif self.guard:
             self.guard.check(wait=True)
         loss, correct, count = tally.tolist()

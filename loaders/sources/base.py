@@ -26,7 +26,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What is known of a data set before it is there: images per split, classes, side in pixels."""
 
     train: int

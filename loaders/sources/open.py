@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from loaders.common.errors import DataError
-from loaders.sources.base import CIFAR_CLASSES, CIFAR_PX, CIFAR_TEST, CIFAR_TRAIN, Facts, Source
+from loaders.sources.base import CIFAR_CLASSES, CIFAR_PX, CIFAR_TEST, CIFAR_TRAIN, DatasetInfo, Source
 
 NAMES = (*CIFAR_CLASSES, "folder", "shapes")
 
@@ -20,8 +20,8 @@ NAMES = (*CIFAR_CLASSES, "folder", "shapes")
 
 
 
-def facts(name: str, labels: str = "fine", classes: int = 10, resolution: int = 32, train_count: int = 10_000,
-          test_count: int = 2_000) -> Facts | None:
+def dataset_info(name: str, labels: str = "fine", classes: int = 10, resolution: int = 32, train_count: int = 10_000,
+          test_count: int = 2_000) -> DatasetInfo | None:
     """What open_source would open, without touching data; None for class folders, which must be looked at.
 
     Raises DataError for the settings that open_source refuses.
@@ -31,9 +31,9 @@ def facts(name: str, labels: str = "fine", classes: int = 10, resolution: int = 
         return None
     if name == "shapes":
         _check_shapes(classes, resolution, train_count, test_count)
-        return Facts(train_count, test_count, classes, resolution)
+        return DatasetInfo(train_count, test_count, classes, resolution)
     _check_cifar(name, labels, resolution)
-    return Facts(CIFAR_TRAIN, CIFAR_TEST, CIFAR_CLASSES[name][labels], CIFAR_PX)
+    return DatasetInfo(CIFAR_TRAIN, CIFAR_TEST, CIFAR_CLASSES[name][labels], CIFAR_PX)
 
 
 def open_source(name: str, *, root: str | Path | None = None, labels: str = "fine", download: bool = False,

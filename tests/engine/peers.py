@@ -20,8 +20,8 @@ from tests.engine.poison import poisoned
 def keep_store() -> tuple[int, int]:
     """(process, port) of the store that torchrun would keep: its threads must not be where the others are forked."""
     reading, writing = os.pipe()
-    keeper = os.fork()
-    if keeper == 0:
+    checkpointer = os.fork()
+    if checkpointer == 0:
         from torch.distributed import TCPStore
 
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -30,12 +30,12 @@ def keep_store() -> tuple[int, int]:
     port = int(os.read(reading, 16))
     os.close(reading)
     os.close(writing)
-    return keeper, port
+    return checkpointer, port
 
 
 def fork(ranks: int, act) -> list[int]:
     """Call `act()` in `ranks` children; their exit statuses."""
-    (keeper, port), children = keep_store(), []
+    (checkpointer, port), children = keep_store(), []
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
@@ -54,8 +54,8 @@ def fork(ranks: int, act) -> list[int]:
                 os._exit(status)
         children.append(child)
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    os.kill(keeper, signal.SIGKILL)
-    os.waitpid(keeper, 0)
+    os.kill(checkpointer, signal.SIGKILL)
+    os.waitpid(checkpointer, 0)
     return statuses
 
 
@@ -78,10 +78,10 @@ def measure(words: list[str], file: str) -> None:
     options, settings = Parser("peers", "").read(words[2:])
     recipe = load(words[1], settings=settings)
 
-    def evaluate(together) -> int:
-        run = build(recipe, together=together)
+    def evaluate(process_group) -> int:
+        run = build(recipe, process_group=process_group)
         result = run.evaluate(run.feeds.test)
-        if together is None or together.leads:
+        if process_group is None or process_group.leads:
             shown = {name: getattr(value, "tolist", lambda value=value: value)()
                      for name, value in vars(result).items()}
             with open(file, "w") as out:

@@ -12,7 +12,7 @@ from engine.build.feeds import build_train_feed
 from engine.cli.parser import USER_ERRORS
 from engine.common.errors import EngineError
 from engine.inference import held_out
-from engine.inference.held_out import Answers, RunData, hold_out, open_run_data
+from engine.inference.held_out import Predictions, RunData, hold_out, open_run_data
 from engine.inference.trained import open_trained
 from engine.report import main
 from engine.reporting import prediction_sections, run_report, run_sections
@@ -125,14 +125,14 @@ def test_answers_are_measured_once_and_again_when_they_are_stale_or_damaged(run,
     trained = open_trained(str(run))
     data = open_run_data(trained)
     held = hold_out(trained, data)
-    first = held_out.answers_of(trained, data.recipe, held)
-    again = held_out.answers_of(trained, data.recipe, held)
+    first = held_out.predictions_of(trained, data.recipe, held)
+    again = held_out.predictions_of(trained, data.recipe, held)
     assert len(measured) == 1 and np.array_equal(first.logits, again.logits)
     (run / held_out.FILE).write_bytes((run / held_out.FILE).read_bytes()[:1000])
-    held_out.answers_of(trained, data.recipe, held)
+    held_out.predictions_of(trained, data.recipe, held)
     assert len(measured) == 2
     next(trained.model.parameters()).mul_(0.5)
-    changed = held_out.answers_of(trained, data.recipe, held)
+    changed = held_out.predictions_of(trained, data.recipe, held)
     assert len(measured) == 3 and not np.array_equal(first.logits, changed.logits)
 
 
@@ -208,7 +208,7 @@ def test_a_network_without_finite_answers_has_a_page(run, unpainted, monkeypatch
 
     def diverged(*given):
         answers = plain(*given)
-        return Answers(np.full_like(answers.logits, np.nan), answers.labels)
+        return Predictions(np.full_like(answers.logits, np.nan), answers.labels)
 
     monkeypatch.setattr(held_out, "measure", diverged)
     assert "diverged" in sections_of(write_report(run))["answers"]
@@ -286,23 +286,23 @@ def test_gradcam_that_is_not_installed_is_named(run, unpainted, monkeypatch):
     assert "cadence-train[cam]" in prediction_sections.looks(found_of(run)).parts[0].text
 
 
-def answers_of(count=300, classes=5, seed=0):
+def predictions_of(count=300, classes=5, seed=0):
     draws = np.random.default_rng(seed)
-    return Answers(draws.normal(size=(count, classes)).astype(np.float32) * 3, draws.integers(0, classes, count))
+    return Predictions(draws.normal(size=(count, classes)).astype(np.float32) * 3, draws.integers(0, classes, count))
 
 
 def test_probabilities_and_predictions_of_answers():
-    answers = answers_of()
+    answers = predictions_of()
     logits = answers.logits.astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert np.allclose(answers.probabilities, expected, atol=1e-6)
-    answers = Answers(np.array([[1, np.nan], [1000, 0], [-1000, -1000]], np.float32), np.array([0, 1, 1]))
+    answers = Predictions(np.array([[1, np.nan], [1000, 0], [-1000, -1000]], np.float32), np.array([0, 1, 1]))
     assert answers.predicted.tolist() == [-1, 0, 0]
     assert answers.probabilities.tolist() == [[0, 0], [1, 0], [0.5, 0.5]]
 
 
 def test_confident_mistakes_and_confused_pairs_are_a_plain_loops():
-    answers = answers_of()
+    answers = predictions_of()
     wrong = [i for i in range(300) if answers.predicted[i] != answers.labels[i]]
     wrong.sort(key=lambda i: -answers.probabilities[i].max())
     assert prediction_sections.confident_mistakes(answers).tolist() == wrong[:prediction_sections.MISTAKES]

@@ -98,7 +98,7 @@ class Wrong(Eager):
 def programs(monkeypatch, compiled):
     """Let the step mode compile be the program `compiled`; returns the modes that were asked for."""
     asked = []
-    monkeypatch.setattr("engine.training.step.build_program", lambda mode, compute: asked.append(mode) or {
+    monkeypatch.setattr("engine.training.step.build_executor", lambda mode, compute: asked.append(mode) or {
         "eager": Eager, "compile": compiled}[mode](compute))
     return asked
 

@@ -1,4 +1,4 @@
-"""What three processes do together, each checking what it got; run by test_together.py.
+"""What three processes do together, each checking what it got; run by test_process_group.py.
 
 The children are forked before torch has any threads; whatever one of them finds wrong ends it with a status.
 """
@@ -14,59 +14,59 @@ from peers import fork  # noqa: E402
 
 from engine.common.errors import EngineError  # noqa: E402
 from engine.distributed.process_group import Agreement  # noqa: E402
-from engine.distributed.reducer import GradientSum  # noqa: E402
+from engine.distributed.reducer import GradientReducer  # noqa: E402
 from engine.session import launch  # noqa: E402
 from loaders.feeds.shards import block  # noqa: E402
 
 RANKS = 3
 
 
-def sums_and_copies(together):
-    tensors = [torch.tensor(together.rank + 1.0, dtype=torch.float64), torch.full((2, 2), together.rank)]
-    together.add(tensors)
+def sums_and_copies(process_group):
+    tensors = [torch.tensor(process_group.rank + 1.0, dtype=torch.float64), torch.full((2, 2), process_group.rank)]
+    process_group.add(tensors)
     assert tensors[0] == 6 and tensors[1].tolist() == [[3, 3], [3, 3]]
-    weights = torch.arange(48.0).view(2, 2, 3, 4).to(memory_format=torch.channels_last) + 100 * together.rank
+    weights = torch.arange(48.0).view(2, 2, 3, 4).to(memory_format=torch.channels_last) + 100 * process_group.rank
     parameter = nn.Parameter(weights.clone(memory_format=torch.preserve_format))
-    together.copy_from_first([parameter])
+    process_group.copy_from_first([parameter])
     assert torch.equal(parameter.detach(), torch.arange(48.0).view(2, 2, 3, 4))
     assert parameter.is_contiguous(memory_format=torch.channels_last)
-    assert together.gather({"rank": together.rank}) == [{"rank": rank} for rank in range(RANKS)]
-    assert together.largest(together.rank) == 2
-    assert together.first_bad(-1) == -1
-    assert together.first_bad([-1, 7, 4][together.rank]) == 4
-    assert together.first_bad([0, -1, -1][together.rank]) == 0
+    assert process_group.gather({"rank": process_group.rank}) == [{"rank": rank} for rank in range(RANKS)]
+    assert process_group.largest(process_group.rank) == 2
+    assert process_group.first_bad(-1) == -1
+    assert process_group.first_bad([-1, 7, 4][process_group.rank]) == 4
+    assert process_group.first_bad([0, -1, -1][process_group.rank]) == 0
 
 
-def once(together):
-    assert launch.once(together, lambda: together.rank) == 0
+def once(process_group):
+    assert launch.once(process_group, lambda: process_group.rank) == 0
 
     def refuse():
         raise EngineError("no: say yes")
 
     try:
-        launch.once(together, refuse)
+        launch.once(process_group, refuse)
     except EngineError as error:
         assert str(error) == "no: say yes"
     else:
         raise AssertionError("the error of the first process did not reach this one")
 
 
-def image_before(together):
+def image_before(process_group):
     images = torch.arange(7 * 2 * 3 * 3, dtype=torch.uint8).view(7, 2, 3, 3)
     labels = torch.arange(7) + (1 << 40)
-    first, stop = block(7, *together.shard)
-    image, label = together.image_before(images[first:stop], labels[first:stop])
+    first, stop = block(7, *process_group.shard)
+    image, label = process_group.image_before(images[first:stop], labels[first:stop])
     assert torch.equal(image, images[first - 1][None]) and torch.equal(label, labels[first - 1][None])
 
 
-def agreement(together):
+def agreement(process_group):
     agreed = Agreement(2)
     assert agreed.heard() == [0, 0]
-    agreed.send(together.rank, 0)
+    agreed.send(process_group.rank, 0)
     assert agreed.heard() == [2, 0]
     assert agreed.heard() == [0, 0]
-    agreed.send(0, 5 * (together.rank == 1))
-    assert agreed.settle(int(together.rank == 0), 0) == [1, 5]
+    agreed.send(0, 5 * (process_group.rank == 1))
+    assert agreed.settle(int(process_group.rank == 0), 0) == [1, 5]
 
 
 def network(seed=0):
@@ -74,18 +74,18 @@ def network(seed=0):
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5), nn.Linear(5, 2))
 
 
-def gradient_sums(together):
+def gradient_sums(process_group):
     """Two backward passes, the second expected; what has no gradient keeps none; a bucket of each kind."""
     images, model, whole = torch.rand(8, 3, 8, 8), network(), network()
-    images = together.gather(images)[0]
+    images = process_group.gather(images)[0]
     frozen = [model[3].weight, whole[3].weight]
     for parameter in frozen:
         parameter.requires_grad_(False)
     idle = nn.Parameter(torch.ones(3))
     trained = [p for p in model.parameters() if p.requires_grad] + [idle]
-    first, stop = block(8, *together.shard)
+    first, stop = block(8, *process_group.shard)
     for _ in range(2):
-        total = GradientSum(trained)
+        total = GradientReducer(trained)
         for half in (images, images.flip(3)):
             whole(half).square().mean().backward()
         model(images[first:stop]).square().mean().mul((stop - first) / 8).backward()
@@ -105,10 +105,10 @@ def gradient_sums(together):
         whole.zero_grad()
 
 
-def checks(together):
+def checks(process_group):
     torch.set_num_threads(1)
     for check in (sums_and_copies, once, image_before, agreement, gradient_sums):
-        check(together)
+        check(process_group)
     return 0
 
 

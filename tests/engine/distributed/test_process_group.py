@@ -1,4 +1,4 @@
-"""What processes do together (in three real ones, see together_checks.py), and what is told of a lost one."""
+"""What processes do together (in three real ones, see process_group_checks.py), and what is told of a lost one."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ HERE = Path(__file__).parent
 
 
 def test_three_processes_sum_copy_exchange_and_agree():
-    done = subprocess.run([sys.executable, HERE / "together_checks.py"], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"})
+    done = subprocess.run([sys.executable, HERE / "process_group_checks.py"], capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"})
     assert done.stdout.strip() == "[0, 0, 0]", done.stderr
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from engine.common.errors import EngineError
-from engine.optim.optimizer_list import Together
+from engine.optim.optimizer_list import OptimizerList
 
 
 def made(seed=0):
@@ -32,7 +32,7 @@ def equal(a, b):
 def test_a_step_is_each_optimisers_own():
     alone, first, second = made()
     model, *optimizers = made()
-    together = Together(optimizers)
+    process_group = OptimizerList(optimizers)
     for seed in range(3):
         backward(alone, seed)
         first.step()
@@ -40,18 +40,18 @@ def test_a_step_is_each_optimisers_own():
         first.zero_grad()
         second.zero_grad()
         backward(model, seed)
-        together.step()
-        together.zero_grad(set_to_none=True)
+        process_group.step()
+        process_group.zero_grad(set_to_none=True)
         assert all(p.grad is None for p in model.parameters())
     assert equal(weights(model), weights(alone))
 
 
 def test_the_groups_are_the_very_ones_also_after_loading():
     _, first, second = made()
-    together = Together([first, second])
-    together.load_state_dict(together.state_dict())
-    assert len(together.param_groups) == 3
-    for group in together.param_groups:
+    process_group = OptimizerList([first, second])
+    process_group.load_state_dict(process_group.state_dict())
+    assert len(process_group.param_groups) == 3
+    for group in process_group.param_groups:
         group["lr"] = 7.0
     assert [g["lr"] for g in first.param_groups + second.param_groups] == [7.0] * 3
 
@@ -59,23 +59,23 @@ def test_the_groups_are_the_very_ones_also_after_loading():
 def test_a_gradient_can_become_zeros():
     model, *optimizers = made()
     backward(model, 0)
-    Together(optimizers).zero_grad(set_to_none=False)
+    OptimizerList(optimizers).zero_grad(set_to_none=False)
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 
 
 def test_a_saved_state_goes_on_exactly():
     model, *optimizers = made()
-    together = Together(optimizers)
+    process_group = OptimizerList(optimizers)
     backward(model, 0)
-    together.step()
+    process_group.step()
     file = io.BytesIO()
-    torch.save(together.state_dict(), file)
+    torch.save(process_group.state_dict(), file)
     file.seek(0)
     other, *optimizers = made(seed=1)
     other.load_state_dict(model.state_dict())
-    resumed = Together(optimizers)
+    resumed = OptimizerList(optimizers)
     resumed.load_state_dict(torch.load(file, weights_only=True))
-    for net, optimizer in ((model, together), (other, resumed)):
+    for net, optimizer in ((model, process_group), (other, resumed)):
         optimizer.zero_grad()
         backward(net, 1)
         optimizer.step()
@@ -84,29 +84,29 @@ def test_a_saved_state_goes_on_exactly():
 
 def test_a_state_of_other_optimisers_is_refused():
     _, first, second = made()
-    for state, count in ((Together([first]).state_dict(), 1), (first.state_dict(), 1)):
+    for state, count in ((OptimizerList([first]).state_dict(), 1), (first.state_dict(), 1)):
         with pytest.raises(EngineError, match=f"number of optimisers, {count}, must be this run's, 2: go on"):
-            Together([first, second]).load_state_dict(state)
+            OptimizerList([first, second]).load_state_dict(state)
 
 
 def test_a_gradient_scaler_takes_it_for_one_optimiser():
     plain, first, second = made()
     backward(plain, 0)
-    Together([first, second]).step()
+    OptimizerList([first, second]).step()
     model, *optimizers = made()
-    together, scaler = Together(optimizers), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    process_group, scaler = OptimizerList(optimizers), torch.amp.GradScaler("cpu", init_scale=1024.0)
     backward(model, 0, scaler.scale)
-    scaler.unscale_(together)
-    scaler.step(together)
+    scaler.unscale_(process_group)
+    scaler.step(process_group)
     scaler.update()
     for a, b in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b)
     before = weights(model)
-    together.zero_grad()
+    process_group.zero_grad()
     backward(model, 1, scaler.scale)
     # An overflow in one optimiser's gradients holds the other's back too.
     model[2].bias.grad[0] = float("inf")
-    scaler.step(together)
+    scaler.step(process_group)
     scaler.update()
     assert equal(weights(model), before)
     assert scaler.get_scale() == 512.0

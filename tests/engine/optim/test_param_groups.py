@@ -6,7 +6,7 @@ from torch import nn
 
 from engine.common.errors import EngineError
 from engine.optim.muon import Muon
-from engine.optim.optimizer_list import Together
+from engine.optim.optimizer_list import OptimizerList
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay, split_muon
 
 
@@ -263,7 +263,7 @@ def test_muon_takes_the_matrices_it_is_for():
 def test_muon_is_built_together_with_the_rests_optimizer(settings, rest_class, expected):
     optimizer = build_optimizer("muon", everything(Net(), 0.3, 0.1), muon_for=["conv", "layer1"], muon_scale="shape",
                                 momentum=0.6, nesterov=False, **settings)
-    assert isinstance(optimizer, Together)
+    assert isinstance(optimizer, OptimizerList)
     muon, rest = optimizer.optimizers
     assert (type(muon), type(rest)) == (Muon, rest_class)
     assert {key: muon.param_groups[0][key] for key in ("lr", "lr_scale", "weight_decay", "momentum", "nesterov",

@@ -133,7 +133,7 @@ def test_no_checkpoint_is_written_after_a_bad_batch_of_another(place):
 
 
 def test_an_error_of_whatever_room_reaches_all(monkeypatch):
-    class Together:
+    class ProcessGroup:
         def from_first(self, function):
             with pytest.raises(EngineError, match="train.seed=x") as caught:
                 function()
@@ -143,7 +143,7 @@ def test_an_error_of_whatever_room_reaches_all(monkeypatch):
         raise RecipeError("train.seed=x must be a number")
 
     with pytest.raises(EngineError, match="train.seed=x"):
-        launch.once(Together(), read)
+        launch.once(ProcessGroup(), read)
 
 
 def test_a_launch_of_the_same_id_goes_on_with_its_run_and_with_no_other(place, trained, monkeypatch):

@@ -71,7 +71,7 @@ def test_wandb_stays_offline_unless_told_otherwise_and_keeps_a_runs_identity(fol
 TRACKIO = """
 import sys
 from pathlib import Path
-sys.path.insert(0, "tests/engine/training")
+sys.path.insert(0, "tests/engine/session")
 from test_trackers import ROWS, track
 folder = Path(sys.argv[1])
 track(("trackio",), folder)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.training.nan_guard import EXPLODED, LossGuard, NotFinite, all_finite, finite_weights, suspects
+from engine.training.nan_guard import EXPLODED, NanGuard, NotFinite, all_finite, finite_weights, suspects
 
 
 def counts(mean_loss, images=4):
@@ -12,7 +12,7 @@ def counts(mean_loss, images=4):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 2 * EXPLODED])
 def test_the_first_bad_step_is_told(bad):
-    guard = LossGuard(torch.device("cpu"))
+    guard = NanGuard(torch.device("cpu"))
     for step, loss in enumerate([2.3, EXPLODED, bad, 1.0, bad]):
         guard.note(counts(loss), step)
     for wait in (False, True):
@@ -25,7 +25,7 @@ def test_the_first_bad_step_is_told(bad):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: the guard's copy is looked at when it arrives")
 def test_on_a_gpu_nothing_waits_and_the_step_is_the_same():
-    guard = LossGuard(torch.device("cuda"))
+    guard = NanGuard(torch.device("cuda"))
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step, loss in enumerate([2.3, float("nan"), float("nan")]):
