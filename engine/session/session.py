@@ -212,7 +212,8 @@ class Session:
         if skipped:
             self.screen.say(f"warning: epoch {record.epoch + 1} left out {skipped:,} batches or updates that were no "
                             "numbers")
-        self.data.refuse_others(f"go on from the last checkpoint with --resume {self.resume_folder}, which writes it anew")
+        self.data.refuse_others(f"go on from the last checkpoint with --resume {self.resume_folder}, which writes it "
+                                "anew")
         self.history.append(row)
         if self.leads:
             self.checkpointer.attempt(partial(write_history, self.folder, self.history))
@@ -233,8 +234,8 @@ class Session:
         if not self.leads:
             return
         if not self.checkpointer.write():
-            raise EngineError(f"{self.checkpointer.refused}; without its last checkpoint the run is not finished: mend that, "
-                              f"and go on with --resume {self.resume_folder}")
+            raise EngineError(f"{self.checkpointer.refused}; without its last checkpoint the run is not finished: mend "
+                              f"that, and go on with --resume {self.resume_folder}")
         summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:

@@ -20,8 +20,8 @@ from tests.engine.poison import poisoned
 def keep_store() -> tuple[int, int]:
     """(process, port) of the store that torchrun would keep: its threads must not be where the others are forked."""
     reading, writing = os.pipe()
-    checkpointer = os.fork()
-    if checkpointer == 0:
+    store_process = os.fork()
+    if store_process == 0:
         from torch.distributed import TCPStore
 
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -30,12 +30,12 @@ def keep_store() -> tuple[int, int]:
     port = int(os.read(reading, 16))
     os.close(reading)
     os.close(writing)
-    return checkpointer, port
+    return store_process, port
 
 
 def fork(ranks: int, act) -> list[int]:
     """Call `act()` in `ranks` children; their exit statuses."""
-    (checkpointer, port), children = keep_store(), []
+    (store_process, port), children = keep_store(), []
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
@@ -54,8 +54,8 @@ def fork(ranks: int, act) -> list[int]:
                 os._exit(status)
         children.append(child)
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    os.kill(checkpointer, signal.SIGKILL)
-    os.waitpid(checkpointer, 0)
+    os.kill(store_process, signal.SIGKILL)
+    os.waitpid(store_process, 0)
     return statuses
 
 
