@@ -10,7 +10,7 @@ from engine.cli.parser import Parser, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: read the run, train it again, compare, tell."""
+    """Read the run, train it again, compare and show."""
     parser = Parser("engine.reproduce", __doc__, settings=False)
     parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
     parser.add_argument("--out", metavar="DIR", help="where the second run goes (default: RUN/reproduced)")
@@ -19,17 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     first = Path(options.run)
     folder = Path(options.out) if options.out else first / "reproduced"
 
-    from engine.build.preflight import refuse_folder
     from engine.common.files import write_json
-    from engine.storage.reproduction import again, compare, read_run, show
+    from engine.session import launch
+    from engine.storage.reproduction import compare, read_run, recipe_again, show
 
     summary, history = read_run(first)
-    recipe = again(first, folder, summary)
-    refuse_folder(str(folder))
-
-    from engine.session.session import start
-
-    status = start(recipe)
+    status = launch.start(recipe_again(first, folder, summary))
     if status:
         return status
     compared = compare((summary, history), read_run(folder))

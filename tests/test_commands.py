@@ -246,7 +246,7 @@ def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_
     from engine.cli.console import Screen
     from engine.cli.signals import Interrupted
     from engine.session import session
-    from engine.session.resume import resume
+    from engine.session.resume import resume_run
 
     settings = dict(word.removeprefix("--").split("=") for word in SMALL)
     settings |= {"train.accumulate": 4, "data.cache": str(cache), "run.report": False}
@@ -256,13 +256,12 @@ def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_
         with Screen() as screen, contextlib.closing(build(recipe)) as made:
             made_step, asked = made.step, []
             if stop_at:
-                plain = made_step.program
+                plain = made_step.executor
 
                 class Interrupting:
-                    """The program, and a signal in the middle of a group of batches."""
+                    """The executor, and a signal in the middle of a group of batches."""
 
-                    def begin(self):
-                        plain.begin()
+                    start_stage = plain.start_stage
 
                     def __call__(self, *arguments):
                         asked.append(None)
@@ -270,14 +269,14 @@ def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_
                             signal.raise_signal(signal.SIGINT)
                         return plain(*arguments)
 
-                made_step.program = Interrupting()
-            return session.begin(made, screen)
+                made_step.executor = Interrupting()
+            return session.train_new(made, screen)
 
     from engine.build.run import build
 
     assert run("whole") == 0 and run("cut", stop_at=2) == Interrupted(signal.SIGINT).status
     with Screen() as screen:
-        assert resume(str(tmp_path / "cut"), screen) == 0
+        assert resume_run(str(tmp_path / "cut"), screen) == 0
     assert summary(tmp_path / "cut")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
 
 

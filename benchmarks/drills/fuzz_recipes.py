@@ -84,12 +84,12 @@ class Began(Exception):
 
 def checked(main: Callable, words: list[str]) -> None:
     """Run a door's main up to the beginning of its work."""
-    from engine import train
+    from engine.session import launch
 
-    def begin(recipe, process_group=None):
+    def start(recipe, process_group=None):
         raise Began
 
-    train.begin = begin
+    launch.start = start
     try:
         main(words)
     except Began:

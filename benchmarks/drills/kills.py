@@ -90,7 +90,7 @@ def plain_writer(watch: Watch) -> None:
         with open(path, "wb") as file:
             torch.save(content, file)
 
-    checkpoint.seal, checkpoint.write = (lambda content: content), write
+    checkpoint.serialise, checkpoint.write = (lambda content: content), write
     checkpoint.load = lambda path: torch.load(path, weights_only=True)
 
 

@@ -4,7 +4,7 @@ import os
 
 from engine.common.errors import EngineError
 from engine.common.files import expand
-from engine.storage.run_lookup import begun
+from engine.storage.run_lookup import started
 from loaders.policy.policy import Policy, parse
 from loaders.sources.base import DatasetInfo
 from loaders.sources.open import dataset_info
@@ -62,7 +62,7 @@ def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
 def refuse_folder(wanted: str) -> None:
     """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
     folder = expand(wanted or "runs").absolute()
-    if begun(folder):
+    if started(folder):
         raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):

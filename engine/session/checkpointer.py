@@ -1,4 +1,4 @@
-"""A run's checkpoints while it trains: when one is due, what makes it worthless, disks that are full for a while."""
+"""The checkpoints of a run in training: when one is due, what makes it worthless, what happens on a full disk."""
 
 import time
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from engine.session.run_state import state_of
 from engine.storage import checkpoint
 from engine.training.nan_guard import NotFinite, finite_weights
 
-# Seconds until what a full disk refused is tried again.
+# After a write that a full disk refused.
 RETRY_S = 30.0
 
 
 class Checkpointer:
-    """Keeps the checkpoints of `run` in folder/checkpoints; of several processes all ask, and the leading one writes.
+    """Saves the checkpoints of `run` in folder/checkpoints. All processes call it, the leading one writes.
 
-    every_s: seconds after which the last one is due again; say: takes warnings. `refused` is why something was not
-    written last, `unwritten` are the checkpoints that still wait, by name.
+    every_s: seconds after which last.pt is due again. say: is told warnings. `refused`: why the last write failed;
+    `unwritten`: the bytes of the checkpoints that still wait for the disk, by name.
     """
 
     def __init__(self, run: Run, folder: Path, every_s: float, say: Callable[[str], None]):
@@ -33,37 +33,36 @@ class Checkpointer:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the last checkpoint again."""
+        """Whether last.pt should be saved again."""
         return time.monotonic() > self.save_at
 
     def attempt(self, write: Callable[[], None]) -> bool:
-        """Write something that can be written again later; where that fails it is said, and the run goes on."""
+        """Write something that can be written later; a failure is told as a warning, and training continues."""
         try:
             write()
             return True
         except EngineError as error:
             self.refused = str(error)
-            self.say(f"warning: {error}; the run goes on and tries again")
+            self.say(f"warning: {error}; training continues, and it is tried again")
             return False
 
-    def keep_first(self, history: list[dict]) -> None:
-        """Write last.pt before the first step; EngineError where that cannot be done."""
+    def save_first(self, history: list[dict]) -> None:
+        """Write last.pt before the first step; EngineError where it cannot be written."""
         content = state_of(self.run, history)
         if self.leads:
             checkpoint.save(self.place / "last.pt", content, keep_previous=True)
 
-    def keep(self, history: list[dict], *also: str) -> bool:
-        """Write last.pt, all that the run is now, or, where the disk is full, say so and try again a little later.
+    def save(self, history: list[dict], *also: str) -> bool:
+        """Write last.pt, the whole state; on a full disk warn and try again later. Returns whether all is written.
 
-        also: the names of other checkpoints, written before the last one, which says that they are there. Returns
-        whether all is written. NotFinite where a loss was bad or the weights are not finite: such a run is not worth a
-        checkpoint.
+        also: names of other checkpoints, written before last.pt, which records that they exist. NotFinite where a
+        loss was bad or the weights are not finite: that state is not worth a checkpoint.
         """
         process_group, progress = self.run.process_group, self.run.loop.progress
         bad = self.run.step.guard.known(wait=True)
         finite = finite_weights(self.run.model)
         if process_group:
-            # Statistics of batch norms differ between processes.
+            # The statistics of batch norms differ between processes.
             bad, finite = process_group.first_bad(bad), not process_group.largest(not finite)
         if bad < 0 and not finite:
             bad = (progress.step or len(self.run.feeds.train)) - 1
@@ -71,17 +70,17 @@ class Checkpointer:
             raise NotFinite(bad, progress.epoch if progress.step else progress.epoch - 1)
         content = state_of(self.run, history)
         if self.leads:
-            sealed = checkpoint.seal(content)
+            content_bytes = checkpoint.serialise(content)
             for name in (*also, "last"):
-                self.unwritten[name] = sealed
+                self.unwritten[name] = content_bytes
                 self.write()
         written = not self.unwritten
         self.save_at = time.monotonic() + (self.every_s if written else min(self.every_s, RETRY_S))
         return written
 
     def write(self) -> bool:
-        """Write the checkpoints that are not on the disk yet; whether all are now."""
-        for name, sealed in list(self.unwritten.items()):
-            if self.attempt(partial(checkpoint.write, self.place / f"{name}.pt", sealed, name == "last")):
+        """Write the checkpoints that are not on the disk yet; returns whether all are now."""
+        for name, content_bytes in list(self.unwritten.items()):
+            if self.attempt(partial(checkpoint.write, self.place / f"{name}.pt", content_bytes, name == "last")):
                 del self.unwritten[name]
         return not self.unwritten

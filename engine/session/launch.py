@@ -1,35 +1,39 @@
-"""A run that torchrun started in several processes: open what they talk by, and find the run again after a restart."""
+"""What the train command starts: a new run, a run to resume or repeats, in one process or in those of torchrun."""
 
-import json
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from engine.build.preflight import refuse_early, refuse_folder
 from engine.cli.parser import USER_ERRORS
 from engine.common.errors import EngineError
-from engine.common.files import expand
+from engine.common.files import expand, read_json
 from engine.distributed.torchrun import ranks_of, speaks_for_all
-from engine.storage.run_lookup import begun, differing
+from engine.session.processes import leads, once
+from engine.storage import run_lookup
 from recipes.settings.load import Recipe, as_text
 
 if TYPE_CHECKING:
     from engine.distributed.process_group import ProcessGroup
 
 PEER_TIMEOUT_S = 60.0
-Value = TypeVar("Value")
 
 
-def run(act: Callable[["ProcessGroup | None"], int], timeout_s: float | None = None) -> int:
-    """Call `act` with the processes of the run, None where there is one, and return its exit status.
+def run(act: Callable[[ProcessGroup | None], int], timeout_s: float | None = None) -> int:
+    """Call `act` with the process group, None for a single process, and return its exit status.
 
-    timeout_s: how long they wait for each other, PEER_TIMEOUT_S by default. EngineError where one of them was lost.
+    timeout_s: how long processes wait for each other, PEER_TIMEOUT_S by default. EngineError where one was lost.
     """
     ranks = ranks_of(os.environ)
     if ranks is None or ranks.ranks == 1:
         if timeout_s is not None:
-            raise EngineError("--peer-timeout has no effect on a lone process: start several with torchrun, or leave "
-                              "it out")
+            raise EngineError("--peer-timeout has no effect on a single process: start several with torchrun, or "
+                              "leave it out")
         return act(None)
     from engine.distributed.process_group import is_loss, opened
 
@@ -39,67 +43,118 @@ def run(act: Callable[["ProcessGroup | None"], int], timeout_s: float | None = N
         except USER_ERRORS:
             raise
         except Exception as error:
-            # What is wrong with the program is wrong in all of them, and is shown once.
+            # A fault of the program is the same in all processes, and is shown once.
             if (isinstance(error, RuntimeError) and is_loss(error)) or speaks_for_all():
                 raise
             raise SystemExit(1) from None
 
 
-def leads(process_group: "ProcessGroup | None") -> bool:
-    """Whether this is the process that writes and prints."""
-    return process_group is None or process_group.leads
+def start(recipe: Recipe, process_group: ProcessGroup | None = None) -> int:
+    """Train a recipe, or its repeats, from the start; returns the exit status.
+
+    Processes that torchrun has restarted resume the run they had started.
+    """
+    refuse_idle(recipe, process_group)
+    before = once(process_group, partial(started_before, recipe))
+    if before:
+        return 0 if told_finished(before, process_group) else resume(before, {}, process_group)
+    once(process_group, partial(refuse_folder, recipe.section("run").folder))
+
+    from engine.build.run import build
+    from engine.cli.console import Screen
+    from engine.session import repeats
+    from engine.session.session import train_new
+
+    if recipe.section("train").repeats > 1:
+        return repeats.start(recipe)
+    with Screen(quiet=not leads(process_group)) as screen, closing(build(
+            recipe, on_progress=screen.writing, on_warning=screen.say, process_group=process_group)) as built:
+        return train_new(built, screen)
 
 
-def once(process_group: "ProcessGroup | None", function: Callable[[], Value]) -> Value:
-    """What `function` returns, called in one process only; a user's error that it raises is raised in all."""
-    def told() -> Value:
-        try:
-            return function()
-        except USER_ERRORS as error:
-            raise EngineError(str(error)) from None
+def resume(run_folder: str, settings: dict[str, str], process_group: ProcessGroup | None = None) -> int:
+    """Resume the run, or the repeats, in a folder, with other `settings` from now on; returns the exit status."""
+    from engine.cli.console import Screen
+    from engine.session import repeats
+    from engine.session.resume import resume_run
 
-    return process_group.from_first(told) if process_group else function()
+    if once(process_group, (Path(run_folder) / run_lookup.REPEATS).exists):
+        if process_group:
+            raise EngineError(f"{run_folder} holds repeats, which need a single process: start it without torchrun")
+        if settings:
+            raise EngineError(f"--{next(iter(settings))} has no effect on repeats that are resumed: leave it out")
+        return repeats.resume(Path(run_folder))
+    with Screen(quiet=not leads(process_group)) as screen:
+        return resume_run(run_folder, screen, settings=settings, process_group=process_group)
 
 
-def refuse_idle(recipe: Recipe, process_group: "ProcessGroup | None") -> None:
-    """EngineError for settings that do nothing, or cannot work, with this number of processes."""
+def resume_or_start(recipe: Recipe | None, settings: dict[str, str],
+                    process_group: ProcessGroup | None = None) -> int:
+    """Resume the newest unfinished run (of `recipe`, where it is given), or start `recipe` where there is none."""
+    name, own_folder = (recipe.name, recipe.section("run").folder) if recipe else (None, "")
+    folder = once(process_group, partial(run_lookup.newest_unfinished, name, own_folder))
+    if folder is None:
+        if recipe is None:
+            raise EngineError("--resume auto: no run below runs/ waits to be resumed: name its folder, or give the "
+                              "--recipe to start")
+        refuse_early(recipe)
+        return start(recipe, process_group)
+    if told_finished(folder, process_group):
+        return 0
+    if leads(process_group):
+        print(f"--resume auto: {folder}")
+    if recipe:
+        settings = once(process_group, partial(run_lookup.differing, Path(folder), recipe))
+    return resume(folder, settings, process_group)
+
+
+def told_finished(folder: str, process_group: ProcessGroup | None = None) -> bool:
+    """Whether what was started in the folder is finished; if so, it is said."""
+    done = once(process_group, partial(run_lookup.finished, Path(folder)))
+    if done and leads(process_group):
+        print(f"{folder} is finished: there is nothing to resume")
+    return done
+
+
+def refuse_idle(recipe: Recipe, process_group: ProcessGroup | None) -> None:
+    """EngineError for settings that have no effect, or cannot work, with this number of processes."""
     train = recipe.section("train")
     if process_group is None and train.sync_bn:
-        raise EngineError("train.sync_bn=true has no effect on a lone process: start several with torchrun, or leave "
-                          "it out")
+        raise EngineError("train.sync_bn=true has no effect on a single process: start several with torchrun, or "
+                          "leave it out")
     if process_group and train.repeats > 1:
-        raise EngineError(f"train.repeats={train.repeats} is for a lone process, and torchrun started "
+        raise EngineError(f"train.repeats={train.repeats} needs a single process, and torchrun started "
                           f"{process_group.ranks}: train each seed with --train.seed=N in a run of its own")
 
 
-def refuse_other(folder: Path, recipe: Recipe, launch: str) -> None:
-    """EngineError where the run that a launch of this id began is not one of `recipe`."""
-    different = differing(folder, recipe)
-    if different:
-        told = ", ".join(f"{path}={as_text(value)}" for path, value in sorted(different.items()))
-        raise EngineError(f"{folder} was begun with this --rdzv-id={launch} and other settings (now {told}): give "
-                          "another --rdzv-id to begin another run")
+def started_before(recipe: Recipe) -> str | None:
+    """The folder of the run that this launch of torchrun started before it restarted its processes.
 
-
-def begun_before(recipe: Recipe) -> str | None:
-    """The folder of the run that this very launch of torchrun began before it started its processes anew.
-
-    It is told by torchrun's id, which env.json holds; a launch without one (with --master-addr) needs run.folder.
+    env.json holds torchrun's id of the launch; a launch without one (with --master-addr) needs run.folder.
     """
     ranks, wanted = ranks_of(os.environ), recipe.section("run").folder
     if ranks is None or not (ranks.launch or ranks.restarts):
         return None
-    if wanted and ranks.restarts and begun(expand(wanted)):
+    if wanted and ranks.restarts and run_lookup.started(expand(wanted)):
         return wanted
     for folder in [expand(wanted)] if wanted else sorted(Path("runs", recipe.name).glob("*"), reverse=True):
         try:
-            launch = json.loads((folder / "env.json").read_text("utf-8"))["launch"]
-        except (OSError, ValueError, KeyError, TypeError):
+            launch = read_json(folder / "env.json", "").get("launch")
+        except EngineError:
             continue
         if launch and launch == ranks.launch:
             refuse_other(folder, recipe, launch)
             return str(folder)
     if ranks.restarts and not ranks.launch and not wanted:
-        raise EngineError("torchrun started anew and the run before cannot be told: give --run.folder=DIR, or let "
-                          "torchrun have an --rdzv-id")
+        raise EngineError("torchrun restarted and the run before cannot be identified: give --run.folder=DIR, or give "
+                          "torchrun an --rdzv-id")
     return None
+
+
+def refuse_other(folder: Path, recipe: Recipe, launch: str) -> None:
+    """EngineError where the run that a launch of this id started is not one of `recipe`."""
+    different = run_lookup.differing(folder, recipe)
+    if different:
+        told = ", ".join(f"{path}={as_text(value)}" for path, value in sorted(different.items()))
+        raise EngineError(f"{folder} was started with this --rdzv-id={launch} and other settings (now {told}): give "
+                          "another --rdzv-id to start another run")

@@ -1,4 +1,4 @@
-"""Batches whose loss was no number, or exploded: they are told of, and the run ends, or goes back and past them."""
+"""After a batch whose loss was not finite or exploded: it is recorded, and the run ends or rolls back and skips it."""
 
 from functools import partial
 from pathlib import Path
@@ -17,18 +17,15 @@ MOST_ROLLBACKS = 10
 
 
 class NanRecovery:
-    """What became of the bad batches of `run`, whose folder and `checkpointer` these are.
-
-    resume_folder: what to name after --resume.
-    """
+    """Records the bad batches of `run` and rolls it back. resume_folder: the folder to name after --resume."""
 
     def __init__(self, run: Run, folder: Path, checkpointer: Checkpointer, resume_folder: Path):
         self.run, self.folder, self.checkpointer, self.resume_folder = run, folder, checkpointer, resume_folder
         self.found: list[list[int]] = []
         self.rollbacks = 0
 
-    def tell(self, epoch: int, step: int) -> None:
-        """Write down which batch had the bad loss; EngineError where that ends the run."""
+    def record(self, epoch: int, step: int) -> None:
+        """Write which batch had the bad loss to not_finite.json; EngineError where it ends the run."""
         train = self.run.recipe.section("train")
         order = counter_rng.order(train.seed, epoch, self.run.feeds.train.indices)
         samples = order[step * train.batch:][:train.batch].tolist()
@@ -38,17 +35,17 @@ class NanRecovery:
         file = self.folder / "not_finite.json"
         if self.checkpointer.leads:
             self.checkpointer.attempt(partial(write_json, file, {"epoch": epoch, "step": step, "samples": samples}))
-        told = (f"the loss is no finite number, or exploded, at epoch {epoch + 1}, step {step} (samples "
+        told = (f"the loss is not finite, or exploded, at epoch {epoch + 1}, step {step} (samples "
                 f"{', '.join(map(str, samples[:3]))}, ...: all in {file})")
         if train.on_nan == "rollback" and self.rollbacks <= MOST_ROLLBACKS:
-            self.checkpointer.say(f"warning: {told}; going back to the last checkpoint and past this batch")
+            self.checkpointer.say(f"warning: {told}; rolling back to the last checkpoint and skipping this batch")
             return
         way = "lower the learning rate" if train.on_nan == "rollback" else \
-            f"lower the learning rate, or go past it with --resume {self.resume_folder} --train.on_nan=rollback"
+            f"lower the learning rate, or skip it with --resume {self.resume_folder} --train.on_nan=rollback"
         raise EngineError(f"{told}; {self.folder}/checkpoints/last.pt is from before it: {way}")
 
     def roll_back(self) -> list[dict]:
-        """Put the run back to its last checkpoint, past what was bad since; the history that it had there."""
+        """Restore the last checkpoint and skip what was bad since; returns the checkpoint's history."""
         saved = once(self.run.process_group, lambda: checkpoint.load_newest(self.folder, self.checkpointer.say))
         restore_state(self.run, saved, self.folder)
         self.run.step.optimizer.zero_grad(set_to_none=True)

@@ -1,21 +1,21 @@
-"""One recipe over several seeds in one process: everything is built, and compiled, once; mean and deviation at the end.
+"""One recipe over several seeds in one process: everything is built and compiled once, mean and deviation at the end.
 
-The folder of the repeats holds `repeats.json`, a run folder for each seed, `seed_N`, and, when all are done,
-`summary.json`. A repeat has the bits of a single run of its seed.
+The folder of the repeats holds `repeats.json`, a run folder `seed_N` per seed and, when all are done, `summary.json`.
+A repeat ends with the bits of a single run of its seed.
 """
 
-import json
 import statistics
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from engine.build.run import build, start_again
+from engine.build.run import build, reset_to_seed
 from engine.cli.console import Screen
 from engine.common.errors import EngineError
-from engine.common.files import expand, write_json
-from engine.session import session
-from engine.session.resume import resume
-from engine.storage import run_folder
+from engine.common.files import expand, read_json, write_json
+from engine.session.resume import resume_run
+from engine.session.session import train_new
 from engine.storage.folder_lock import FolderLock
+from engine.storage.run_folder import open_folder
 from engine.storage.run_lookup import REPEATS, read_repeats
 from recipes.settings.load import Recipe
 
@@ -29,62 +29,56 @@ def start(recipe: Recipe) -> int:
     taken = sorted(expand(wanted).glob("seed_*")) if wanted else []
     if taken:
         raise EngineError(f"run.folder={wanted} holds {taken[0].name} of another run: choose another folder")
-    folder = run_folder.open_folder(recipe.section("run").folder, recipe.name)
+    folder = open_folder(recipe.section("run").folder, recipe.name)
     with FolderLock(folder):
         if (folder / REPEATS).exists():
-            raise EngineError(f"{folder} was begun by another process meanwhile: choose another folder")
+            raise EngineError(f"{folder} was started by another process meanwhile: choose another folder")
         write_json(folder / REPEATS, {"recipe": recipe.name, "command": recipe.command(), "values": recipe.nested()})
-        return go_through(recipe, folder)
+        return train_seeds(recipe, folder)
 
 
-def go_on(folder: Path) -> int:
-    """Go on with the repeats in `folder`; returns the exit status.
-
-    Raises EngineError where its repeats.json is not what `start` wrote.
-    """
+def resume(folder: Path) -> int:
+    """Resume the repeats in `folder`; returns the exit status. EngineError where its repeats.json is damaged."""
     recipe = read_repeats(folder)
     with FolderLock(folder):
-        return go_through(recipe, folder)
+        return train_seeds(recipe, folder)
 
 
-def go_through(recipe: Recipe, folder: Path) -> int:
-    """Train the seeds that are not done yet, in a folder that the caller holds, then write and show what they came to.
+def train_seeds(recipe: Recipe, folder: Path) -> int:
+    """Train the seeds that are not done yet, in a folder that the caller has locked, then write and show the summary.
     """
     train, run = recipe.section("train"), None
     seeds = range(train.seed, train.seed + train.repeats)
-    try:
-        with Screen() as screen:
-            for seed in seeds:
-                single, own = one_of(recipe, seed, folder), folder / f"seed_{seed}"
-                if (own / "summary.json").exists():
-                    continue
-                if (own / "checkpoints" / "last.pt").exists():
-                    status = resume(str(own), screen, folder)
-                elif run is None:
-                    run = build(single, on_progress=screen.writing, on_warning=screen.say)
-                    status = session.begin(run, screen, folder)
-                else:
-                    start_again(run, single)
-                    status = session.begin(run, screen, folder, first=False)
-                if status:
-                    return status
-            summary = summarise(recipe, [read_summary(folder / f"seed_{seed}") for seed in seeds])
-            write_json(folder / "summary.json", summary)
-            screen.table(f"{recipe.name}, {train.repeats} runs, mean ± standard deviation", rows(summary, folder))
-        return 0
-    finally:
-        if run is not None:
-            run.close()
+    with ExitStack() as opened:
+        screen = opened.enter_context(Screen())
+        for seed in seeds:
+            single, own = one_of(recipe, seed, folder), folder / f"seed_{seed}"
+            if (own / "summary.json").exists():
+                continue
+            if (own / "checkpoints" / "last.pt").exists():
+                status = resume_run(str(own), screen, folder)
+            elif run is None:
+                run = opened.enter_context(closing(build(single, on_progress=screen.writing, on_warning=screen.say)))
+                status = train_new(run, screen, folder)
+            else:
+                reset_to_seed(run, single)
+                status = train_new(run, screen, folder, first=False)
+            if status:
+                return status
+        summary = summarise(recipe, [read_summary(folder / f"seed_{seed}") for seed in seeds])
+        write_json(folder / "summary.json", summary)
+        screen.table(f"{recipe.name}, {train.repeats} runs, mean ± standard deviation", rows(summary, folder))
+    return 0
 
 
 def read_summary(folder: Path) -> dict:
-    """A repeat's summary; EngineError where it is not one."""
+    """A repeat's summary; EngineError where it is damaged."""
+    way = f"remove that folder and resume with --resume {folder.parent}"
+    summary = read_json(folder / "summary.json", way)
     try:
-        summary = json.loads((folder / "summary.json").read_text("utf-8"))
         return {key: summary[key] for key in ("dataset", "seed", *MEASURED, *FIXED)}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise EngineError(f"{folder / 'summary.json'} is damaged: remove that folder and go on with "
-                          f"--resume {folder.parent}") from None
+    except KeyError as error:
+        raise EngineError(f"{folder / 'summary.json'} is damaged, it has no {error}: {way}") from None
 
 
 def one_of(recipe: Recipe, seed: int, folder: Path) -> Recipe:
@@ -93,7 +87,7 @@ def one_of(recipe: Recipe, seed: int, folder: Path) -> Recipe:
 
 
 def summarise(recipe: Recipe, summaries: list[dict]) -> dict:
-    """The repeats' summary: {mean, sd, values} of each measure that all of them have; sd is None for a single one."""
+    """The summary of the repeats: {mean, sd, values} of each measure that all have; sd is None for a single one."""
     found = {"recipe": recipe.name, "dataset": summaries[0]["dataset"], "repeats": len(summaries),
              "seeds": [summary["seed"] for summary in summaries], "command": recipe.command()}
     for name in MEASURED:
@@ -105,7 +99,7 @@ def summarise(recipe: Recipe, summaries: list[dict]) -> dict:
 
 
 def rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
-    """(name, value) in the order in which the closing table shows them."""
+    """(name, value) in the order of the closing table."""
     shown = []
     for name in MEASURED:
         if name in summary:
@@ -116,5 +110,5 @@ def rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
 
 
 def figure(value: float, digits: int) -> str:
-    """A number to `digits` significant digits, whole and without an exponent where it has more before the point."""
+    """A number to `digits` significant digits; a whole number where more stand before the point."""
     return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"

@@ -1,42 +1,43 @@
-"""Go on with a run that was stopped, however it was stopped."""
+"""Resume a run that was stopped, however it was stopped."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
 
-from engine.build.run import Run, build
+from engine.build.run import build
 from engine.cli.console import Screen
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
-from engine.session.launch import leads, once
-from engine.session.run_state import refuse_other_data, restore_state
-from engine.session.session import Session, begin_in, write_config
+from engine.session.processes import leads, once
+from engine.session.run_state import checksums, restore_state
+from engine.session.session import Session, write_config
 from engine.storage import checkpoint
 from engine.storage.folder_lock import FolderLock
 from engine.storage.run_lookup import changed, finished, read_recipe, refuse_other_recipe
 from engine.training.loop import Progress
 from recipes.settings import load
+from recipes.settings.load import Recipe
 
 # The settings that decide whether a run stops early.
 STOPPERS = ("train.patience", "train.min_delta", "train.stop_at")
 
 
-def resume(run_folder: str, screen: Screen, resume_folder: Path | None = None,
-           settings: Mapping[str, object] = MappingProxyType({}), process_group: ProcessGroup | None = None) -> int:
-    """Go on with the run in `run_folder` from its last checkpoint: its exit status. `resume_folder`: as in Session.
+def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = None,
+               settings: Mapping[str, object] = MappingProxyType({}),
+               process_group: ProcessGroup | None = None) -> int:
+    """Resume the run in a folder from its last checkpoint; returns the exit status. resume_folder: as in Session.
 
-    settings: those that are to be others from now on; EngineError where one of them would change what was trained.
-    process_group: the processes that go on with it, which need not be as many as before; the first one reads
-    the folder.
+    settings: new values from now on; EngineError where one would change what was trained. process_group: its size may
+    differ from before; the first process reads the folder. A run without a checkpoint starts again.
     """
-    folder = Path(run_folder)
+    folder = Path(folder_text)
 
     def read() -> tuple[dict | None, bool]:
         if not folder.is_dir():
-            raise EngineError(f"{run_folder} {'is no run folder' if folder.exists() else 'does not exist'}: give the "
+            raise EngineError(f"{folder} {'is no run folder' if folder.exists() else 'does not exist'}: give the "
                               "folder of a run")
         locks.enter_context(FolderLock(folder))
         saved = checkpoint.load_newest(folder, screen.say)
@@ -46,62 +47,53 @@ def resume(run_folder: str, screen: Screen, resume_folder: Path | None = None,
 
     with ExitStack() as locks:
         saved, has_summary = once(process_group, read)
-        if saved is None:
-            if has_summary:
-                raise EngineError(f"{folder} is finished and has no checkpoints/last.pt: there is nothing to go on "
-                                  "with")
-            return _begin_again(folder, screen, resume_folder, settings, process_group)
-        recipe = changed(load.restore(saved["recipe"], saved["values"]), settings)
-        progress = Progress(**saved["progress"])
-        if progress.stopped and any(recipe.get(path) != saved["values"].get(path) for path in STOPPERS):
-            progress.stopped = saved["progress"]["stopped"] = ""
-        # A run that was stopped between its last epoch and its summary still has that to write.
-        if has_summary and (progress.epoch >= recipe.epochs or progress.stopped):
-            way = "--train.patience=N or --train.stop_at=SHARE stops it later (0: never)" if progress.stopped else \
-                "--train.epochs=N adds epochs"
-            how = progress.stopped or f"{progress.epoch} epochs"
-            raise EngineError(f"{run_folder} is finished ({how}): nothing is left to go on with; --resume {run_folder} "
-                              f"{way}")
-        begun_epochs = progress.epoch + (progress.step > 0)
-        if begun_epochs > recipe.epochs:
-            raise EngineError(f"train.epochs={recipe.epochs}: the run has {begun_epochs} already, or is in the last of "
-                              "them: ask for as many or more")
-        run = build(recipe, going_on=True, on_progress=screen.writing, on_warning=screen.say,
-                    process_group=process_group)
+        if saved:
+            recipe = changed(load.restore(saved["recipe"], saved["values"]), settings)
+            refuse_finished(folder, saved, recipe, has_summary)
+        elif has_summary:
+            raise EngineError(f"{folder} is finished and has no checkpoints/last.pt: there is nothing to resume")
+        else:
+            screen.say(f"{folder} has no checkpoint yet: it starts again")
+            recipe = changed(once(process_group, lambda: read_recipe(folder)), settings)
+        run = locks.enter_context(closing(build(recipe, resuming=bool(saved), on_progress=screen.writing,
+                                                on_warning=screen.say, process_group=process_group)))
+        if not saved:
+            return Session(run, folder, screen, None, resume_folder).train()
+        if saved["data"] != checksums(run):
+            raise EngineError(f"{folder} was trained on another {recipe.section('data').name} (the checksums of the "
+                              "betons differ): give the data it started with, or start a new run")
         try:
-            refuse_other_data(run, saved["data"], folder)
-            restore(run, saved, folder)
+            restore_state(run, saved, folder)
+        except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+            if isinstance(error, (EngineError, torch.OutOfMemoryError)):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise EngineError(f"{folder}: the last checkpoint does not fit its own recipe ({type(error).__name__}: "
+                              f"{reason:.100}): it was not written by this run") from None
+        if leads(process_group):
             if settings:
                 write_config(run, folder)
-            if has_summary and leads(process_group):
-                # It is not finished any more, and would pass for it.
+            if has_summary:
+                # The run is not finished any more, and must not pass for it.
                 (folder / "summary.json").replace(folder / "summary.previous.json")
-            screen.say(f"going on with {folder} at epoch {progress.epoch + 1}, step {progress.step}")
-            return Session(run, folder, screen, saved["history"], resume_folder, first=progress.steps_done == 0).go()
-        finally:
-            run.close()
+        progress = run.loop.progress
+        screen.say(f"resuming {folder} at epoch {progress.epoch + 1}, step {progress.step}")
+        return Session(run, folder, screen, saved["history"], resume_folder, first=progress.steps_done == 0).train()
 
 
-def restore(run: Run, saved: dict, folder: Path) -> None:
-    """`restore_state`; EngineError where the entries are of a kind that a run of this recipe does not write."""
-    try:
-        restore_state(run, saved, folder)
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        if isinstance(error, (EngineError, torch.OutOfMemoryError)):
-            raise
-        reason = str(error).partition("\n")[0]
-        raise EngineError(f"{folder}: the last checkpoint does not fit its own recipe ({type(error).__name__}: "
-                          f"{reason:.100}): it was not written by this run") from None
-
-
-def _begin_again(folder: Path, screen: Screen, resume_folder: Path | None, settings: Mapping[str, object],
-                 process_group: ProcessGroup | None) -> int:
-    """Train from the start the run whose folder holds what it is, but no checkpoint yet."""
-    screen.say(f"{folder} has no checkpoint yet: it begins anew")
-    recipe = once(process_group, lambda: read_recipe(folder))
-    run = build(changed(recipe, settings), on_progress=screen.writing, on_warning=screen.say,
-                process_group=process_group)
-    try:
-        return begin_in(folder, run, screen, resume_folder)
-    finally:
-        run.close()
+def refuse_finished(folder: Path, saved: dict, recipe: Recipe, has_summary: bool) -> None:
+    """EngineError where a checkpoint leaves `recipe` nothing to train. Other settings for stopping early undo a stop.
+    """
+    progress = Progress(**saved["progress"])
+    if progress.stopped and any(recipe.get(path) != saved["values"].get(path) for path in STOPPERS):
+        progress.stopped = saved["progress"]["stopped"] = ""
+    # A run that was stopped between its last epoch and its summary still has that to write.
+    if has_summary and (progress.epoch >= recipe.epochs or progress.stopped):
+        way = "--train.patience=N or --train.stop_at=SHARE stops it later (0: never)" if progress.stopped else \
+            "--train.epochs=N adds epochs"
+        raise EngineError(f"{folder} is finished ({progress.stopped or f'{progress.epoch} epochs'}): nothing is left "
+                          f"to resume; --resume {folder} {way}")
+    started_epochs = progress.epoch + (progress.step > 0)
+    if started_epochs > recipe.epochs:
+        raise EngineError(f"train.epochs={recipe.epochs}: the run has {started_epochs} already, or is in the last of "
+                          "them: ask for as many or more")

@@ -1,11 +1,10 @@
-"""All that a run is between two steps, to a checkpoint's content and back."""
+"""The state of a run between two steps, as the content of a checkpoint and back."""
 
 from pathlib import Path
 
 import torch
 
 from engine.build.run import Run
-from engine.common.errors import EngineError
 from engine.storage import checkpoint
 from engine.training.loop import Progress
 from loaders.common.counter_rng import hash64
@@ -13,7 +12,7 @@ from recipes.settings.load import as_plain
 
 
 def state_of(run: Run, history: list[dict]) -> dict:
-    """What checkpoint.seal takes; waits for the device, and for the other processes, which must all ask for it."""
+    """The content of a checkpoint; waits for the device and for the other processes, which must all call it."""
     progress, own = run.loop.state(), {"rng": checkpoint.rng_state(), "tally": run.step.tally.tolist()}
     return {
         "recipe": run.recipe.name,
@@ -35,10 +34,10 @@ def state_of(run: Run, history: list[dict]) -> dict:
 
 
 def restore_state(run: Run, saved: dict, folder: Path) -> None:
-    """Put a composed run where a checkpoint's content says: weights, followers, optimiser, position, generators.
+    """Put a run where a checkpoint's content says: weights, averages, optimiser, position, random generators.
 
-    Among as many processes as before each takes up its own generators and what it has counted; among others the
-    generators are seeded anew, from the position, and the first process takes up all that was counted.
+    With as many processes as before, each restores its own generators and counts; otherwise the generators are seeded
+    from the position, and the first process restores the counts of all.
     """
     checkpoint.load_weights(run.model, saved["model"], folder)
     rank, ranks = run.process_group.shard if run.process_group else (0, 1)
@@ -47,7 +46,7 @@ def restore_state(run: Run, saved: dict, folder: Path) -> None:
     if len(before) != ranks:
         tallies = [[sum(counts) for counts in zip(*tallies, strict=True)]] + [[0.0] * 3] * (ranks - 1)
     progress.tally = tallies[rank] if progress.step else [0.0] * 3
-    run.loop.go_to(progress)
+    run.loop.seek(progress)
     run.step.optimizer.load_state_dict(saved["optimizer"])
     for follower, key in ((run.step.ema, "ema"), (run.step.lookahead, "lookahead")):
         if follower is not None:
@@ -66,10 +65,3 @@ def restore_state(run: Run, saved: dict, folder: Path) -> None:
 def checksums(run: Run) -> dict[str, str]:
     """The SHA-256 of each split's beton."""
     return {split: beton.sha256 for split, beton in run.betons.items()}
-
-
-def refuse_other_data(run: Run, trained_on: dict[str, str], folder: Path) -> None:
-    """EngineError where the data set's content is not what the checkpoint's run was trained on."""
-    if trained_on != checksums(run):
-        raise EngineError(f"{folder} was trained on another {run.recipe.section('data').name} (the checksums of the "
-                          "betons differ): give the data it began with, or begin a new run")

@@ -1,19 +1,21 @@
-"""What a run came to: summary.json's content, and the rows of the closing table."""
+"""The results of a run: the content of summary.json, and the rows of the closing table."""
 
 from pathlib import Path
 
 from engine.build.run import Run
-from engine.storage import run_folder
+from engine.common.environment import commit, hardware, versions
+from engine.common.text import percent
+from engine.storage.run_folder import without_folder
 from engine.storage.weights_hash import weights_sha256
 from engine.training.metrics import Result
 
 
 def summarise(run: Run, history: list[dict], test: Result | None, compile_seconds: float | None,
               first_step_seconds: float | None) -> dict:
-    """The summary as plain values: accuracies are shares of 1, None where a split does not exist.
+    """The summary as plain values; accuracies are shares of 1, None where a split does not exist.
 
-    `compile_seconds` is what the first step took beyond a second one, `first_step_seconds` the time from the start of
-    the process to the end of the first step.
+    compile_seconds: what the first step took beyond a second one. first_step_seconds: from the start of the process
+    to the end of the first step.
     """
     progress = run.loop.progress
     last, train_s = history[-1], progress.train_seconds
@@ -43,20 +45,16 @@ def summarise(run: Run, history: list[dict], test: Result | None, compile_second
         "feed": run.feeds.kind,
         "step": run.step.mode,
         "seed": run.recipe.section("train").seed,
-        "weights_sha256": weights_sha256(run.measured),
-        "command": run_folder.without_folder(run.recipe.command()),
-        "versions": run_folder.versions(),
-        "hardware": run_folder.hardware(run.device),
-        "commit": run_folder.commit(),
+        "weights_sha256": weights_sha256(run.eval_model),
+        "command": without_folder(run.recipe.command()),
+        "versions": versions(),
+        "hardware": hardware(run.device),
+        "commit": commit(),
     }
 
 
 def closing_rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
-    """(name, value) in the order in which the closing table shows them."""
-
-    def percent(share):
-        return "-" if share is None else f"{share:.2%}"
-
+    """(name, value) in the order of the closing table."""
     rows = [("model", f"{summary['model']}, {summary['parameters']:,} parameters"),
             ("epochs, steps", f"{summary['epochs']:,}, {summary['steps']:,}"),
             ("train top-1", percent(summary["train_top1"])),

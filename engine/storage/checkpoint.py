@@ -1,8 +1,8 @@
-"""Checkpoints: everything a run is, in one file that is whole or refused.
+"""Checkpoints: the whole state of a run in one file, which is read whole or refused.
 
-A checkpoint is torch's zip format with a 40-byte tail, MAGIC and the SHA-256 of what stands before it (torch.load
-reads the file with or without it; torch alone does not notice flipped bits). It holds tensors and plain values only
-and is read with weights_only, so a hostile file runs no code.
+The format is torch's zip with a 40-byte tail: MAGIC and the SHA-256 of everything before it. torch.load reads the file
+with or without the tail, but does not notice flipped bits itself. A checkpoint holds tensors and plain values only and
+is read with weights_only, so a hostile file runs no code.
 """
 
 import hashlib
@@ -23,41 +23,44 @@ from engine.training.loop import Progress
 
 MAGIC = b"CADENCE1"
 TAIL_BYTES = len(MAGIC) + 32
-KEYS = {"recipe", "values", "class_names", "resolution", "model", "ema", "lookahead", "optimizer", "scaler", "updates",
-        "updates_done", "progress", "processes", "history", "data"}
+# What a checkpoint holds, by name; class names are checked by those who need them.
+TYPES = {"recipe": str, "values": dict, "class_names": object, "resolution": int, "model": dict, "ema": dict | None,
+         "lookahead": dict | None, "optimizer": dict, "scaler": dict, "updates": int, "updates_done": int,
+         "progress": dict, "processes": list, "history": list, "data": dict}
+PROGRESS = {field.name: type(getattr(Progress(), field.name)) for field in fields(Progress)}
 
 
 def rng_state() -> dict[str, object]:
-    """The generators that dropout and the like draw from; data and mixing draw from counters and need none."""
-    # Of this process's own GPU alone: asking another one would take memory there.
+    """The state of the generators that dropout and the like use; data and mixing draw from counters and have none."""
+    # Only of this process's own GPU: asking another one would allocate memory there.
     cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_rng_state(state: dict[str, object]) -> None:
-    """Put the generators back to what `rng_state` returned."""
+    """Restore what `rng_state` returned."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"][0])
 
 
 def save(path: Path, content: dict, keep_previous: bool = False) -> None:
-    """Write a checkpoint; `content` has exactly KEYS. With `keep_previous` what it replaces is kept beside it.
+    """Write a checkpoint; `content` has exactly the keys of TYPES. `keep_previous` keeps what it replaces beside it.
 
-    EngineError where it cannot be written; the checkpoints that were there are untouched then.
+    EngineError where it cannot be written; existing checkpoints are untouched then.
     """
-    write(path, seal(content), keep_previous)
+    write(path, serialise(content), keep_previous)
 
 
-def write(path: Path, sealed: bytes, keep_previous: bool = False) -> None:
-    """Write what `seal` made of a checkpoint; as `save`."""
-    write_atomic(path, sealed, previous_of(path) if keep_previous else None)
+def write(path: Path, content_bytes: bytes, keep_previous: bool = False) -> None:
+    """Write what `serialise` returned; as `save`."""
+    write_atomic(path, content_bytes, previous_of(path) if keep_previous else None)
 
 
-def seal(content: dict) -> bytes:
-    """The bytes of a checkpoint's file; `content` has exactly KEYS."""
-    if set(content) != KEYS:
-        raise KeyError(f"a checkpoint holds {sorted(KEYS)}, not {sorted(content)}")
+def serialise(content: dict) -> bytes:
+    """The bytes of a checkpoint's file, with its checksum."""
+    if set(content) != set(TYPES):
+        raise KeyError(f"a checkpoint holds {sorted(TYPES)}, not {sorted(content)}")
     buffer = io.BytesIO()
     torch.save(content, buffer)
     body = buffer.getbuffer()
@@ -65,16 +68,15 @@ def seal(content: dict) -> bytes:
 
 
 def previous_of(path: Path) -> Path:
-    """Where the checkpoint that `path` replaced is kept."""
+    """The path at which the checkpoint before `path` is kept."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load_newest(folder: Path, say: Callable[[str], None]) -> dict | None:
-    """The content of the last checkpoint of the run in `folder`, or of the one before where that is damaged.
+    """The content of the last checkpoint of the run in `folder`, or of the previous one where that is damaged.
 
-    None where the run has not written any. `say` is told of a damaged one, and the one before takes its place, or the
-    next save would keep the damaged one as the one before. EngineError where none is whole. For the holder of the
-    folder's lock.
+    None where the run has none. `say` is told of a damaged one, which is replaced by the previous one, so that the
+    next save does not keep it as the previous one. EngineError where none is whole. The caller holds the folder's lock.
     """
     last, problem = folder / "checkpoints" / "last.pt", None
     for path in (last, previous_of(last)):
@@ -86,7 +88,7 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> dict | None:
             problem = problem or error
             continue
         if problem:
-            say(f"warning: {problem}; going on with {path.name}")
+            say(f"warning: {problem}; continuing from {path.name}")
             with suppress(EngineError):
                 write_atomic(last, path.read_bytes())
         return content
@@ -116,7 +118,7 @@ def load(path: Path) -> dict:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = named.group(1) if named else type(error).__name__
         raise EngineError(f"checkpoint {path} is refused, it holds more than tensors and values: {what}") from None
-    if not isinstance(content, dict) or set(content) != KEYS:
+    if not isinstance(content, dict) or set(content) != set(TYPES):
         raise EngineError(f"checkpoint {path} is not a Cadence checkpoint: its entries are not the expected ones")
     wrong = wrong_entry(content)
     if wrong:
@@ -153,25 +155,16 @@ def find(run_or_file: str, which: str = "last") -> Path:
     return file
 
 
-TYPES = {"recipe": str, "values": dict, "resolution": int, "model": dict, "ema": dict | None,
-         "lookahead": dict | None, "optimizer": dict, "scaler": dict, "updates": int, "updates_done": int,
-         "progress": dict, "processes": list, "history": list, "data": dict}
-PROGRESS = {field.name: type(getattr(Progress(), field.name)) for field in fields(Progress)}
-
-
 def wrong_entry(content: dict) -> str | None:
-    """The first entry of `content`, which has all of them, that is not what it should be; None where all are.
-
-    Class names are for whoever needs some: weights alone are of use without.
-    """
+    """The first entry of `content`, which has all of them, that is not of its kind; None where all are."""
     for name, kind in TYPES.items():
-        value = content[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(content[name], kind) or isinstance(content[name], bool):
             return name
     inner = {"model": are_tensors(content["model"]), "values": all_of(content["values"], str),
              "history": all(isinstance(row, dict) and set(row) == set(COLUMNS) for row in content["history"]),
              "ema": content["ema"] is None or are_tensors(content["ema"].get("model")),
-             "progress": is_progress(content["progress"]),
+             "progress": set(content["progress"]) == set(PROGRESS) and all(
+                 isinstance(value, (PROGRESS[name], int)) for name, value in content["progress"].items()),
              "processes": bool(content["processes"]) and all(map(is_process, content["processes"]))}
     return next((name for name, good in inner.items() if not good), None)
 
@@ -187,12 +180,6 @@ def are_tensors(weights: object) -> bool:
 
 
 def is_process(state: object) -> bool:
-    """Whether this is what one process adds: its generators, and the three sums that it has counted."""
+    """Whether this is one process's part: its generators and the three sums of its tally."""
     return isinstance(state, dict) and set(state) == {"rng", "tally"} and isinstance(state["rng"], dict) \
         and isinstance(state["tally"], list) and len(state["tally"]) == 3 and all_of(state["tally"], float)
-
-
-def is_progress(values: dict) -> bool:
-    """Whether these are a Progress' fields; a whole number counts as any."""
-    return set(values) == set(PROGRESS) and all(
-        isinstance(value, (PROGRESS[name], int)) for name, value in values.items())

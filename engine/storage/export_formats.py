@@ -1,4 +1,4 @@
-"""The formats by name, the file each makes and the packages it needs. Imports nothing heavy."""
+"""The export formats by name: the file each writes and the packages it needs. Imports nothing heavy."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

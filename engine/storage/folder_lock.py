@@ -1,7 +1,8 @@
-"""One process a run folder: a lock that the system lets go of however its holder ends."""
+"""One process per run folder: a lock that the system releases however its holder ends."""
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from engine.common.errors import EngineError
@@ -11,7 +12,7 @@ NAME = ".lock"
 
 
 class FolderLock:
-    """Holds `folder` for this process until `close`; EngineError where another one does."""
+    """Locks `folder` for this process until `close`; EngineError where another process holds it."""
 
     def __init__(self, folder: Path):
         try:
@@ -24,12 +25,10 @@ class FolderLock:
             holder = os.pread(self.file, 100, 0).decode(errors="replace").strip() or "another process"
             os.close(self.file)
             raise EngineError(f"{folder} is in use by {holder}: wait for it, or choose another folder") from None
-        try:
+        # On a full disk the lock holds too, only the name of its holder is missing.
+        with suppress(OSError):
             os.ftruncate(self.file, 0)
             os.pwrite(self.file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-        except OSError:
-            # On a full disk the lock holds all the same; only its holder's name is missing.
-            pass
 
     def __enter__(self):
         return self
@@ -38,7 +37,7 @@ class FolderLock:
         self.close()
 
     def close(self) -> None:
-        """Let go; a second time does nothing."""
+        """Release the lock; a second call does nothing."""
         if self.file is not None:
             os.close(self.file)
             self.file = None

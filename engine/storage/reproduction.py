@@ -1,10 +1,11 @@
-"""A run and its repetition: the recipe to run again, and what is the same and what is not."""
+"""A run and its repetition: the recipe to run again, and what is equal and what is not."""
 
-import json
 from pathlib import Path
 
 from engine.common.errors import EngineError
+from engine.common.files import finite, read_json
 from engine.storage.run_lookup import read_recipe
+from engine.storage.run_record import read_history
 from recipes.settings.load import Recipe, restore
 
 # What a summary says of the machine and the code; differences there explain differences in the result.
@@ -13,20 +14,20 @@ RESULTS = ("train_loss", "train_top1", "validation_loss", "validation_top1", "te
 
 
 def read_run(folder: Path) -> tuple[dict, list[dict]]:
-    """summary.json and the rows of metrics.jsonl; EngineError where the run is not finished or they are damaged."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text("utf-8"))
-        history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-        assert {"weights_sha256", *CIRCUMSTANCES} <= set(summary) and all(set(RESULTS) <= set(row) for row in history)
-    except FileNotFoundError as error:
-        raise EngineError(f"{folder} has no {Path(error.filename).name}: give the folder of a finished run") from None
-    except (OSError, ValueError, TypeError, AssertionError):
-        raise EngineError(f"{folder}: summary.json or metrics.jsonl is damaged: give another run") from None
+    """summary.json and the rows of metrics.csv; EngineError where one is missing or damaged."""
+    way, problems = "give the folder of a finished run", []
+    summary = read_json(folder / "summary.json", way)
+    # A run that diverged is compared too: its NaN equals another's.
+    history = finite(read_history(folder / "metrics.csv", problems))
+    if problems or not history or not all(set(RESULTS) <= set(row) for row in history):
+        raise EngineError(f"{folder / 'metrics.csv'} is missing or damaged: {way}")
+    if not {"weights_sha256", *CIRCUMSTANCES} <= set(summary):
+        raise EngineError(f"{folder / 'summary.json'} is missing or damaged: {way}")
     return summary, history
 
 
-def again(folder: Path, new_folder: Path, summary: dict) -> Recipe:
-    """The recipe of the run in `folder`, with what was chosen automatically then fixed, to be run in `new_folder`."""
+def recipe_again(folder: Path, new_folder: Path, summary: dict) -> Recipe:
+    """The recipe of the run in `folder`, to be run in `new_folder`; what was chosen automatically then is fixed."""
     recipe = read_recipe(folder)
     fixed = {"train.device": summary["device"].split(":")[0], "train.precision": summary["precision"],
              "train.threads": summary["hardware"]["torch_threads"], "run.folder": str(new_folder), "log.to": "files"}
@@ -34,7 +35,7 @@ def again(folder: Path, new_folder: Path, summary: dict) -> Recipe:
 
 
 def compare(first: tuple[dict, list[dict]], second: tuple[dict, list[dict]]) -> dict:
-    """Whether weights and each epoch's results are equal, the first epoch that differs, and differing circumstances."""
+    """Whether weights and results of each epoch are equal, the first epoch that differs, differing circumstances."""
     (one, rows), (two, new_rows) = first, second
     pairs = list(zip(rows, new_rows, strict=False))
     apart = [row["epoch"] + 1 for row, new in pairs if any(row[key] != new[key] for key in RESULTS)]
@@ -62,7 +63,7 @@ def show(compared: dict) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
     if compared["extended"]:
-        console.print("the run was given more epochs after its end, which drew its schedule anew: its first epochs had "
+        console.print("the run was given more epochs after its end, which changed its schedule: its first epochs had "
                       "another one")
     if compared["first_epoch_apart"]:
         console.print(f"the first epoch whose results differ: {compared['first_epoch_apart']}")

@@ -1,4 +1,4 @@
-"""The run folder: where it lies, what is written into it before the first step."""
+"""The run folder: where it is, and what is written into it before the first step."""
 
 import shlex
 import sys
@@ -27,23 +27,15 @@ def open_folder(wanted: str, recipe_name: str) -> Path:
     return folder
 
 
-
-
-
-
-
-
-
-
 def without_folder(command: str) -> str:
-    """A run's command without its folder: that one is taken, and the command is there to run it again."""
+    """A run's command without its folder, which is taken: so the command can be run again."""
     return shlex.join(word for word in shlex.split(command) if not word.startswith("--run.folder="))
 
 
 def write_start(folder: Path, recipe_name: str, nested_values: dict, command: str, device: torch.device,
                 data: dict, processes: int = 1, launch: str = "") -> None:
-    """config.yaml, command.txt (without the folder) and env.json; `data` names the betons and their checksums, `launch`
-    is torchrun's id."""
+    """Write config.yaml, command.txt (without the folder) and env.json. data: the checksum of each split's beton;
+    launch: torchrun's id."""
     import yaml
 
     head = f"# python -m engine.train --recipe {recipe_name} --config-file THIS\n"

@@ -1,4 +1,4 @@
-"""A network's seal: one hash over its weights, equal exactly when they are bit for bit equal."""
+"""One hash over the weights of a network: equal exactly where they are equal bit for bit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 def weights_sha256(model: nn.Module) -> str:
     """SHA-256, in hex, over the parameters and buffers of `model.state_dict()` in name order.
 
-    Each adds its name, type, shape and its values' bytes in row-major order, so memory layout (channels_last) and
-    device don't show. Names do: pass the bare network, not a wrapper around it. Copies the weights to the host.
+    Each adds its name, type, shape and the bytes of its values in row-major order: memory layout (channels_last) and
+    device make no difference, names do, so pass the network itself and not a wrapper. Copies the weights to the host.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

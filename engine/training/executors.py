@@ -1,7 +1,7 @@
-"""How a step's computation is run: operation by operation, compiled, or compiled and captured as one CUDA graph.
+"""Ways to run a step's forward and backward pass: operation by operation, compiled, or as one captured CUDA graph.
 
-Each program takes a batch on the device and leaves its gradients in the parameters; the optimiser follows as the few
-fused launches that it is, its rate and momentum plain numbers. None waits for the device.
+An executor takes a batch on the device, leaves its gradients in the parameters and returns the counts. The eager one
+is the ForwardPass itself. None waits for the device; the optimiser follows as the few fused launches that it is.
 """
 
 from __future__ import annotations
@@ -11,28 +11,27 @@ from collections.abc import Callable
 import torch
 
 from engine.common.errors import EngineError
-from engine.training.forward import Before, Compute
+from engine.training.forward import Before, ForwardPass
 from engine.training.mixing import Mix
 
 MODES = ("eager", "compile", "graph")
-# Sizes, last batches, stages and evaluation each have a program of their own; torch gives up at 8.
+# Each size, last batch and stage, and evaluation, compiles a program of its own; torch's own limit is 8.
 MOST_COMPILED = 128
 WARM_UPS = 3
 
 
 def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1, sync_bn: bool = False) -> str:
-    """`auto` -> graph on a GPU (compile where batches are accumulated), eager on a CPU; EngineError for what can't be.
+    """`auto` -> eager on a CPU; on a GPU graph, or compile where batches are accumulated or processes are several.
 
-    Several processes' step is not captured, and with `sync_bn`, where the network itself talks to the others, it is
-    eager.
-
-    On a CPU a compiled step measured no faster for convolutional networks and takes most of a minute to make.
+    A graph holds one whole update of one process. With `sync_bn` the network itself talks to other processes, which
+    only the eager step can. On a CPU a compiled step of a convolutional network measured no faster and takes most of a
+    minute to compile. Raises EngineError for a mode that cannot work.
     """
     if sync_bn and mode not in ("auto", "eager"):
-        raise EngineError(f"train.step={mode} cannot hold train.sync_bn's talk between processes: choose eager")
+        raise EngineError(f"train.step={mode} cannot hold the communication of train.sync_bn: choose eager")
     if mode == "graph" and processes > 1:
-        raise EngineError(f"train.step=graph is for a lone process, and there are {processes}: choose compile, eager "
-                          "or auto")
+        raise EngineError(f"train.step=graph is for a single process, and there are {processes}: choose compile, "
+                          "eager or auto")
     if mode == "auto":
         if device.type == "cpu" or sync_bn:
             return "eager"
@@ -45,13 +44,13 @@ def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1
     return mode
 
 
-def build_executor(mode: str, compute: Compute) -> Eager | Compiled | Captured:
-    """The program of a resolved mode."""
-    return {"eager": Eager, "compile": Compiled, "graph": Captured}[mode](compute)
+def build_executor(mode: str, forward: ForwardPass) -> ForwardPass | Compiled | Captured:
+    """The executor of a resolved mode."""
+    return forward if mode == "eager" else {"compile": Compiled, "graph": Captured}[mode](forward)
 
 
 def compiled(function: Callable) -> Callable:
-    """`function` by torch.compile, a program for each shape; where the compiler fails, an EngineError of one line."""
+    """`function` by torch.compile, once per shape; where the compiler fails, an EngineError of one line."""
     torch._dynamo.config.recompile_limit = MOST_COMPILED
     inner = torch.compile(function, dynamic=False)
 
@@ -66,100 +65,77 @@ def compiled(function: Callable) -> Callable:
     return call
 
 
-class Eager:
-    """One operation after the other."""
-
-    def __init__(self, compute: Compute):
-        self.compute = compute
-
-    def begin(self) -> None:
-        """A stage begins: nothing to be made anew."""
-
-    def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
-                 share: float, before: Before = None) -> torch.Tensor:
-        """Add the gradients of share * loss to the parameters'; returns what Compute counted, float64 (3,).
-
-        `before` as Compute takes it; with any but this program it is given for every batch or for none.
-        """
-        loss, counts = self.compute.by_operations(images_bhwc, labels, size_px, mix, before)
-        self.compute.precision.backward(loss * share if share != 1 else loss)
-        return counts
-
-
 class Compiled:
-    """Forward and backward as fused kernels; each combination of batch size, image size and what trains once."""
+    """Forward and backward as fused kernels, compiled once per batch size, image size and set of trained parameters."""
 
-    def __init__(self, compute: Compute):
-        self.compute, self.function = compute, compiled(compute.by_tensors)
+    def __init__(self, forward: ForwardPass):
+        self.forward, self.loss = forward, compiled(forward.loss)
 
-    def begin(self) -> None:
-        """A stage begins: torch notices what changed by itself."""
+    def start_stage(self) -> None:
+        """Torch itself notices which parameters train."""
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
                  share: float, before: Before = None) -> torch.Tensor:
-        """As Eager's."""
-        loss, counts = self.function(images_bhwc, labels, size_px, self.compute.row_of(mix), before)
-        self.compute.precision.backward(loss * share if share != 1 else loss)
+        """As ForwardPass; `before` is given for every batch or for none."""
+        loss, counts = self.loss(images_bhwc, labels, size_px, self.forward.row_of(mix), before)
+        self.forward.backward(loss, share)
         return counts
 
 
 class Captured:
-    """The compiled step's launches recorded once for each shape, then replayed as one."""
+    """The compiled step's launches, recorded once per shape and replayed as one."""
 
-    def __init__(self, compute: Compute):
-        self.compute, self.function = compute, compiled(compute.by_tensors)
-        self.begin()
+    def __init__(self, forward: ForwardPass):
+        self.forward, self.loss = forward, compiled(forward.loss)
+        self.start_stage()
 
-    def begin(self) -> None:
-        """A stage begins: what was recorded trains other parameters."""
+    def start_stage(self) -> None:
+        """Drop the recordings: they train the parameters of the stage before."""
         self.graphs: dict[tuple, Graph] = {}
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
                  share: float, before: Before = None) -> torch.Tensor:
-        """As Eager's, the gradients replaced instead of added to; `share` is 1 and `before` None.
+        """As ForwardPass, with `share` 1 and `before` None; gradients are replaced instead of added to.
 
         The counts hold until the next call.
         """
-        inputs, key = (images_bhwc, labels, self.compute.row_of(mix)), (len(images_bhwc), size_px)
+        inputs, key = (images_bhwc, labels, self.forward.row_of(mix)), (len(images_bhwc), size_px)
         if key not in self.graphs:
-            self.graphs[key] = Graph(lambda images, labels, row: self.function(images, labels, size_px, row),
-                                     self.compute, inputs, self.pool)
+            self.graphs[key] = Graph(lambda images, labels, row: self.loss(images, labels, size_px, row),
+                                     self.forward, inputs, self.pool)
         return self.graphs[key].replay(inputs)
 
 
 class Graph:
     """One recorded step: inputs are copied to where it reads them, gradients and counts lie where it wrote them."""
 
-    def __init__(self, function: Callable, compute: Compute, inputs: tuple, pool):
+    def __init__(self, function: Callable, forward: ForwardPass, inputs: tuple, pool):
         self.inputs = [None if tensor is None else tensor.clone() for tensor in inputs]
-        self.parameters = [p for p in compute.model.parameters() if p.requires_grad]
-        self._warm_up(function, compute)
+        self.parameters = [p for p in forward.model.parameters() if p.requires_grad]
+        self._warm_up(function, forward)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool):
             loss, self.counts = function(*self.inputs)
-            compute.precision.backward(loss)
+            forward.backward(loss, 1)
         self.gradients = [p.grad for p in self.parameters]
 
-    def _warm_up(self, function: Callable, compute: Compute) -> None:
-        # Compiling and tuning must be over before recording; the runs must not leave traces in statistics or draws.
-        buffers = list(compute.model.buffers())
+    def _warm_up(self, function: Callable, forward: ForwardPass) -> None:
+        # Compiling and tuning must be over before recording, and leave no trace in statistics or generators.
+        buffers = list(forward.model.buffers())
         kept, random = [buffer.clone() for buffer in buffers], torch.cuda.get_rng_state()
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):
                 loss, _ = function(*self.inputs)
-                compute.precision.backward(loss)
-                self._clear()
+                forward.backward(loss, 1)
+                for parameter in self.parameters:
+                    parameter.grad = None
         torch.cuda.current_stream().wait_stream(side)
         for buffer, value in zip(buffers, kept, strict=True):
             buffer.copy_(value)
         torch.cuda.set_rng_state(random)
-
-    def _clear(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
 
     def replay(self, inputs: tuple) -> torch.Tensor:
         """Run on new inputs; returns the counts."""

@@ -1,4 +1,4 @@
-"""Epochs: train, evaluate, decide whether to go on. No files, no screen: what happened is yielded, epoch by epoch."""
+"""Epochs: train, evaluate, decide whether to stop. No files and no terminal: each epoch yields a record."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from engine.training.step import TrainStep
 
 @dataclass
 class Progress:
-    """Where a run is, and what it must remember to go on: all of it is in every checkpoint."""
+    """The position of a run and what it needs to resume there; every checkpoint holds all of it."""
 
     epoch: int = 0
     step: int = 0
@@ -24,17 +24,13 @@ class Progress:
     stopped: str = ""
     tally: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     epoch_seconds: float = 0.0
-    # (epoch, step) of batches that are passed over because their loss was no number when they were tried.
+    # (epoch, step) of batches that are passed over because their loss was not finite.
     left_out: list[list[int]] = field(default_factory=list)
-
-    def state(self) -> dict:
-        """Plain values, for a checkpoint."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. Losses are means a sample, top-1 are shares of 1, times are seconds."""
+    """What one epoch did. Losses are means per sample, top-1 are shares of 1, times are seconds."""
 
     epoch: int
     lr: float
@@ -50,7 +46,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Stops:
-    """When to stop early: at `top1` (0: never), after `patience` epochs without a loss better by `min_delta`."""
+    """When to stop early: at `top1` (0: never), or after `patience` epochs whose loss gained less than `min_delta`."""
 
     top1: float = 0.0
     patience: int = 0
@@ -58,70 +54,65 @@ class Stops:
 
 
 class Loop:
-    """Trains `stages`, one after another, on `feed` by `step`, from wherever `go_to` put it.
+    """Trains `stages`, one after another, on `feed` by `step`, from the position that `seek` set.
 
-    `enter(stage)` makes ready what a stage needs, before its first batch and before the first one after `go_to`;
-    `set_modes(stage)` puts the network into training mode before each epoch; each stage counts its epochs without gain
-    anew.
-    `watch()` evaluates after each epoch (None: nothing is watched); with `select` the epoch of the best watched top-1
-    is remembered. `between_steps(loop)` is called after each step and may raise to leave: `progress` then is the
-    position of the next batch, so that a checkpoint taken there goes on exactly. `between_batches()`, where it is set,
-    is for `watch` to call, and may raise likewise. Batches in `progress.left_out` are passed over.
+    start_stage(stage): prepares a stage, before its first batch and after `seek`. set_modes(stage): puts the network
+    into training mode before each epoch. watch(): evaluates after each epoch; None watches nothing. select: whether
+    the epoch of the best watched top-1 is remembered. between_steps(loop): called after each step; it may raise to
+    leave, and `progress` is then the position of the next batch. between_batches(): where set, `watch` calls it, and
+    it may raise likewise. Batches in `progress.left_out` are passed over.
     """
 
-    def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, enter: Callable[[Stage], None],
+    def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, start_stage: Callable[[Stage], None],
                  set_modes: Callable[[Stage], None], watch: Callable[[], Result] | None = None,
                  select: bool = False, stops: Stops = Stops(),
                  between_steps: Callable[["Loop"], None] | None = None):
         self.step, self.feed, self.stages, self.epochs = step, feed, stages, stages[-1].end
-        self.enter, self.set_modes = enter, set_modes
+        self.start_stage, self.set_modes = start_stage, set_modes
         self.watch, self.select, self.stops = watch, select, stops
         self.between_steps, self.between_batches = between_steps, None
-        self.go_to(Progress())
+        self.seek(Progress())
 
-    def go_to(self, progress: Progress) -> None:
-        """Take up the position `progress`: its stage is entered, its optimiser state still to be loaded."""
+    def seek(self, progress: Progress) -> None:
+        """Move to `progress` and start its stage; the optimiser's state is loaded afterwards."""
         self.progress, self.stage = progress, stage_of(self.stages, progress.epoch)
         self.last_watched: Result | None = None
-        self.enter(self.stage)
+        self.start_stage(self.stage)
 
     def run(self) -> Iterator[EpochRecord]:
-        """Yield a record after each epoch until the last one, or until a stop is reached.
-
-        NotFinite comes from the step.
+        """Train to the last epoch or an early stop and yield a record after each epoch. NotFinite comes from the step.
         """
         progress = self.progress
         while progress.epoch < self.epochs and not progress.stopped:
-            rate, totals, waited, seconds = self._train_epoch()
+            (loss, top1, images), waited_s, train_s = self._train_epoch()
             watched = self.watch() if self.watch else None
-            # Not before: whoever leaves while it watches comes back to the end of the epoch's training.
-            progress.train_seconds += seconds
+            # Not before: a signal during the evaluation returns to the end of the epoch's training.
+            progress.train_seconds += train_s
             self.last_watched = watched
             is_best = self._judge(watched)
-            loss, top1, images = totals
-            record = EpochRecord(progress.epoch, rate, loss, top1, watched.loss if watched else None,
-                                 watched.top1 if watched else None, seconds, waited, images / seconds, is_best)
+            record = EpochRecord(progress.epoch, self.step.rate, loss, top1, watched.loss if watched else None,
+                                 watched.top1 if watched else None, train_s, waited_s, images / train_s, is_best)
             progress.epoch, progress.step = progress.epoch + 1, 0
             progress.tally, progress.epoch_seconds = [0.0, 0.0, 0.0], 0.0
             following = stage_of(self.stages, progress.epoch)
             if following is not self.stage:
-                # Before the epoch is told of: a checkpoint that is taken then goes on in the stage that follows.
+                # Before the record is yielded: a checkpoint taken then resumes in the following stage.
                 self.stage = following
-                self.enter(following)
+                self.start_stage(following)
                 progress.epochs_without_gain = 0
             yield record
 
-    def _train_epoch(self) -> tuple[float, tuple[float, float, int], float, float]:
-        """One epoch from `progress.step` on: (last rate, (loss, top-1, images), seconds waited for data, seconds)."""
+    def _train_epoch(self) -> tuple[tuple[float, float, int], float, float]:
+        """Train from `progress.step` to the epoch's end: (loss, top-1, images), seconds waited for data, seconds."""
         progress, step = self.progress, self.step
         self.set_modes(self.stage)
-        step.reset()
+        step.reset_counts()
         step.tally += step.tally.new_tensor(progress.tally)
-        began, waited = time.perf_counter() - progress.epoch_seconds, 0.0
+        began, waited_s = time.perf_counter() - progress.epoch_seconds, 0.0
         with self.feed.epoch(progress.epoch, start=progress.step) as batches:
             asked = time.perf_counter()
             for batch in batches:
-                waited += time.perf_counter() - asked
+                waited_s += time.perf_counter() - asked
                 if [progress.epoch, progress.step] in progress.left_out:
                     step.leave_out(progress.step)
                 else:
@@ -132,18 +123,16 @@ class Loop:
                     progress.epoch_seconds = time.perf_counter() - began
                     self.between_steps(self)
                 asked = time.perf_counter()
-        totals = step.totals()
-        seconds = time.perf_counter() - began
-        return step.rate, totals, waited, seconds
+        return step.totals(), waited_s, time.perf_counter() - began
 
     def state(self) -> dict:
-        """Progress as plain values, with what the unfinished epoch has counted; waits for the device."""
+        """Progress as plain values, with the counts of the unfinished epoch; waits for the device."""
         if self.progress.step:
             self.progress.tally = self.step.tally.tolist()
-        return self.progress.state()
+        return asdict(self.progress)
 
     def _judge(self, watched: Result | None) -> bool:
-        """Note the best epoch and whether to stop; True where this epoch is the best so far."""
+        """Update the best epoch and whether to stop; True where this epoch is the best so far."""
         progress, stops = self.progress, self.stops
         if watched is None:
             return False

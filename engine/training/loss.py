@@ -6,13 +6,8 @@ import torch
 import torch.nn.functional as F
 
 
-def mixed_cross_entropy(
-    logits: torch.Tensor,
-    labels_a: torch.Tensor,
-    labels_b: torch.Tensor,
-    lam: float | torch.Tensor,
-    smoothing: float | torch.Tensor = 0.0,
-) -> torch.Tensor:
+def mixed_cross_entropy(logits: torch.Tensor, labels_a: torch.Tensor, labels_b: torch.Tensor,
+                        lam: float | torch.Tensor, smoothing: float | torch.Tensor = 0.0) -> torch.Tensor:
     """Mean cross-entropy of a batch, a scalar in fp32 (fp64 for fp64 logits).
 
     logits: (batch, classes), any floating type. labels_a, labels_b: (batch,) int64 class numbers; for a plain batch

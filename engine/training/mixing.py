@@ -32,34 +32,24 @@ class Mix:
     box_px: tuple[int, int, int, int] | None = None
 
 
-def draw_mix(
-    seed: int,
-    epoch: int,
-    step: int,
-    height: int,
-    width: int,
-    *,
-    cutmix_p: float = 0.0,
-    mixup_p: float = 0.0,
-    cutmix_alpha: float = 1.0,
-    mixup_alpha: float = 1.0,
-) -> Mix | None:
+def draw_mix(seed: int, epoch: int, step: int, height: int, width: int, *, cutmix_p: float = 0.0,
+             mixup_p: float = 0.0, cutmix_alpha: float = 1.0, mixup_alpha: float = 1.0) -> Mix | None:
     """How batch `step` of `epoch` is mixed, or None where it stays as it is: a pure function of its arguments.
 
-    cutmix_p, mixup_p: the probabilities that the batch gets the one or the other; at most 1 together. ("Mixed with
+    cutmix_p, mixup_p: the probabilities that the batch gets the one or the other; at most 1 in sum. ("Mixed with
     probability p, CutMix in a share s of those" is cutmix_p = p * s, mixup_p = p * (1 - s).) *_alpha: the share is
     drawn from Beta(alpha, alpha). height, width: of the images that will be mixed, in px.
 
     CutMix's box has sides sqrt(1 - share) of the image's around a uniform centre, cut off at the edges, and lam is
     re-set to the area that is left.
 
-    Raises EngineError for probabilities outside 0..1, together above 1, and an alpha that is not above 0.
+    Raises EngineError for probabilities outside 0..1, a sum above 1, and an alpha that is not above 0.
     """
     for setting, value in (("cutmix", cutmix_p), ("mixup", mixup_p)):
         if not 0 <= value <= 1:
             raise EngineError(f"the probability of {setting}, {value}, must be between 0 and 1")
     if cutmix_p + mixup_p > 1 + 1e-9:
-        raise EngineError(f"the probabilities of cutmix, {cutmix_p}, and mixup, {mixup_p}, must not exceed 1 together")
+        raise EngineError(f"the probabilities of cutmix, {cutmix_p}, and mixup, {mixup_p}, must not exceed 1 in sum")
     for setting, value in (("cutmix_alpha", cutmix_alpha), ("mixup_alpha", mixup_alpha)):
         if not 0 < value < math.inf:
             raise EngineError(f"mix.{setting}={value} must be above 0 and finite")
@@ -83,9 +73,9 @@ def cut(height: int, width: int, share: float, centre_y_px: int, centre_x_px: in
     return Mix("cutmix", 1 - (bottom - top) * (right - left) / (height * width), (top, bottom, left, right))
 
 
-def apply_mix(
-    images: torch.Tensor, labels: torch.Tensor, mix: Mix, before: tuple[torch.Tensor, torch.Tensor] | None = None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+def apply_mix(images: torch.Tensor, labels: torch.Tensor, mix: Mix,
+              before: tuple[torch.Tensor, torch.Tensor] | None = None
+              ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
     """Mix a batch as drawn: (images, labels_a, labels_b, lam), where lam weighs labels_a and 1 - lam labels_b.
 
     images: (batch, channels, height, width), any memory layout, kept; any type for CutMix, floating for MixUp. labels:
@@ -99,10 +89,8 @@ def apply_mix(
     if mix.box_px is not None:
         top, bottom, left, right = mix.box_px
         if bottom > images.shape[2] or right > images.shape[3]:
-            raise EngineError(
-                f"a CutMix box to ({bottom}, {right}) does not fit images of {tuple(images.shape[2:])} px: "
-                "draw it for their size"
-            )
+            raise EngineError(f"a CutMix box to ({bottom}, {right}) does not fit images of {tuple(images.shape[2:])} "
+                              "px: draw it for their size")
         mixed = images.clone()
         mixed[1:, :, top:bottom, left:right] = images[:-1, :, top:bottom, left:right]
         mixed[:1, :, top:bottom, left:right] = first_partner[:, :, top:bottom, left:right]
@@ -113,6 +101,29 @@ def apply_mix(
         torch.lerp(images[:-1], images[1:], mix.lam, out=mixed[1:])
         torch.lerp(first_partner, images[:1], mix.lam, out=mixed[:1])
     return mixed, labels, partners(labels, before and before[1]), mix.lam
+
+
+def row_of(mix: Mix | None, smoothing: float) -> torch.Tensor:
+    """A batch's mix as float32 (8,), on the CPU: the weight of the image outside and inside the box, the box (top,
+    bottom, left, right), lam, the label smoothing. An unmixed batch keeps its pixels and labels."""
+    weights, box_px, lam = (1.0, 1.0), (0, 0, 0, 0), 1.0
+    if mix is not None:
+        weights = (mix.lam, 1.0) if mix.box_px is None else (1.0, 0.0)
+        box_px, lam = mix.box_px or box_px, mix.lam
+    return torch.tensor([*weights, *box_px, lam, smoothing], dtype=torch.float32)
+
+
+def apply_row(images: torch.Tensor, labels: torch.Tensor, row: torch.Tensor,
+              before: tuple[torch.Tensor, torch.Tensor] | None = None
+              ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `apply_mix` by tensors alone: (images, labels_b, lam, smoothing); row: from `row_of`, on the device."""
+    outside, inside, top, bottom, left, right, lam, smoothing = row.unbind()
+    y = torch.arange(images.shape[2], device=row.device)[:, None]
+    x = torch.arange(images.shape[3], device=row.device)
+    in_box = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+    image_before, label_before = before or (None, None)
+    images = torch.lerp(partners(images, image_before), images, torch.where(in_box, inside, outside))
+    return images, partners(labels, label_before), lam, smoothing
 
 
 def partners(tensor: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:

@@ -50,8 +50,8 @@ class Precision:
         self.name, self.device, self.dtype = name, device, DTYPES[name]
         self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
 
-    def restart(self) -> None:
-        """Forget what fp16's scale has learnt."""
+    def reset(self) -> None:
+        """Forget the scale that fp16 has settled on."""
         if self.scaler:
             self.scaler.load_state_dict(torch.amp.GradScaler(self.device.type).state_dict())
 

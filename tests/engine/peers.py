@@ -92,8 +92,7 @@ def measure(words: list[str], file: str) -> None:
 
 
 if __name__ == "__main__":
-    import engine.resume  # noqa: F401  (before the fork, once for all)
-
+    import engine.session.resume  # noqa: F401  (before the fork, once for all)
     from loaders.feeds.ffcv_fixes import import_ffcv
 
     import_ffcv()

@@ -1,16 +1,16 @@
 """Runs of a second: their settings, and going on with one."""
 
 from engine.cli.console import Screen
-from engine.session.resume import resume
+from engine.session.resume import resume_run
 
 SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 50, "model.width": 4,
          "model.depth": 3, "model.dropout": 0.2, "train.epochs": 3, "train.device": "cpu", "train.threads": 1,
          "train.precision": "fp32", "run.report": False}
 
 
-def go_on(folder, said=None, **settings):
+def resume(folder, said=None, **settings):
     """Go on with the run in `folder` by other `settings`; `said` takes what the screen would say."""
     with Screen() as screen:
         if said is not None:
             screen.say = said.append
-        return resume(str(folder), screen, settings=settings)
+        return resume_run(str(folder), screen, settings=settings)

@@ -9,7 +9,7 @@ import pytest
 from engine import train
 from engine.cli.signals import Interrupted, Signals
 from engine.common.errors import EngineError
-from engine.session import repeats, session
+from engine.session import launch, repeats
 from engine.storage.folder_lock import FolderLock
 from recipes.settings.load import as_text, load
 
@@ -71,7 +71,7 @@ def test_each_has_a_folder_with_the_bits_of_a_single_run(three, recipe, tmp_path
     assert sorted(path.name for path in three.iterdir() if path.name.startswith("seed")) == ["seed_4", "seed_5",
                                                                                            "seed_6"]
     assert len(set(weights(three))) == 3
-    assert session.start(recipe(tmp_path / "single", seed=6)) == 0
+    assert launch.start(recipe(tmp_path / "single", seed=6)) == 0
     assert read(tmp_path / "single" / "summary.json")["weights_sha256"] == weights(three)[2]
 
 
@@ -92,7 +92,7 @@ def test_the_seeds_that_are_there_are_not_trained_again(three, tmp_path, monkeyp
     folder = shutil.copytree(three, tmp_path / "copy")
     (folder / "summary.json").unlink()
     monkeypatch.setattr(repeats, "build", None)
-    assert repeats.go_on(folder) == 0
+    assert repeats.resume(folder) == 0
     assert read(folder / "summary.json")["test_top1"] == read(three / "summary.json")["test_top1"]
     assert "3 runs, mean ± standard deviation" in capsys.readouterr().out
 
@@ -104,7 +104,7 @@ def test_stopped_anywhere_they_go_on_to_the_same_weights(three, look, recipe, tm
     folder = tmp_path / "runs"
     stopped["left"] = look
     assert repeats.start(recipe(folder, seed=4, repeats=3)) == 143
-    assert f"go on with: python -m engine.train --resume {folder}\n" in capsys.readouterr().out
+    assert f"resume with: python -m engine.train --resume {folder}\n" in capsys.readouterr().out
     assert not (folder / "summary.json").exists()
     assert train.main(["--resume", str(folder)]) == 0
     assert weights(folder) == weights(three)
@@ -116,7 +116,7 @@ def test_stopped_anywhere_they_go_on_to_the_same_weights(three, look, recipe, tm
 def test_a_damaged_mark_is_one_line(tmp_path, text):
     (tmp_path / repeats.REPEATS).write_text(text)
     with pytest.raises(EngineError, match=r"repeats\.json is damaged: begin again in another folder") as caught:
-        repeats.go_on(tmp_path)
+        repeats.resume(tmp_path)
     assert "\n" not in str(caught.value)
 
 

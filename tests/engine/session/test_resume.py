@@ -8,13 +8,13 @@ import pytest
 from engine import reproduce, train
 from engine.common.errors import EngineError
 from engine.common.files import write_atomic
-from engine.session import session
+from engine.session import launch, session
 from engine.storage import checkpoint, run_lookup
 from engine.storage.folder_lock import FolderLock
 from engine.training.loop import Loop
 from recipes.settings.load import RecipeError, load, restore
 from tests.engine.poison import poisoned
-from tests.engine.small_runs import SMALL, go_on
+from tests.engine.small_runs import SMALL, resume
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -35,7 +35,7 @@ def recipe(cache):
 @pytest.fixture(scope="module")
 def whole(recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert session.start(recipe(folder)) == 0
+    assert launch.start(recipe(folder)) == 0
     return folder
 
 
@@ -56,10 +56,10 @@ def stopped(monkeypatch, recipe, epochs=2):
     with monkeypatch.context() as patch:
         stop_after(patch, epochs)
         with pytest.raises(KeyboardInterrupt):
-            session.start(recipe)
+            launch.start(recipe)
 
 
-def seal(folder):
+def weights_hash(folder):
     return json.loads((folder / "summary.json").read_text())["weights_sha256"]
 
 
@@ -68,11 +68,11 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(monkeypatch, rec
     last, said = tmp_path / "run/checkpoints/last.pt", []
     assert checkpoint.load(checkpoint.previous_of(last))["progress"]["epoch"] == 1
     last.write_bytes(last.read_bytes()[:-7])
-    assert go_on(tmp_path / "run", said) == 0
+    assert resume(tmp_path / "run", said) == 0
     assert any("warning" in line and "cut short" in line and "last.previous.pt" in line for line in said)
     # The damaged one was not kept as the one before.
     checkpoint.load(checkpoint.previous_of(last))
-    assert seal(tmp_path / "run") == seal(whole)
+    assert weights_hash(tmp_path / "run") == weights_hash(whole)
 
 
 def test_without_a_whole_checkpoint_the_first_problem_is_told(monkeypatch, recipe, tmp_path):
@@ -80,7 +80,7 @@ def test_without_a_whole_checkpoint_the_first_problem_is_told(monkeypatch, recip
     for file in (tmp_path / "run/checkpoints").glob("last*.pt"):
         file.write_bytes(b"")
     with pytest.raises(EngineError, match=r"last\.pt is cut short"):
-        go_on(tmp_path / "run")
+        resume(tmp_path / "run")
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(monkeypatch, recipe, whole, tmp_path):
@@ -88,28 +88,28 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(monkeypatch, recip
     for file in (tmp_path / "run/checkpoints").iterdir():
         file.unlink()
     (tmp_path / "run/checkpoints/.last.pt.1.part").write_bytes(b"half")
-    assert go_on(tmp_path / "run") == 0 and seal(tmp_path / "run") == seal(whole)
+    assert resume(tmp_path / "run") == 0 and weights_hash(tmp_path / "run") == weights_hash(whole)
     assert not list((tmp_path / "run/checkpoints").glob(".*"))
 
 
 def test_settings_that_may_change_do_and_others_are_refused_with_the_differences(monkeypatch, recipe, tmp_path):
     stopped(monkeypatch, recipe(tmp_path / "run"))
     with pytest.raises(EngineError, match=r"train\.batch 50 -> 25, train\.seed 0 -> 1"):
-        go_on(tmp_path / "run", **{"train.batch": "25", "train.seed": "1", "train.epochs": "4"})
+        resume(tmp_path / "run", **{"train.batch": "25", "train.seed": "1", "train.epochs": "4"})
     with pytest.raises(EngineError, match="has 2 already"):
-        go_on(tmp_path / "run", **{"train.epochs": "1"})
+        resume(tmp_path / "run", **{"train.epochs": "1"})
     with pytest.raises(RecipeError, match="train.epochs=x must be"):
-        go_on(tmp_path / "run", **{"train.epochs": "x"})
-    assert go_on(tmp_path / "run", **{"train.epochs": "4", "data.workers": "1"}) == 0
+        resume(tmp_path / "run", **{"train.epochs": "x"})
+    assert resume(tmp_path / "run", **{"train.epochs": "4", "data.workers": "1"}) == 0
     assert json.loads((tmp_path / "run/summary.json").read_text())["epochs"] == 4
     assert run_lookup.read_recipe(tmp_path / "run").epochs == 4
     with pytest.raises(EngineError, match="is finished"):
-        go_on(tmp_path / "run")
+        resume(tmp_path / "run")
 
 
 def test_a_finished_run_takes_more_epochs(recipe, tmp_path):
-    assert session.start(recipe(tmp_path / "run", **{"train.epochs": 1})) == 0
-    assert go_on(tmp_path / "run", **{"train.epochs": 2}) == 0
+    assert launch.start(recipe(tmp_path / "run", **{"train.epochs": 1})) == 0
+    assert resume(tmp_path / "run", **{"train.epochs": 2}) == 0
     assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -119,9 +119,9 @@ def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, 
     with pytest.raises(EngineError, match="no run below runs/ waits"):
         train.main(["--resume", "auto"])
     stopped(monkeypatch, recipe(tmp_path / "runs/quickstart/1"))
-    assert train.main(["--resume", "auto"]) == 0 and seal(tmp_path / "runs/quickstart/1") == seal(whole)
+    assert train.main(["--resume", "auto"]) == 0 and weights_hash(tmp_path / "runs/quickstart/1") == weights_hash(whole)
     again = ["--resume", "auto", "--recipe", "quickstart", "--run.folder=mine", *words]
-    assert train.main(again) == 0 and seal(tmp_path / "mine") == seal(whole)
+    assert train.main(again) == 0 and weights_hash(tmp_path / "mine") == weights_hash(whole)
     capsys.readouterr()
     assert train.main(again) == 0 and "is finished" in capsys.readouterr().out
     (tmp_path / "mine/summary.json").unlink()
@@ -132,8 +132,8 @@ def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, 
 def test_a_folder_in_use_is_refused(monkeypatch, recipe, tmp_path):
     stopped(monkeypatch, recipe(tmp_path / "run"))
     with FolderLock(tmp_path / "run"), pytest.raises(EngineError, match=r"is in use by process \d+ on"):
-        go_on(tmp_path / "run")
-    assert go_on(tmp_path / "run") == 0
+        resume(tmp_path / "run")
+    assert resume(tmp_path / "run") == 0
 
 
 def test_a_full_disk_neither_ends_the_run_nor_changes_it(monkeypatch, recipe, whole, tmp_path, capsys):
@@ -146,10 +146,10 @@ def test_a_full_disk_neither_ends_the_run_nor_changes_it(monkeypatch, recipe, wh
         write_atomic(path, content, *previous)
 
     monkeypatch.setattr(checkpoint, "write_atomic", full)
-    assert session.start(recipe(tmp_path / "run")) == 0
+    assert launch.start(recipe(tmp_path / "run")) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count("no space left on the disk; the run goes on and tries again") == 2
-    assert seal(tmp_path / "run") == seal(whole)
+    assert weights_hash(tmp_path / "run") == weights_hash(whole)
     assert checkpoint.load(tmp_path / "run/checkpoints/last.pt")["progress"]["epoch"] == 3
 
 
@@ -171,7 +171,7 @@ def poisoned_batch(monkeypatch):
 
 def test_a_loss_that_is_no_number_stops_the_run_naming_step_and_samples(poisoned, recipe, tmp_path):
     with pytest.raises(EngineError, match=r"epoch 2, step 2 \(samples .*last\.pt is from before it") as caught:
-        session.start(recipe(tmp_path / "run"))
+        launch.start(recipe(tmp_path / "run"))
     assert "\n" not in str(caught.value)
     told = json.loads((tmp_path / "run/not_finite.json").read_text())
     assert (told["epoch"], told["step"], len(told["samples"])) == (1, 2, 50)
@@ -180,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_the_run_naming_step_and_samples(poisoned
 
 
 def test_rollback_goes_past_the_batch_and_the_rest_is_trained_on(poisoned, recipe, tmp_path, capsys):
-    assert session.start(recipe(tmp_path / "run", **{"train.on_nan": "rollback"})) == 0
+    assert launch.start(recipe(tmp_path / "run", **{"train.on_nan": "rollback"})) == 0
     assert poisoned == [2] and "going back to the last checkpoint" in " ".join(capsys.readouterr().out.split())
     saved = checkpoint.load(tmp_path / "run/checkpoints/last.pt")
     assert saved["progress"]["left_out"] == [[1, 2]] and saved["updates_done"] == 11
@@ -189,14 +189,14 @@ def test_rollback_goes_past_the_batch_and_the_rest_is_trained_on(poisoned, recip
 
 def test_a_stopped_run_goes_on_past_the_batch_to_rollbacks_weights(poisoned, recipe, tmp_path):
     with pytest.raises(EngineError):
-        session.start(recipe(tmp_path / "run"))
-    assert go_on(tmp_path / "run", **{"train.on_nan": "rollback"}) == 0
-    assert session.start(recipe(tmp_path / "other", **{"train.on_nan": "rollback"})) == 0
-    assert seal(tmp_path / "run") == seal(tmp_path / "other")
+        launch.start(recipe(tmp_path / "run"))
+    assert resume(tmp_path / "run", **{"train.on_nan": "rollback"}) == 0
+    assert launch.start(recipe(tmp_path / "other", **{"train.on_nan": "rollback"})) == 0
+    assert weights_hash(tmp_path / "run") == weights_hash(tmp_path / "other")
 
 
 def test_skip_leaves_the_update_out_and_the_statistics_as_they_were(poisoned, recipe, tmp_path):
-    assert session.start(recipe(tmp_path / "run", **{"train.on_nan": "skip"})) == 0
+    assert launch.start(recipe(tmp_path / "run", **{"train.on_nan": "skip"})) == 0
     saved = checkpoint.load(tmp_path / "run/checkpoints/last.pt")
     assert saved["updates_done"] == 11 and all(t.isfinite().all() for t in saved["model"].values())
 
@@ -204,8 +204,8 @@ def test_skip_leaves_the_update_out_and_the_statistics_as_they_were(poisoned, re
 def test_skip_changes_no_bit_where_nothing_is_bad(recipe, tmp_path):
     for name, on_nan in (("plain", "stop"), ("ready", "skip")):
         own = {"mix.p": 0.7, "mix.kind": "both", "model.norm": "batch", "train.on_nan": on_nan}
-        assert session.start(recipe(tmp_path / name, **own)) == 0
-    assert seal(tmp_path / "plain") == seal(tmp_path / "ready")
+        assert launch.start(recipe(tmp_path / name, **own)) == 0
+    assert weights_hash(tmp_path / "plain") == weights_hash(tmp_path / "ready")
 
 
 def test_data_changed_under_the_run_is_noticed(monkeypatch, recipe, tmp_path):
@@ -221,7 +221,7 @@ def test_data_changed_under_the_run_is_noticed(monkeypatch, recipe, tmp_path):
 
     monkeypatch.setattr(session.Session, "after_epoch", change)
     with pytest.raises(EngineError, match="was changed or removed while the run read it"):
-        session.start(own)
+        launch.start(own)
 
 
 def test_another_data_set_under_a_checkpoint_is_refused(monkeypatch, recipe, tmp_path):
@@ -230,7 +230,7 @@ def test_another_data_set_under_a_checkpoint_is_refused(monkeypatch, recipe, tmp
     saved = checkpoint.load(last)
     checkpoint.save(last, saved | {"data": {**saved["data"], "train": "0" * 64}})
     with pytest.raises(EngineError, match="was trained on another shapes"):
-        go_on(tmp_path / "run")
+        resume(tmp_path / "run")
 
 
 def test_a_restored_recipe_says_what_was_given_and_no_more(recipe, tmp_path):
@@ -242,7 +242,7 @@ def test_a_restored_recipe_says_what_was_given_and_no_more(recipe, tmp_path):
 
 def test_reproduce_says_the_same_and_notices_other_weights(whole, tmp_path, capsys):
     assert reproduce.main([str(whole), "--out", str(tmp_path / "again"), "--json", str(tmp_path / "said.json")]) == 0
-    assert seal(tmp_path / "again") == seal(whole) and "not reproduced" not in capsys.readouterr().out
+    assert weights_hash(tmp_path / "again") == weights_hash(whole) and "not reproduced" not in capsys.readouterr().out
     said = json.loads((tmp_path / "said.json").read_text())
     assert said["same_weights"] and said["first_epoch_apart"] is None
     edited = tmp_path / "edited"

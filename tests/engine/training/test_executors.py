@@ -8,7 +8,7 @@ from engine.models.cnn import Cnn
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant
 from engine.training.executors import resolve
-from engine.training.forward import Compute, ToInput
+from engine.training.forward import ForwardPass, ToInput
 from engine.training.mixing import draw_mix
 from engine.training.precision import Precision
 from engine.training.step import TrainStep
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def step_of(mode, device=CPU, **options):
     torch.manual_seed(0)
     model = Cnn(5, 16, dropout=0.0, depth=3, width=16).to(device, memory_format=torch.channels_last)
-    compute = Compute(model, ToInput((0.5,) * 3, (0.25,) * 3, device), Precision("fp32", device), smoothing=0.1,
+    compute = ForwardPass(model, ToInput((0.5,) * 3, (0.25,) * 3, device), Precision("fp32", device), smoothing=0.1,
                       smooth_mixed=False, mixes=True)
 
     def mix(epoch, step, height, width):
@@ -33,7 +33,7 @@ def step_of(mode, device=CPU, **options):
 
 def enter(step, patterns=None):
     groups = split_decay(by_pattern(step.model, patterns or {"*": 0.05}), 5e-4, True)
-    step.begin(build_optimizer("sgd", groups, momentum=0.9, nesterov=True), Constant(0.05))
+    step.start_stage(build_optimizer("sgd", groups, momentum=0.9, nesterov=True), Constant(0.05))
 
 
 def train(step, epochs=(0, 1)):
@@ -88,7 +88,7 @@ def test_a_captured_step_trains_as_the_plain_one():
     device = torch.device("cuda")
     plain, fast = step_of("eager", device), step_of("graph", device)
     torch.testing.assert_close(train(fast), train(plain), rtol=1e-3, atol=1e-4)
-    assert len(fast.program.graphs) == 4, "two sizes, each with a smaller last batch"
+    assert len(fast.executor.graphs) == 4, "two sizes, each with a smaller last batch"
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(fast.model.state_dict()[name], value, rtol=2e-2, atol=2e-3, msg=name)
 
@@ -100,7 +100,7 @@ def test_a_stage_is_captured_anew_and_frozen_layers_stay():
     for name, parameter in step.model.named_parameters():
         parameter.requires_grad_(name.startswith("head"))
     enter(step, {"head": 0.05})
-    assert not step.program.graphs
+    assert not step.executor.graphs
     before = step.model.features[0].weight.clone(), step.model.head[-1].weight.clone()
     train(step, [0])
     assert torch.equal(step.model.features[0].weight, before[0])

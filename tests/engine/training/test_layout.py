@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.models import registry
-from engine.training.forward import Compute, ToInput
+from engine.training.forward import ForwardPass, ToInput
 from engine.training.precision import Precision
 
 NETWORKS = {"baseline": {}, "cnn": {"width": 8, "depth": 4}, "cnn4": {}, "resnet34": {},
@@ -18,9 +18,9 @@ def run(name, device, precision, seen):
         if isinstance(layer, torch.nn.Conv2d):
             layer.register_forward_hook(lambda layer, inputs, output: seen.extend([inputs[0], output]))
             layer.register_full_backward_pre_hook(lambda layer, received: seen.append(received[0]))
-    compute = Compute(model, ToInput((0.5,) * 3, (0.25,) * 3, device), Precision(precision, device))
+    compute = ForwardPass(model, ToInput((0.5,) * 3, (0.25,) * 3, device), Precision(precision, device))
     images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, device=device)
-    loss, _ = compute.by_operations(images, torch.randint(0, 10, (4,), device=device), None, None)
+    loss, _ = compute.loss(images, torch.randint(0, 10, (4,), device=device), None, None)
     loss.backward()
     return model
 

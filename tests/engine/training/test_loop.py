@@ -57,7 +57,7 @@ def make(step, feed, epochs, *, entered=None, modes=None, **options):
     lengths = [epochs] if isinstance(epochs, int) else epochs
     stages = in_order({"name": name, "epochs": length, "lrs": {"*": 0.1}}
                       for name, length in zip("abc", lengths, strict=False))
-    return Loop(step, feed, stages, enter=(entered if entered is not None else []).append,
+    return Loop(step, feed, stages, start_stage=(entered if entered is not None else []).append,
                 set_modes=(modes if modes is not None else []).append, **options)
 
 
@@ -120,7 +120,7 @@ def test_a_run_left_after_any_step_goes_on_to_the_same_records(stop_after):
     assert loop.feed.open == 0
     second = CountingStep()
     rest = make(second, CountingFeed(), 3)
-    rest.go_to(Progress(**loop.state()))
+    rest.seek(Progress(**loop.state()))
     records += list(rest.run())
     assert first.calls + second.calls == [(e, s) for e in range(3) for s in range(2)]
     assert [(r.epoch, r.train_loss, r.train_top1) for r in records] == \
@@ -159,10 +159,10 @@ def test_a_staged_run_left_between_epochs_goes_on_to_the_same_end(left_after):
     whole, first, rest = staged(), staged(), staged()
     epochs = [record.epoch for record in whole.run()]
     done = [record.epoch for record in itertools.islice(first.run(), left_after)]
-    rest.go_to(Progress(**first.state()))
+    rest.seek(Progress(**first.state()))
     assert rest.stage == first.stage
     assert done + [record.epoch for record in rest.run()] == epochs
-    assert {**rest.progress.state(), "train_seconds": 0} == {**whole.progress.state(), "train_seconds": 0}
+    assert {**rest.progress.__dict__, "train_seconds": 0} == {**whole.progress.__dict__, "train_seconds": 0}
 
 
 def list_into(records, loop):

@@ -182,7 +182,7 @@ def test_boxes_reach_every_pixel_and_stay_inside():
     [
         ({"cutmix_p": -0.1}, "the probability of cutmix, -0.1, must be between 0 and 1"),
         ({"mixup_p": 1.1}, "the probability of mixup, 1.1"),
-        ({"cutmix_p": 0.6, "mixup_p": 0.6}, "must not exceed 1 together"),
+        ({"cutmix_p": 0.6, "mixup_p": 0.6}, "must not exceed 1 in sum"),
         ({"cutmix_p": 0.5, "cutmix_alpha": 0.0}, "mix.cutmix_alpha=0.0 must be above 0"),
         ({"mixup_p": 0.5, "mixup_alpha": float("nan")}, "mix.mixup_alpha=nan"),
     ],

@@ -12,7 +12,7 @@ from engine.common.errors import EngineError
 from engine.models.resnet import ResNet
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import OneCycle
-from engine.training.forward import Compute, ToInput
+from engine.training.forward import ForwardPass, ToInput
 from engine.training.loop import Loop, Stops
 from engine.training.precision import Precision
 from engine.training.stages import Stage, always_frozen, freeze, in_order, set_modes, stage_of
@@ -197,9 +197,9 @@ class Staged:
 
     def __init__(self, name="sgd", stages=STAGES, **options):
         self.model, self.name, self.entered = network(), name, []
-        compute = Compute(self.model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("fp32", CPU))
+        compute = ForwardPass(self.model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("fp32", CPU))
         self.step = TrainStep(compute, steps_per_epoch=STEPS)
-        self.loop = Loop(self.step, Feed(), stages, enter=self.enter, set_modes=partial(set_modes, self.model),
+        self.loop = Loop(self.step, Feed(), stages, start_stage=self.enter, set_modes=partial(set_modes, self.model),
                          **options)
 
     def enter(self, each):
@@ -207,7 +207,7 @@ class Staged:
         settings = {"momentum": 0.9, "nesterov": True} if self.name == "sgd" else {}
         groups = split_decay(by_pattern(self.model, each.lrs), 5e-4, True)
         optimizer = build_optimizer(self.name, groups, **settings)
-        self.step.begin(optimizer, OneCycle(max(each.lrs.values()), STEPS * each.epochs, **MOMENTUM))
+        self.step.start_stage(optimizer, OneCycle(max(each.lrs.values()), STEPS * each.epochs, **MOMENTUM))
         self.entered.append((each, optimizer, self.state()))
 
     def state(self):
@@ -283,7 +283,7 @@ def test_the_optimisers_state_starts_anew_and_the_runs_updates_count_on(name):
         enter(each)
         met.append((len(run.step.optimizer.state), run.step.updates, run.step.updates_done))
 
-    run.loop.enter = noting
+    run.loop.start_stage = noting
     records = list(run.loop.run())
     assert met == [(0, 0, 2 * STEPS), (0, 0, 5 * STEPS)] and len(records) == 7
     optimizers = [optimizer for _, optimizer, _ in run.entered]

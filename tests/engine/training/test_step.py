@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant, Exponential, OneCycle
 from engine.training import mixing
-from engine.training.forward import Compute, ToInput, resize
+from engine.training.forward import ForwardPass, ToInput, resize
 from engine.training.precision import Precision, cpu_has_native_bf16, resolve
 from engine.training.step import TrainStep
 
@@ -34,9 +34,9 @@ def make(model, schedule=None, **options):
     optimizer = build_optimizer("sgd", groups, momentum=0.9, nesterov=True)
     options = {"steps_per_epoch": 4} | options
     loss = {"smoothing": options.pop("smoothing", 0.0), "smooth_mixed": options.pop("smooth_mixed", True)}
-    compute = Compute(model, ToInput(MEAN, STD, CPU), Precision("fp32", CPU), mixes="draw_mix" in options, **loss)
+    compute = ForwardPass(model, ToInput(MEAN, STD, CPU), Precision("fp32", CPU), mixes="draw_mix" in options, **loss)
     step = TrainStep(compute, **options)
-    step.begin(optimizer, schedule or Constant(0.1))
+    step.start_stage(optimizer, schedule or Constant(0.1))
     return step
 
 
@@ -209,7 +209,7 @@ def test_a_stage_begins_its_schedule_anew_while_the_updates_of_the_run_count_on(
     for p in model[0].parameters():
         p.requires_grad_(False)
     second = build_optimizer("sgd", split_decay(by_pattern(model, {"3": 0.5}), 0.0, True))
-    step.begin(second, Exponential(0.5, 0.6, 3))
+    step.start_stage(second, Exponential(0.5, 0.6, 3))
     assert (step.updates, step.updates_done, step.rate) == (0, 2, 0.5)
     before = [p.clone() for p in model.parameters()]
     step(*batches(1)[0], 0, 2)
@@ -223,7 +223,7 @@ def test_restarting_forgets_the_updates_and_resets_the_followers():
     step = make(model, ema=Follower("ema", heard, model), lookahead=Follower("lookahead", heard, model))
     step(*batches(1)[0], 0, 0)
     heard.clear()
-    step.restart(None)
+    step.reset(None)
     assert step.updates_done == 0 and heard == [("lookahead", "reset"), ("ema", "reset")]
 
 
@@ -234,7 +234,7 @@ def test_a_schedule_moves_momentum_or_leaves_the_optimisers_own(name, schedule, 
     model = network()
     settings = {"momentum": 0.8} if name == "sgd" else {"beta1": 0.8, "beta2": 0.99}
     step = make(model)
-    step.begin(build_optimizer(name, split_decay(by_pattern(model, {"*": 0.1}), 0.0, True), **settings), schedule)
+    step.start_stage(build_optimizer(name, split_decay(by_pattern(model, {"*": 0.1}), 0.0, True), **settings), schedule)
     step(*batches(1)[0], 0, 0)
     (group,) = step.optimizer.param_groups
     assert group["momentum"] == expected if name == "sgd" else group["betas"] == (expected, 0.99)

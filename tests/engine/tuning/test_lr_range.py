@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from engine.common.errors import EngineError
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Exponential
-from engine.training.forward import Compute, ToInput
+from engine.training.forward import ForwardPass, ToInput
 from engine.training.precision import Precision
 from engine.training.step import TrainStep
 from engine.tuning.lr_range import Sweep, noise_of, smooth, steps_kept, suggest, train_rising
@@ -173,9 +173,9 @@ def network():
 def rising(model, steps, **options):
     """A step over `model` whose rate goes from 1e-4 to 1 in `steps` updates."""
     to_input = ToInput((0.5,) * 3, (0.25,) * 3, CPU, channels_last=False)
-    step = TrainStep(Compute(model, to_input, Precision("fp32", CPU)), steps_per_epoch=5, **options)
+    step = TrainStep(ForwardPass(model, to_input, Precision("fp32", CPU)), steps_per_epoch=5, **options)
     groups = split_decay(by_pattern(model, {"1.bias": 0.02, "*": 0.1}), 0.0, True)
-    step.begin(build_optimizer("sgd", groups, momentum=0.9), Exponential(1e-4, 1.0, steps))
+    step.start_stage(build_optimizer("sgd", groups, momentum=0.9), Exponential(1e-4, 1.0, steps))
     return step
 
 
