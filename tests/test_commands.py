@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.storage.history import read_history
 from recipes.settings.load import load, read_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,8 +59,8 @@ def run(tmp_path_factory, cache):
 
 def test_a_run_leaves_what_it_promises(run):
     folder, shown = run
-    for name in ("config.yaml", "command.txt", "env.json", "metrics.csv", "metrics.npz", "metrics.jsonl",
-                 "summary.json", "checkpoints/last.pt", "checkpoints/best.pt", "checkpoints/epoch_001.pt",
+    for name in ("config.yaml", "command.txt", "env.json", "metrics.csv", "metrics.npz", "summary.json",
+                 "checkpoints/last.pt", "checkpoints/best.pt", "checkpoints/epoch_001.pt",
                  "checkpoints/epoch_002.pt", "plots/overview.png", "plots/loss.png", "plots/accuracy.png",
                  "plots/learning_rate.png", "report.html"):
         assert (folder / name).stat().st_size > 0, name
@@ -69,10 +70,10 @@ def test_a_run_leaves_what_it_promises(run):
     assert shown.count("epoch   ") == 2
 
 
-def test_the_three_metric_files_say_the_same(run):
+def test_both_metric_files_say_the_same(run):
     folder, _ = run
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = read_history(folder / "metrics.csv", [])
     arrays = np.load(folder / "metrics.npz")
     assert [int(row["epoch"]) for row in rows] == [line["epoch"] for line in lines] == [0, 1]
     assert arrays["epoch"].tolist() == [0, 1]
@@ -118,9 +119,8 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights(run, tmp_path, cach
     command("engine.train", "--resume", folder)
     assert summary(folder)["weights_sha256"] == summary(run[0])["weights_sha256"]
     assert summary(folder)["steps"] == summary(run[0])["steps"]
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    ours, theirs = ([json.loads(line)["train_loss"] for line in text]
-                    for text in (lines, (run[0] / "metrics.jsonl").read_text().splitlines()))
+    ours, theirs = ([row["train_loss"] for row in read_history(place / "metrics.csv", [])]
+                    for place in (folder, run[0]))
     assert ours == pytest.approx(theirs, rel=1e-12)
 
 

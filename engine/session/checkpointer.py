@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.build.run import Run
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, remove_parts
-from engine.session.launch import leads
+from engine.session.processes import leads
 from engine.session.run_state import state_of
 from engine.storage import checkpoint
 from engine.training.nan_guard import NotFinite, finite_weights

@@ -7,7 +7,7 @@ from engine.build.run import Run
 from engine.common.errors import EngineError
 from engine.common.files import write_json
 from engine.session.checkpointer import Checkpointer
-from engine.session.launch import once
+from engine.session.processes import once
 from engine.session.run_state import restore_state
 from engine.storage import checkpoint
 from engine.training.nan_guard import suspects

@@ -153,9 +153,10 @@ class Session:
 
     def _leave_if(self, noted: int) -> None:
         """Raise Interrupted for the number of a signal that has come, to whichever of the processes."""
-        # A single process looks again, for a checkpoint may have been saved meanwhile.
-        noted = noted if self.agreement else self.signals.noted
-        if noted:
+        if self.agreement is None:
+            # A single process looks again, for a checkpoint may have been saved meanwhile.
+            self.signals.check()
+        elif noted:
             raise Interrupted(noted)
 
     def _time_first_steps(self, progress: Progress) -> None:

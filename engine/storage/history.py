@@ -25,3 +25,24 @@ def write_history(folder: Path, history: list[dict]) -> None:
     packed = io.BytesIO()
     np.savez(packed, **arrays)
     write_atomic(folder / "metrics.npz", packed.getvalue())
+
+
+def read_history(path: Path, missing: list[str]) -> list[dict]:
+    """The rows of metrics.csv: None where nothing was measured, NaN and infinities as they were; [] without the file.
+
+    Where it is damaged a sentence is added to `missing`.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{key: value_of(text) for key, text in row.items()} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        missing.append(f"metrics.csv cannot be read ({type(error).__name__}).")
+        return []
+
+
+def value_of(text: str) -> float | bool | None:
+    """A cell of metrics.csv."""
+    return {"": None, "True": True, "False": False}[text] if text in ("", "True", "False") else float(text)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from engine.common.errors import EngineError
 from engine.common.files import finite, read_json
+from engine.storage.history import read_history
 from engine.storage.run_lookup import read_recipe
-from engine.storage.run_record import read_history
 from recipes.settings.load import Recipe, restore
 
 # What a summary says of the machine and the code; differences there explain differences in the result.

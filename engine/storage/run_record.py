@@ -1,11 +1,11 @@
-"""What a run folder says of its run: settings, command, environment, epochs, summary; and what it does not hold."""
+"""What a run folder says of its run: settings, command, environment, history, summary; and what is missing."""
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.common.errors import EngineError
+from engine.storage.history import read_history
 from engine.storage.run_folder import without_folder
 from engine.storage.run_lookup import REPEATS
 from recipes.settings.load import as_text, read_file
@@ -13,10 +13,10 @@ from recipes.settings.load import as_text, read_file
 
 @dataclass(frozen=True)
 class Record:
-    """A run as its folder's files tell it.
+    """A run, read from its folder.
 
-    settings: flat, "train.epochs" to its value as text. history: one dict an epoch, as `read_history` gives. summary
-    and env: what the JSON files hold, {} where they are absent. missing: a sentence for each thing that is not there.
+    settings: "train.epochs" to its value as text. history: from `read_history`. summary and env: the JSON files, {}
+    where they are absent. missing: a sentence for each thing that is not there.
     """
 
     folder: Path
@@ -40,21 +40,22 @@ class Record:
 
 
 def read_record(folder: Path) -> Record:
-    """Read a run folder, finished or not; EngineError where it is none, or one that holds several runs."""
+    """Read a run folder, finished or not; EngineError for any other folder and for one of repeats."""
     if (folder / REPEATS).exists():
-        raise EngineError(f"{folder} holds one run a seed: give one of its seed_ folders, or all of them to --compare")
+        raise EngineError(f"{folder} holds one run per seed: give one of its seed_ folders, or all of them to "
+                          "--compare")
     if not (folder / "config.yaml").is_file():
-        raise EngineError(f"{folder} is no run folder, it has no config.yaml: give one that engine.train wrote")
+        raise EngineError(f"{folder} is not a run folder, it has no config.yaml: give one that engine.train wrote")
     missing: list[str] = []
     settings = {path: shown(value) for path, value in read_file(str(folder / "config.yaml")).items()}
     summary, env = (read_values(folder / name, missing) for name in ("summary.json", "env.json"))
     if not (folder / "summary.json").exists():
-        missing.append("The run has not finished: it goes on, or was interrupted and can go on with "
+        missing.append("The run has not finished: it is training, or was interrupted and can be resumed with "
                        f"`python -m engine.train --resume {folder}`.")
     history = read_history(folder / "metrics.csv", missing)
     if history and "epochs" in summary and summary["epochs"] != len(history):
-        missing.append(f"summary.json is of {summary['epochs']} epochs, and {len(history)} are recorded: the run went "
-                       "on, and the summary's figures are of its earlier end.")
+        missing.append(f"summary.json is of {summary['epochs']} epochs, and {len(history)} are recorded: the run was "
+                       "resumed, and the summary is of its earlier end.")
     if not history:
         missing.append("No epoch has been recorded: there are no curves.")
     try:
@@ -71,29 +72,8 @@ def shown(value: object) -> str:
     return json.dumps(value) if listed else as_text(value)
 
 
-def read_history(path: Path, missing: list[str]) -> list[dict]:
-    """One dict an epoch of metrics.csv: None where nothing was measured, NaN and infinities as they were, [] without.
-
-    That file and not metrics.jsonl: JSON has no NaN, so there an epoch that diverged looks like one not measured.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: value_of(text) for key, text in row.items()} for row in csv.DictReader(file)]
-        return [{**row, "epoch": int(row["epoch"])} for row in rows]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        missing.append(f"metrics.csv cannot be read ({type(error).__name__}).")
-        return []
-
-
-def value_of(text: str) -> float | bool | None:
-    """A cell of metrics.csv."""
-    return {"": None, "True": True, "False": False}[text] if text in ("", "True", "False") else float(text)
-
-
 def read_values(path: Path, missing: list[str]) -> dict:
-    """A JSON file's object; {} where the file is absent, and where it is damaged, which `missing` is told."""
+    """The object of a JSON file; {} where it is absent or damaged, which is added to `missing`."""
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

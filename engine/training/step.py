@@ -40,12 +40,12 @@ class TrainStep:
                  images_of: Callable[[int], int] | None = None):
         self.model, self.precision, self.to_input = forward.model, forward.precision, forward.to_input
         self.mode, self.executor, self.device = mode, build_executor(mode, forward), forward.to_input.device
-        self.draw_mix, self.size_of = draw_mix, size_of
+        self.size_of = size_of
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
         self.followers = [follower for follower in (lookahead, ema) if follower is not None]
         self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
         self.process_group, self.images_of, self.reducer = process_group, images_of, None
-        self.reset(draw_mix)
+        self.draw_mix, self.updates_done, self.skipped = draw_mix, 0, 0
         self.reset_counts()
 
     def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:

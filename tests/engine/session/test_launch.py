@@ -13,6 +13,7 @@ import torch
 from engine.common.errors import EngineError
 from engine.session import launch
 from engine.storage import checkpoint
+from engine.storage.history import read_history
 from recipes.settings.load import RecipeError, load
 
 HERE = Path(__file__).parent
@@ -42,8 +43,8 @@ def go(place, jobs):
     file = place / "jobs.json"
     names = ("ranks", "words", "measure", "poison")
     file.write_text(json.dumps([dict(zip_longest(names, job)) for job in jobs]))
-    done = subprocess.run([sys.executable, HERE / "peers.py", file], cwd=place, env=ENVIRONMENT, capture_output=True,
-                          text=True, timeout=300)
+    done = subprocess.run([sys.executable, HERE.parent / "peers.py", file], cwd=place, env=ENVIRONMENT,
+                          capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     statuses = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     return statuses, done
@@ -60,7 +61,7 @@ def trained(place):
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return read_history(folder / "metrics.csv", [])
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -98,8 +99,8 @@ def test_an_evaluation_is_that_of_one_process_exactly(place, trained, ranks):
 def test_an_error_of_all_is_shown_once(trained):
     statuses, done = trained
     assert statuses[-2:] == [[2, 2], [2, 2]]
-    assert done.stderr.count("train.repeats=2 is for a lone process") == 1, done.stderr
-    assert done.stderr.count("error: the loss is no finite number, or exploded, at epoch 1") == 1, done.stderr
+    assert done.stderr.count("train.repeats=2 needs a single process") == 1, done.stderr
+    assert done.stderr.count("error: the loss is not finite, or exploded, at epoch 1") == 1, done.stderr
     assert done.stderr.count("error:") == 2, done.stderr
 
 
@@ -111,7 +112,7 @@ def test_a_bad_batch_of_one_is_passed_over_by_all(place, on_nan):
     statuses, done = go(place, jobs)
     assert statuses == [[0], [0, 0], [0, 0, 0]], done.stderr
     if on_nan == "rollback":
-        assert done.stdout.count("going back to the last checkpoint") == 3, done.stdout
+        assert done.stdout.count("rolling back to the last checkpoint") == 3, done.stdout
     alone = checkpoint.load(place / f"{on_nan}_1/checkpoints/last.pt")
     assert alone["progress"]["left_out"] == ([[1, 2]] if on_nan == "rollback" else [])
     for ranks in (2, 3):
@@ -152,13 +153,13 @@ def test_a_launch_of_the_same_id_goes_on_with_its_run_and_with_no_other(place, t
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
-    assert launch.begun_before(recipe) is None
+    assert launch.started_before(recipe) is None
     kept = (folder / "env.json").read_text()
     try:
         (folder / "env.json").write_text(json.dumps({**json.loads(kept), "launch": "mine"}))
-        assert launch.begun_before(recipe) == str(folder)
-        with pytest.raises(EngineError, match=r"begun with this --rdzv-id=mine and other settings \(now train.seed=7"):
-            launch.begun_before(recipe.changed({"train.seed": 7}))
+        assert launch.started_before(recipe) == str(folder)
+        with pytest.raises(EngineError, match=r"with this --rdzv-id=mine and other settings \(now train.seed=7"):
+            launch.started_before(recipe.changed({"train.seed": 7}))
     finally:
         (folder / "env.json").write_text(kept)
 
@@ -166,10 +167,10 @@ def test_a_launch_of_the_same_id_goes_on_with_its_run_and_with_no_other(place, t
 def test_a_killed_process_is_made_up_for(place, trained):
     saved_often = "--checkpoint.every_minutes=0.00001"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1",
-               str(HERE / "killed.py"), *words(place, "killed", saved_often)]
+               str(HERE.parent / "killed.py"), *words(place, "killed", saved_often)]
     done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "going on with" in done.stdout
+    assert "resuming" in done.stdout
     assert "Traceback" not in done.stderr, done.stderr
     undisturbed, killed = (json.loads((place / name / "summary.json").read_text()) for name in ("by_2", "killed"))
     assert killed["weights_sha256"] == undisturbed["weights_sha256"]

@@ -11,6 +11,7 @@ from engine.common.files import write_atomic
 from engine.session import launch, session
 from engine.storage import checkpoint, run_lookup
 from engine.storage.folder_lock import FolderLock
+from engine.storage.history import read_history
 from engine.training.loop import Loop
 from recipes.settings.load import RecipeError, load, restore
 from tests.engine.poison import poisoned
@@ -110,7 +111,7 @@ def test_settings_that_may_change_do_and_others_are_refused_with_the_differences
 def test_a_finished_run_takes_more_epochs(recipe, tmp_path):
     assert launch.start(recipe(tmp_path / "run", **{"train.epochs": 1})) == 0
     assert resume(tmp_path / "run", **{"train.epochs": 2}) == 0
-    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
+    assert len(read_history(tmp_path / "run/metrics.csv", [])) == 2
 
 
 def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, whole, tmp_path, capsys):
@@ -148,7 +149,7 @@ def test_a_full_disk_neither_ends_the_run_nor_changes_it(monkeypatch, recipe, wh
     monkeypatch.setattr(checkpoint, "write_atomic", full)
     assert launch.start(recipe(tmp_path / "run")) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert shown.count("no space left on the disk; the run goes on and tries again") == 2
+    assert shown.count("no space left on the disk; training continues, and it is tried again") == 2
     assert weights_hash(tmp_path / "run") == weights_hash(whole)
     assert checkpoint.load(tmp_path / "run/checkpoints/last.pt")["progress"]["epoch"] == 3
 
@@ -181,7 +182,7 @@ def test_a_loss_that_is_no_number_stops_the_run_naming_step_and_samples(poisoned
 
 def test_rollback_goes_past_the_batch_and_the_rest_is_trained_on(poisoned, recipe, tmp_path, capsys):
     assert launch.start(recipe(tmp_path / "run", **{"train.on_nan": "rollback"})) == 0
-    assert poisoned == [2] and "going back to the last checkpoint" in " ".join(capsys.readouterr().out.split())
+    assert poisoned == [2] and "rolling back to the last checkpoint" in " ".join(capsys.readouterr().out.split())
     saved = checkpoint.load(tmp_path / "run/checkpoints/last.pt")
     assert saved["progress"]["left_out"] == [[1, 2]] and saved["updates_done"] == 11
     assert len(saved["history"]) == 3
@@ -247,16 +248,16 @@ def test_reproduce_says_the_same_and_notices_other_weights(whole, tmp_path, caps
     assert said["same_weights"] and said["first_epoch_apart"] is None
     edited = tmp_path / "edited"
     edited.mkdir()
-    for name in ("config.yaml", "metrics.jsonl"):
+    for name in ("config.yaml", "metrics.csv"):
         (edited / name).write_bytes((whole / name).read_bytes())
     told = json.loads((whole / "summary.json").read_text())
     (edited / "summary.json").write_text(json.dumps({**told, "weights_sha256": "0" * 64}))
     assert reproduce.main([str(edited)]) == 1 and "not reproduced" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("missing", ["summary.json", "metrics.jsonl", "config.yaml"])
+@pytest.mark.parametrize("missing", ["summary.json", "metrics.csv", "config.yaml"])
 def test_reproduce_refuses_what_is_no_finished_run(whole, tmp_path, missing):
-    for name in {"summary.json", "metrics.jsonl", "config.yaml"} - {missing}:
+    for name in {"summary.json", "metrics.csv", "config.yaml"} - {missing}:
         (tmp_path / name).write_bytes((whole / name).read_bytes())
     with pytest.raises(EngineError, match=missing):
         reproduce.main([str(tmp_path)])

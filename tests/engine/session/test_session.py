@@ -11,6 +11,7 @@ from engine.common.errors import EngineError
 from engine.common.files import write_atomic
 from engine.session import launch, session
 from engine.storage import checkpoint
+from engine.storage.history import read_history
 from recipes.settings.load import load
 from tests.engine.poison import poisoned, spoiled
 from tests.engine.small_runs import SMALL, resume
@@ -57,7 +58,7 @@ def interrupted(monkeypatch, recipe, after_steps):
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return read_history(folder / "metrics.csv", [])
 
 
 ROLLBACK = {"train.on_nan": "rollback"}
@@ -235,13 +236,13 @@ def test_a_signal_during_an_evaluation_does_not_wait_for_its_end(recipe, tmp_pat
 
 
 def test_a_signal_after_the_last_step_lets_the_run_end(recipe, tmp_path, monkeypatch):
-    plain = session.Session._check_signals
+    plain = session.Session._leave_if
 
-    def late(self):
-        plain(self)
+    def late(self, noted):
+        plain(self, noted)
         if self.run.loop.progress.epoch == 1:
             self.signals.noted = signal.SIGTERM
 
-    monkeypatch.setattr(session.Session, "_check_signals", late)
+    monkeypatch.setattr(session.Session, "_leave_if", late)
     assert launch.start(recipe(tmp_path / "run", **{"train.epochs": 1})) == 0
     assert json.loads((tmp_path / "run/summary.json").read_text())["test_top1"] is not None

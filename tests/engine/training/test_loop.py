@@ -38,9 +38,9 @@ class CountingStep:
 
     def __init__(self):
         self.model, self.calls = torch.nn.Linear(1, 1), []
-        self.reset()
+        self.reset_counts()
 
-    def reset(self):
+    def reset_counts(self):
         self.tally = torch.zeros(3, dtype=torch.float64)
 
     def __call__(self, images, labels, epoch, step):

@@ -108,7 +108,7 @@ def test_mixed_batches_are_drawn_by_epoch_and_step_and_counted_by_share():
 def test_counting_starts_anew_after_reset():
     step = make(network())
     step(*batches(1)[0], 0, 0)
-    step.reset()
+    step.reset_counts()
     loss, top1, images = step.totals()
     assert math.isnan(loss) and math.isnan(top1) and images == 0
 
