@@ -45,7 +45,7 @@ start "$two" 2 &
 
 if [ "$what" != whole ]; then
     for _ in $(seq "$limit_s"); do
-        [ "$(wc -l 2>/dev/null <"$run/metrics.jsonl" || echo 0)" -ge 2 ] && break
+        [ "$(wc -l 2>/dev/null <"$run/metrics.csv" || echo 0)" -ge 3 ] && break
         sleep 1
     done
     ip -n "$one" link set cable down

@@ -42,7 +42,7 @@ def losses(run: Run, steps: int) -> list[float]:
         raise EngineError(f"{steps} steps cannot be compared, stage {run.loop.stage.name} of {run.recipe.name} has "
                           f"{most}: ask for so many at most")
     step, totals, epoch = run.step, [], 0
-    step.reset()
+    step.reset_counts()
     run.loop.set_modes(run.loop.stage)
     while len(totals) < steps:
         with run.feeds.train.epoch(epoch) as batches:

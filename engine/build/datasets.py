@@ -1,14 +1,13 @@
-"""A recipe's data settings become a source and its betons. Imports neither torch nor FFCV."""
+"""The data settings of a recipe become a source and its betons. Imports neither torch nor FFCV."""
 
 from collections.abc import Callable, Iterable
-
-from loaders.sources.base import Source
 
 from engine.build.preflight import resolution_of
 from engine.common.errors import EngineError
 from engine.common.files import expand
 from loaders.beton.cache import Beton, ensure
 from loaders.common.files import sha256_of
+from loaders.sources.base import Source
 from loaders.sources.open import open_source
 from recipes.settings.load import Recipe
 
@@ -17,7 +16,7 @@ OnWarning = Callable[[str], None] | None
 
 
 def open_data(recipe: Recipe) -> Source:
-    """The recipe's data set, its files not yet decoded."""
+    """The recipe's data set; its files are not decoded yet."""
     shapes = {"classes": "data.classes", "train_count": "data.train_count", "test_count": "data.test_count",
               "seed": "data.shapes_seed"}
     options = {key: recipe.get(path) for key, path in shapes.items() if recipe.get(path) is not None}
@@ -28,21 +27,21 @@ def open_data(recipe: Recipe) -> Source:
 
 def open_betons(recipe: Recipe, source: Source, on_progress: OnProgress = None,
                 on_warning: OnWarning = None) -> dict[str, Beton]:
-    """The beton of each of the source's splits, written where the cache has none that is whole."""
+    """The beton of each split of the source; written where the cache has no valid one."""
     cache = expand(recipe.section("data").cache)
     return {split: ensure(source, split, cache, on_progress=on_progress, on_warning=on_warning)
             for split in source.splits}
 
 
 class Unchanged:
-    """Notices betons that are not the files any more that the run began with."""
+    """Notices when the betons are no longer the files that the run started with."""
 
     def __init__(self, betons: Iterable[Beton]):
         self.betons = list(betons)
         self.stats = self._stats()
 
     def refuse_others(self, way: str) -> None:
-        """EngineError ending with `way` where one was changed or removed; reads only what the system says changed."""
+        """EngineError ending with `way` where one was changed or removed; a file is only read if its stat changed."""
         if self._stats() == self.stats:
             return
         self.stats = self._stats()

@@ -1,4 +1,4 @@
-"""Where a run computes: the device, torch's CPU threads, the loader's threads."""
+"""The device of a run, torch's CPU threads and the loader's threads."""
 
 import os
 
@@ -10,14 +10,14 @@ from recipes.settings.load import Recipe
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; EngineError where cuda is asked for and there is none."""
+    """`auto` is the GPU where there is one; EngineError for cuda without a GPU."""
     if name == "cuda" and not torch.cuda.is_available():
         raise EngineError("train.device=cuda but torch sees no GPU: choose cpu, or see `python -m engine.doctor`")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def take_own_gpu(local_rank: int, local_ranks: int) -> None:
-    """Make the `local_rank`-th GPU this process's; EngineError where the node has fewer than processes."""
+    """Use GPU `local_rank` in this process; EngineError where the node has fewer GPUs than processes."""
     count = torch.cuda.device_count()
     if local_ranks > count:
         raise EngineError(f"{local_ranks} processes on a node with {count} GPUs: start one for each with "
@@ -26,9 +26,9 @@ def take_own_gpu(local_rank: int, local_ranks: int) -> None:
 
 
 def place_threads(recipe: Recipe, device: torch.device, processes: int = 1) -> int:
-    """Set torch's CPU threads and return the loader's: on a CPU the network needs the cores, and one feeds it.
+    """Set torch's CPU threads and return the number of loader threads: one on a CPU, whose cores the network needs.
 
-    Each of several `processes` on this node takes its part of the cores.
+    Each of several `processes` on this node takes its share of the cores.
     """
     cores = max(1, usable_cores() // processes)
     torch.set_num_threads(min(recipe.section("train").threads or cores, os.cpu_count() or 1))

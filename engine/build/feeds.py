@@ -1,4 +1,4 @@
-"""A recipe's data settings become feeds, with explicit arguments."""
+"""The data settings of a recipe become feeds, with explicit arguments."""
 
 import torch
 
@@ -9,19 +9,19 @@ from recipes.settings.load import Recipe
 
 
 def mean_rgb(recipe: Recipe) -> tuple[int, int, int]:
-    """The mean colour as whole numbers 0..255: what augmentation paints where it fills with the mean."""
+    """The mean colour, 0..255 per channel, which augmentation fills with where it fills with the mean."""
     red, green, blue = (round(255 * share) for share in recipe.section("data").mean)
     return red, green, blue
 
 
 def place_of(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int) -> Place:
-    """Which feed, where, with how many threads."""
+    """The kind of feed, its device and its threads."""
     kind = choose_kind(recipe.section("data").feed, device, list(betons.values()))
     return Place(kind, device, threads, recipe.get("data.batches_ahead", 3))
 
 
 def train_options(recipe: Recipe) -> dict:
-    """What the training feed is made of besides its place."""
+    """The arguments of the training feed besides its place."""
     train, data = recipe.section("train"), recipe.section("data")
     return {"policy": policy_of(recipe), "batch": train.batch, "seed": train.seed, "validation": data.validation,
             "split_seed": recipe.get("data.split_seed", 0), "mean_rgb": mean_rgb(recipe)}
@@ -29,14 +29,14 @@ def train_options(recipe: Recipe) -> dict:
 
 def build_train_feed(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int,
                      shard: tuple[int, int] = (0, 1)) -> Feed:
-    """The training feed alone, or one process's (rank, ranks) share of it."""
+    """The training feed; shard: (rank, ranks) of a process that takes its share of it."""
     place = place_of(recipe, betons, device, threads)
     return train_feed(betons["train"], place, shard=shard, **train_options(recipe))[0]
 
 
 def build_all_feeds(recipe: Recipe, betons: dict[str, Beton], device: torch.device, threads: int,
                     shard: tuple[int, int] = (0, 1)) -> Feeds:
-    """The train, validation and test feeds, or one process's (rank, ranks) share of them."""
+    """The train, validation and test feeds; shard: as in `build_train_feed`."""
     place = place_of(recipe, betons, device, threads)
     return build_feeds(betons["train"], betons.get("test"), place, eval_batch=recipe.section("eval").batch,
                        eval_policy=evaluation_policy_of(recipe), shard=shard, **train_options(recipe))

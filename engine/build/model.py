@@ -1,4 +1,4 @@
-"""A recipe's network: its architecture, and the weights that training starts with."""
+"""The network of a recipe: its architecture, and the weights that training starts with."""
 
 import copy
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from loaders.beton.cache import Beton
 from loaders.beton.images import read_images
 from recipes.settings.load import Recipe
 
-# How many training images a whitening stem is fitted to.
+# Training images that a whitening stem is fitted to.
 WHITEN_IMAGES = 5000
 
 
@@ -29,9 +29,10 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
     del options["weights"]
     return registry.build(options.pop("name"), classes, policy_of(recipe).output_height, **options)
 
+
 def rebuilt_model(recipe: Recipe, classes: int, weights: Mapping[str, torch.Tensor], path: Path,
                   device: torch.device) -> nn.Module:
-    """The recipe's network on `device` with `weights`; EngineError where they, read from `path`, are another's."""
+    """The recipe's network on `device` with `weights` from `path`; EngineError where they are another network's."""
     with torch.device("meta"):
         model = build_model(recipe, classes)
     model = model.to_empty(device=device)
@@ -41,10 +42,10 @@ def rebuilt_model(recipe: Recipe, classes: int, weights: Mapping[str, torch.Tens
 
 def starting_model(recipe: Recipe, classes: int, beton: Beton, indices: np.ndarray, to_input: ToInput,
                    read_weights: bool = True, say: OnWarning = None) -> nn.Module:
-    """The network as training starts with it: drawn from the recipe's seed, or read from `model.weights`.
+    """The network that training starts with: drawn from the recipe's seed, or read from `model.weights`.
 
-    A network that whitens its input and starts from nothing is given the first of the training set's `indices`,
-    unaugmented. `say` is told what was read.
+    One that whitens its input, and is not pretrained, is fitted to the first of the training set's `indices`, not
+    augmented. `say` is told what was read.
     """
     torch.manual_seed(recipe.section("train").seed)
     settings = recipe.section("model")
@@ -64,9 +65,9 @@ def starting_model(recipe: Recipe, classes: int, beton: Beton, indices: np.ndarr
 
 
 def check_sizes(recipe: Recipe, model: nn.Module, samples: int, ranks: int = 1) -> None:
-    """EngineError where the network cannot take images of one of train.sizes, or the last of an epoch's `samples`.
+    """EngineError where the network cannot take images of one of train.sizes, or a batch of a single image.
 
-    Of several processes (`ranks`) each has to normalise over its block of a batch, unless train.sync_bn is set.
+    Each of several processes (`ranks`) normalises over its block of a batch, unless train.sync_bn is set.
     """
     shadow, train = copy.deepcopy(model).to("meta").eval(), recipe.section("train")
     sides_px = set(train.sizes.values())

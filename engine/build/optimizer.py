@@ -1,4 +1,4 @@
-"""How a recipe learns: stages, schedules, optimiser, averages, mixing and image sizes, each made of its settings."""
+"""Stages, schedules, optimiser, averages, mixing and image sizes, each from the settings of a recipe."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,14 +14,14 @@ from recipes.settings.load import Recipe
 
 
 def build_stages(recipe: Recipe) -> tuple[stages.Stage, ...]:
-    """The recipe's stages; a recipe without any has one, called all."""
+    """The stages of a recipe; without any it has one, called all."""
     given = recipe.section("train").stages
     lrs = recipe.get("schedule.lrs") or {"*": recipe.get("schedule.lr")}
     return stages.in_order(given or [{"name": "all", "epochs": recipe.epochs, "lrs": lrs}])
 
 
 def build_schedule(recipe: Recipe, stage: stages.Stage, updates_per_epoch: int) -> schedule.Schedule:
-    """The learning-rate schedule over a stage; its rate is that of the stage's fastest group."""
+    """The learning-rate schedule of a stage, for the group with the highest rate."""
     settings, lr, total = recipe.section("schedule"), max(stage.lrs.values()), updates_per_epoch * stage.epochs
     if settings.name == "constant":
         return schedule.Constant(lr)
@@ -37,7 +37,7 @@ def build_schedule(recipe: Recipe, stage: stages.Stage, updates_per_epoch: int) 
 def build_optimizer(recipe: Recipe, model: nn.Module, stage: stages.Stage) -> torch.optim.Optimizer:
     """The recipe's optimiser over the parameters that train in `stage`.
 
-    Of Muon's patterns those count that name weights which train; where none does, the rest's optimiser has them all.
+    Patterns of Muon that name only frozen weights are left out; without any left, the rest's optimiser takes all.
     """
     settings = vars(recipe.section("optim")).copy()
     name, decay, decay_all = (settings.pop(key) for key in ("name", "weight_decay", "decay_all"))
@@ -52,7 +52,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module, stage: stages.Stage) -> to
 
 
 def check_stages(recipe: Recipe, model: nn.Module, fixed: frozenset[str], updates_per_epoch: int) -> None:
-    """Raise now what a later stage would raise when it begins, and for averages that a run is too short for."""
+    """Raise now what a later stage would raise at its start, and where the run is too short for its averages."""
     planned = build_stages(recipe)
     for stage in planned:
         stages.freeze(model, stage, fixed)
@@ -68,7 +68,7 @@ def check_stages(recipe: Recipe, model: nn.Module, fixed: frozenset[str], update
 
 
 def trains(model: nn.Module, pattern: str) -> bool:
-    """False where `pattern` names parameters and all of them are frozen; one that names none is left to be refused."""
+    """False where `pattern` names only frozen parameters; True where it names none, which is refused later."""
     found = [p for name, p in model.named_parameters() if param_groups.matches(pattern, name)]
     return not found or any(p.requires_grad for p in found)
 
@@ -99,5 +99,5 @@ def build_ema(recipe: Recipe, model: nn.Module) -> Ema | None:
 
 
 def size_of(sizes: Mapping[int, int], epoch: int) -> int | None:
-    """Progressive resolution: the side in px of `epoch`'s images, None where they stay as they are."""
+    """Progressive resolution: the side in px of the images of `epoch`, None for unchanged."""
     return next((px for first, px in sorted(sizes.items(), reverse=True) if epoch >= first), None)

@@ -1,4 +1,4 @@
-"""What a recipe will do, without training and without data: parameters, FLOPs, steps, rates, operations in order."""
+"""What a recipe will do, without training or data: parameters, FLOPs, steps, learning rates, operations in order."""
 
 from pathlib import Path
 
@@ -11,9 +11,8 @@ from recipes.settings.load import Recipe
 def make_plan(recipe: Recipe) -> dict:
     """The plan as plain values.
 
-    Keys: recipe, parameters, trainable, flops_per_image (forward, two a multiply-add), steps_per_epoch,
-    lr_after_epoch (a list, one value an epoch; a list of lists where there are several parameter groups), stages,
-    augmentation and mixing (lines, in order), precision, feed.
+    Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
+    lr_after_epoch (a list), stages, sizes_px, augmentation and mixing (lines, in order), precision, device, step, feed.
     """
     import torch
 
@@ -59,7 +58,7 @@ def make_plan(recipe: Recipe) -> dict:
 
 
 def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
-    """What each stage trains, for how long, at which rates: checked as a run checks it, on weightless parameters."""
+    """What each stage trains, for how long and at which rates; checked as in a run, on parameters without weights."""
     from engine.build.optimizer import build_optimizer, build_schedule, build_stages
     from engine.models.flops import parameters
     from engine.optim.schedule import lr_after_epochs
@@ -84,12 +83,12 @@ def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
 
 
 def auto_feed(device) -> str:
-    """What data.feed=auto comes to, as far as can be told without the data."""
+    """What data.feed=auto chooses, as far as is known without the data."""
     return "resident where it fits, else stream" if device.type == "cuda" else "stream"
 
 
 def describe_mixing(recipe: Recipe) -> list[str]:
-    """Mixing in words, a line each; empty where batches are not mixed."""
+    """Mixing in words; no line where batches are not mixed."""
     mix = recipe.section("mix")
     if not mix.p:
         return []
@@ -110,8 +109,8 @@ def show_plan(plan: dict, json_file: str | None) -> None:
     table.add_row("data", f"{data['name']}: {data['train']:,} train, {data['validation']:,} validation, "
                           f"{data['test']:,} test, {data['classes']} classes, {data['resolution_px']} px")
     table.add_row("parameters", f"{plan['parameters']:,} ({plan['trainable']:,} trainable)")
-    table.add_row("forward FLOPs an image", f"{plan['flops_per_image']:,}")
-    table.add_row("steps", f"{plan['steps_per_epoch']:,} an epoch, {plan['epochs']:,} epochs")
+    table.add_row("forward FLOPs per image", f"{plan['flops_per_image']:,}")
+    table.add_row("steps", f"{plan['steps_per_epoch']:,} per epoch, {plan['epochs']:,} epochs")
     shown = sorted({0, len(rates) // 4, len(rates) // 2, 3 * len(rates) // 4, len(rates) - 1})
     table.add_row("learning rate after epoch", "  ".join(f"{epoch}: {rates[epoch]:.6f}" for epoch in shown))
     for stage in plan["stages"] if len(plan["stages"]) > 1 or len(plan["stages"][0]["groups"]) > 1 else ():

@@ -1,9 +1,7 @@
-"""What can be refused before anything heavy is imported: the policy, sizes that are known, folders."""
-
-import os
+"""What can be refused before anything heavy is imported: the policy, known sizes, folders."""
 
 from engine.common.errors import EngineError
-from engine.common.files import expand
+from engine.common.files import expand, refuse_unwritable_folder
 from engine.storage.run_lookup import started
 from loaders.policy.policy import Policy, parse
 from loaders.sources.base import DatasetInfo
@@ -30,18 +28,18 @@ def policy_of(recipe: Recipe) -> Policy:
 
 
 def evaluation_policy_of(recipe: Recipe) -> Policy:
-    """What brings validation and test images to the size that the training policy gives; nothing where it is theirs."""
+    """The policy that resizes validation and test images to the output size of the training policy, if it differs."""
     side_px, policy = resolution_of(recipe), policy_of(recipe)
     return parse("none" if policy.output_px == side_px else f"resize(px={policy.output_px})", side_px, side_px)
 
 
 def training_count(recipe: Recipe, count: int) -> int:
-    """Images left for training of `count` once the validation share is held out (rounded as the split rounds)."""
+    """Images of `count` that train once the validation share is held out, rounded as the split rounds."""
     return count - round(count * recipe.section("data").validation)
 
 
 def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
-    """Raise for what is wrong already without torch; with `data_needed` also for a data folder that is not there."""
+    """Raise for what is wrong without looking at data; with `data_needed` also where the data folder is missing."""
     policy_of(recipe)
     known, data, train = dataset_info_of(recipe), recipe.section("data"), recipe.section("train")
     if known:
@@ -63,8 +61,6 @@ def refuse_folder(wanted: str) -> None:
     """EngineError, before any work, where `wanted` (or runs/) holds a run already or could not be written."""
     folder = expand(wanted or "runs").absolute()
     if started(folder):
-        raise EngineError(f"run.folder={wanted} already holds a run: choose another, or go on with --resume {wanted}")
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise EngineError(f"run.folder={folder} cannot be made, {nearest} is not a folder that can be written: "
-                          "choose another with --run.folder")
+        raise EngineError(f"run.folder={wanted} already holds a run: choose another, or resume it with --resume "
+                          f"{wanted}")
+    refuse_unwritable_folder(folder, "--run.folder")

@@ -43,7 +43,7 @@ def prune_and_tune(trained: Trained, recipe: Recipe, samples: Samples, *, kind: 
     as it was, and what comes back is on its device.
     """
     # The stage decides what trains, and so what is pruned, also where nothing is trained further.
-    run = build(tuning_recipe(recipe, max(epochs, 1)), going_on=True, on_warning=say)
+    run = build(tuning_recipe(recipe, max(epochs, 1)), resuming=True, on_warning=say)
     try:
         checkpoint.load_weights(run.model, trained.model.state_dict(), trained.path)
         masks = prune.masks_of(run.model, kind, share)
@@ -54,11 +54,11 @@ def prune_and_tune(trained: Trained, recipe: Recipe, samples: Samples, *, kind: 
             optimizer = build_optimizer(run.recipe, run.model, stage)
             prune.hold(optimizer, run.model, masks)
             updates = -(-len(run.feeds.train) // run.step.accumulate) * stage.epochs
-            run.step.begin(optimizer, Cosine(max(stage.lrs.values()), updates))
+            run.step.start_stage(optimizer, Cosine(max(stage.lrs.values()), updates))
 
         if epochs:
-            run.loop.enter = enter
-            run.loop.go_to(Progress())
+            run.loop.start_stage = enter
+            run.loop.seek(Progress())
             for record in run.loop.run():
                 say(f"fine-tuning, epoch {record.epoch + 1} of {epochs}: loss {record.train_loss:.4f}, top-1 "
                     f"{record.train_top1:.2%}, {record.train_s:.1f} s")

@@ -24,7 +24,7 @@ from engine.common.errors import EngineError
 from engine.common.files import write_atomic
 from engine.inference.trained import Trained
 from engine.storage.weights_hash import weights_sha256
-from engine.training.evaluation import ANSWERS
+from engine.training.evaluation import LOGITS
 from engine.training.metrics import Metrics, Result
 from engine.training.precision import Precision, resolve
 from loaders.beton.cache import Beton, labels_of
@@ -159,14 +159,14 @@ def predictions_of(trained: Trained, recipe: Recipe, held: HeldOut) -> Predictio
 
 
 def measure(trained: Trained, held: HeldOut, arithmetic: Precision, tta: str) -> Predictions:
-    """Ask the network about every held-out image; tta: a key of ANSWERS."""
+    """Ask the network about every held-out image; tta: a key of LOGITS."""
     logits, labels, feed = [], [], held.open_feed(held.indices)
     try:
         with torch.inference_mode(), feed.epoch(0) as batches:
             for batch in batches:
                 images = trained.to_input(batch.images_bhwc)
                 with arithmetic.autocast():
-                    logits.append(ANSWERS[tta](trained.model, images).cpu())
+                    logits.append(LOGITS[tta](trained.model, images).cpu())
                 labels.append(batch.labels.cpu().clone())
     finally:
         feed.close()

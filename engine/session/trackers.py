@@ -1,6 +1,6 @@
-"""Trackers: where an epoch's numbers go besides the run folder's own files.
+"""Trackers, which receive the numbers of each epoch besides the run folder.
 
-None of them can end a run: one that fails, at its start or later, is told of once and left out from then on.
+None can end a run: one that fails, at its start or later, causes one warning and is not used again.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ ID_FILE = "tracker_id.txt"
 
 
 class Tracker(Protocol):
-    """What a tracker can do; `row` holds one epoch's plain values, None where there is none."""
+    """The interface of a tracker; `row` holds one epoch's plain values, None where nothing was measured."""
 
     def epoch(self, row: dict) -> None: ...
 
@@ -37,7 +37,7 @@ class TensorBoard:
         self.writer = module("torch.utils.tensorboard", "tensorboard").SummaryWriter(folder / "tensorboard")
 
     def epoch(self, row: dict) -> None:
-        """One scalar a column; x is the epochs done."""
+        """One scalar per column; x is the number of epochs done."""
         for tag, value in scalars(row).items():
             self.writer.add_scalar(tag, value, row["epoch"] + 1)
 
@@ -49,20 +49,20 @@ class TensorBoard:
 class WandB:
     """Weights & Biases, in <run folder>/wandb and, unless WANDB_MODE says so, nowhere else; needs the extra `wandb`.
 
-    `wandb sync` uploads such a folder. A run that goes on keeps its identity.
+    `wandb sync` uploads such a folder. A resumed run keeps its identity.
     """
 
     def __init__(self, folder: Path):
         wandb = module("wandb", "wandb")
         mode = os.environ.get("WANDB_MODE", "offline")
         quiet = wandb.Settings(silent=True, console="off")
-        # Offline there is nothing to look the earlier part up in: the parts meet when they are uploaded.
+        # Offline the earlier part cannot be looked up: the parts are joined when they are uploaded.
         self.run = wandb.init(project=os.environ.get("WANDB_PROJECT", PROJECT), id=run_id(folder),
                               name=run_name(folder), dir=str(folder), config=config_of(folder), mode=mode,
                               resume="allow" if mode == "online" else None, settings=quiet)
 
     def epoch(self, row: dict) -> None:
-        """One value a column; the step is the epochs done."""
+        """One value per column; the step is the number of epochs done."""
         self.run.log(scalars(row), step=row["epoch"] + 1)
 
     def close(self) -> None:
@@ -75,15 +75,15 @@ class Trackio:
 
     def __init__(self, folder: Path):
         trackio = module("trackio", "trackio")
-        # Its run's own finish() would leave it to be finished, and told of, a second time when the process ends.
+        # With the run's own finish() it would be finished, and announced, again when the process ends.
         self.finish = trackio.finish
-        # It says on standard output where it writes and how to look at it, among the run's own lines.
+        # It announces itself on standard output, among the run's own lines.
         with contextlib.redirect_stdout(io.StringIO()):
             self.run = trackio.init(PROJECT, name=f"{run_name(folder)}-{run_id(folder)}", config=config_of(folder),
                                     resume="allow", embed=False, auto_log_cpu=False, auto_log_gpu=False)
 
     def epoch(self, row: dict) -> None:
-        """One value a column; the step is the epochs done."""
+        """One value per column; the step is the number of epochs done."""
         self.run.log(scalars(row), step=row["epoch"] + 1)
 
     def close(self) -> None:
@@ -92,12 +92,12 @@ class Trackio:
             self.finish()
 
 
-# Each one's package has the name of its kind.
+# The name of each is that of its package.
 KINDS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "trackio": Trackio}
 
 
 class Guarded:
-    """A tracker whose first failure is told through `say`, and which is not asked again after it."""
+    """A tracker that is not used again after its first failure, which `say` is told."""
 
     def __init__(self, name: str, tracker: Tracker, say: Callable[[str], None]):
         self.name, self.tracker, self.say, self.failed = name, tracker, say, False
@@ -116,15 +116,15 @@ class Guarded:
         try:
             act()
         except Exception as error:
-            # Whatever another program's code raises: it must not cost the run.
+            # Whatever another package raises: it must not end the run.
             self.failed = True
             self.say(warning(self.name, error))
 
 
 def open_trackers(to: Sequence[str], folder: Path, say: Callable[[str], None] | None = None) -> list[Tracker]:
-    """The trackers that `log.to` names, each once; "files", the run folder itself, needs none.
+    """The trackers that `log.to` names; "files" is the run folder itself and has none.
 
-    `say` is given the one line about a tracker that fails (standard error). Raises EngineError as `refuse_missing`.
+    `say` is told of a tracker that fails (default: standard error). Raises EngineError as `refuse_missing`.
     """
     refuse_missing(to)
     say = say or (lambda line: print(line, file=sys.stderr))
@@ -140,7 +140,7 @@ def open_trackers(to: Sequence[str], folder: Path, say: Callable[[str], None] | 
 
 
 def refuse_missing(to: Sequence[str]) -> None:
-    """EngineError, before any work, where the package of one of the trackers that `log.to` names is not installed."""
+    """EngineError, before any work, where the package of a tracker in `log.to` is not installed."""
     for name in to:
         if name != "files" and importlib.util.find_spec(name) is None:
             raise EngineError(f"log.to={name} needs the {name} package: pip install 'cadence-train[{name}]'")
@@ -162,7 +162,7 @@ def module(name: str, package: str) -> ModuleType:
 
 
 def scalars(row: dict) -> dict[str, float]:
-    """An epoch's values that were measured, grouped as loss/train, top1/validation and so on."""
+    """The values of an epoch that were measured, named loss/train, top1/validation and so on."""
     tagged = {}
     for name, value in row.items():
         if value is not None and name not in ("epoch", "is_best"):
@@ -172,7 +172,7 @@ def scalars(row: dict) -> dict[str, float]:
 
 
 def run_id(folder: Path) -> str:
-    """The run's identity at its trackers: drawn once, kept in the run folder, so that a run that goes on has it too."""
+    """The identity of a run at its trackers: drawn once and kept in the run folder, so it survives a resume."""
     file = folder / ID_FILE
     if not file.exists():
         write_atomic(file, f"{uuid.uuid4().hex[:12]}\n".encode())
@@ -180,7 +180,7 @@ def run_id(folder: Path) -> str:
 
 
 def run_name(folder: Path) -> str:
-    """What people read: the last two parts of the folder's path, mostly recipe and time."""
+    """The last two parts of the folder's path, usually recipe and time."""
     return "-".join(folder.resolve().parts[-2:]).strip("/")
 
 

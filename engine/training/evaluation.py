@@ -17,9 +17,9 @@ def mirrored(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def shifted(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Half `mirrored`'s logits, and a quarter each of those of the images moved by 1 px up and left, down and right.
+    """Half the logits of `mirrored`, and a quarter each of those of images shifted by 1 px up-left and down-right.
 
-    The edge that a move uncovers is mirrored. Jordan, cifar10-airbench (arXiv:2404.00498).
+    The uncovered edge is reflected. Jordan, cifar10-airbench (arXiv:2404.00498).
     """
     height, width = images.shape[2:]
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
@@ -27,7 +27,7 @@ def shifted(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return mirrored(model, images) / 2 + (moved[0] + moved[1]) / 4
 
 
-ANSWERS = {"none": lambda model, images: model(images).float(), "flip": mirrored, "shifts": shifted}
+LOGITS = {"none": lambda model, images: model(images).float(), "flip": mirrored, "shifts": shifted}
 
 
 def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision: Precision,
@@ -35,7 +35,7 @@ def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision:
              between: Callable[[], None] = lambda: None) -> Result:
     """Measure `model` on every sample of `feed` (its epoch 0), each exactly once.
 
-    tta: which answers are averaged for an image, a key of ANSWERS. add: where other processes have the rest of the
+    tta: which predictions are averaged for an image, a key of LOGITS. add: where other processes have the rest of the
     samples, what adds their counters to these in place. between: is called after each batch and may raise to leave.
 
     The model is in evaluation mode meanwhile and in its former mode afterwards.
@@ -48,7 +48,7 @@ def evaluate(model: nn.Module, feed, classes: int, to_input: ToInput, precision:
             for batch in batches:
                 images = to_input(batch.images_bhwc)
                 with precision.autocast():
-                    logits = ANSWERS[tta](model, images)
+                    logits = LOGITS[tta](model, images)
                 metrics.update(logits, batch.labels)
                 between()
         if add:

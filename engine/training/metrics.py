@@ -1,4 +1,4 @@
-"""Logits and labels to loss, top-1, top-5, confusion and calibration, gathered on the device.
+"""Loss, top-1, top-5, confusion and calibration from logits and labels, counted on the device.
 
 `Metrics.update` never waits for the device; `result` does, once.
 """
@@ -17,7 +17,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Result:
-    """What was counted. Shares are fractions 0..1; NaN where there is nothing to divide by.
+    """The result of an evaluation. Shares are fractions 0..1; NaN where there is nothing to divide by.
 
     loss: mean cross-entropy, NaN if any sample was non-finite. top5: among the min(5, classes) likeliest.
     per_class: (classes,) accuracy of each true class. confusion: (classes, classes) int64, rows true, columns
@@ -54,13 +54,8 @@ class Metrics:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """The live counters, always in this order: adding those of several processes merges what they counted."""
+        """The live counters, always in this order: summed over processes they are the counters of the whole split."""
         return [self.confusion, self.among_top5, self.bin_count, self.bin_correct, self.bin_confidence, self.loss_sum]
-
-    def merge(self, other: Metrics) -> None:
-        """Add what `other` counted, on whatever device."""
-        for mine, theirs in zip(self.tensors, other.tensors, strict=True):
-            mine += theirs.to(mine.device)
 
     @torch.no_grad()
     def update(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -89,14 +84,14 @@ class Metrics:
 
         confidence = log_probs.gather(1, predicted[:, None])[:, 0].double().exp()
         bins = torch.where(finite, ((confidence * BINS).ceil().long() - 1).clamp(0, BINS - 1), BINS)
-        # Sums over a mask rather than additions by index: on a GPU the order of those, and so the last bit, varies.
+        # Sums over a mask instead of additions by index, whose order, and so the last bit, varies on a GPU.
         member = bins[:, None] == torch.arange(BINS + 1, device=logits.device)
         self.bin_count += member.sum(dim=0)
         self.bin_correct += (member & (predicted == labels)[:, None]).sum(dim=0)
         self.bin_confidence += (member * confidence[:, None]).sum(dim=0)
 
     def result(self) -> Result:
-        """What was counted so far, in one transfer from the device. Raises EngineError if no sample was."""
+        """The result so far, in one transfer from the device. EngineError if no sample was counted."""
         flat = torch.cat([tensor.double().flatten() for tensor in self.tensors]).cpu()
         parts = flat.split([tensor.numel() for tensor in self.tensors])
         confusion = parts[0].view(self.classes, self.classes + 1).long().numpy()

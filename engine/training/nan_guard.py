@@ -1,4 +1,4 @@
-"""Notices a loss that is not a number or explodes, without making a GPU wait for it."""
+"""Notices a loss that is not finite or explodes, without making a GPU wait."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import nn
 
 from engine.common.errors import EngineError
 
-# Nats a sample: a thousand times what guessing among 10,000 classes costs.
+# Nats per sample: a thousand times the loss of guessing among 10,000 classes.
 EXPLODED = 1e4
 
 
@@ -15,16 +15,16 @@ class NotFinite(EngineError):
     """The loss of batch `step` of `epoch` (None: the current one) was not a number, infinite or above EXPLODED."""
 
     def __init__(self, step: int, epoch: int | None = None):
-        super().__init__(f"the loss is no finite number, or exploded, at step {step} of the epoch: lower the "
+        super().__init__(f"the loss is not finite, or exploded, at step {step} of the epoch: lower the "
                          "learning rate")
         self.step, self.epoch = step, epoch
 
 
 def suspects(known: Sequence[list[int]], place: list[int], steps: int, accumulate: int) -> list[list[int]]:
-    """The batches to pass over, [epoch, step] each, after the loss of the one at `place` was bad, besides the `known`.
+    """The batches to skip besides `known`, [epoch, step] each, after the loss of the batch at `place` was bad.
 
-    Where the batches right before it were bad too, whatever they held, weights that an earlier update spoiled are what
-    they share: the batches of the update before them are suspect. An epoch has `steps`; `accumulate` share an update.
+    Where the batches just before it were bad too, the cause is not in them but in weights that an earlier update
+    spoiled: the batches of that update are suspect. An epoch has `steps`; `accumulate` batches share an update.
     """
     def before(epoch: int, step: int) -> list[int]:
         return [epoch, step - 1] if step else [epoch - 1, steps - 1]
@@ -39,19 +39,19 @@ def suspects(known: Sequence[list[int]], place: list[int], steps: int, accumulat
 
 
 class NanGuard:
-    """Remembers the first bad step of an epoch: on the device, where it is looked at when its copy has arrived."""
+    """Remembers the first bad step of an epoch on the device; the host reads a copy once it has arrived."""
 
     def __init__(self, device: torch.device):
         self.device = device
         self.reset()
 
     def reset(self) -> None:
-        """A new epoch begins: nothing bad has been seen."""
+        """Start an epoch: nothing bad has been seen."""
         self.first = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.copy = self.arrived = None
 
     def note(self, counts: torch.Tensor, step: int) -> None:
-        """Look at a batch's counts, float64 (3,): summed loss, correct answers, images. Does not wait."""
+        """Check the counts of a batch, float64 (3,): summed loss, correct predictions, images. Does not wait."""
         if self.device.type == "cpu":
             if self.first < 0 and not healthy(counts):
                 self.first.fill_(step)
@@ -80,7 +80,7 @@ class NanGuard:
 
 
 def healthy(counts: torch.Tensor) -> bool:
-    """Whether a batch's mean loss is a number and not above EXPLODED; waits for the device."""
+    """Whether the mean loss of a batch is finite and not above EXPLODED; waits for the device."""
     loss, _, images = counts.tolist()
     return loss <= EXPLODED * images
 
@@ -90,7 +90,7 @@ def all_finite(tensors: list[torch.Tensor]) -> bool:
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     if not floating:
         return True
-    # The largest magnitude, which unlike the root of a sum of squares cannot overflow.
+    # Norms by the largest magnitude: unlike a sum of squares it cannot overflow.
     norms = torch._foreach_norm(floating, ord=float("inf"))
     return bool(torch.stack([norm.float() for norm in norms]).isfinite().all())
 

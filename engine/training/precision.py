@@ -1,4 +1,4 @@
-"""Which arithmetic a run uses: fp32, bf16 by autocast, or fp16 by autocast with loss scaling."""
+"""The arithmetic of a run: fp32, bf16 by autocast, or fp16 by autocast with loss scaling."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +11,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve(name: str, device: torch.device) -> str:
-    """`auto` -> bf16 on GPUs that have it and fp16 on older ones; on CPUs bf16 where it is native, else fp32."""
+    """`auto` -> bf16 on GPUs that have it, fp16 on older ones; on CPUs bf16 where it is native, else fp32."""
     if name == "fp16" and device.type == "cpu":
         raise EngineError("train.precision=fp16 needs a GPU: on a CPU choose fp32 or bf16")
     if name != "auto":
@@ -27,18 +27,18 @@ def cpu_has_native_bf16() -> bool:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether GPUs may round the factors of fp32 products to TF32's 10 bits, several times as fast; for the process."""
+    """Whether GPUs may round the factors of fp32 products to TF32's 10 bits, which is much faster; process-wide."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
 
 
 def be_deterministic(wanted: bool) -> None:
-    """Whether only operations that give the same bits each time may run; for the process.
+    """Whether only deterministic operations may run; process-wide.
 
-    Torch raises a RuntimeError where an operation has no such form. On a CPU every operation used here has.
+    Torch raises a RuntimeError for an operation without a deterministic form. On a CPU all that are used here have.
     """
     if wanted:
-        # cuBLAS reads it when it is first used; without it torch refuses matrix products.
+        # Read by cuBLAS on its first use; without it torch refuses matrix products.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
 
@@ -66,7 +66,7 @@ class Precision:
     def update(self, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], clip_norm: float) -> bool:
         """Clip (after unscaling) and step; True where weights moved.
 
-        fp16 skips a step whose gradients overflowed: it must be known at once, or the schedule would run ahead.
+        fp16 skips a step whose gradients overflowed; that must be known at once, or the schedule would run ahead.
         """
         if self.scaler is None:
             if clip_norm:

@@ -1,4 +1,4 @@
-"""Stages: which parameters train in which epochs, at which highest rates, and what frozen batch norms do meanwhile."""
+"""Stages: which parameters train in which epochs, at which highest rates, and what frozen batch norms do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from engine.optim.param_groups import matches
 class Stage:
     """`epochs` epochs from `first_epoch` (from 0) on.
 
-    lrs: pattern -> highest rate of what trains; frozen: patterns of what does not; together they name every parameter.
-    Without `moving_statistics` a batch norm whose parameters are all frozen also keeps its statistics and normalises
-    by them.
+    lrs: pattern -> highest rate of what trains; frozen: patterns of what does not; between them they name every
+    parameter. Without `moving_statistics` a batch norm whose parameters are all frozen keeps its statistics too.
     """
 
     name: str
@@ -48,15 +47,15 @@ def stage_of(stages: Sequence[Stage], epoch: int) -> Stage:
 
 
 def always_frozen(model: nn.Module) -> frozenset[str]:
-    """The parameters that the network itself holds fixed: to be asked for before any stage begins."""
+    """The parameters that the network itself holds fixed; for use before any stage starts."""
     return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
 
 
 def freeze(model: nn.Module, stage: Stage, fixed: frozenset[str] = frozenset()) -> None:
-    """Let the parameters that `stage.lrs` names train and freeze those that `stage.frozen` names; `fixed` stay frozen.
+    """Unfreeze the parameters that `stage.lrs` names and freeze those that `stage.frozen` names; `fixed` stay frozen.
 
-    A parameter named by both trains. Raises EngineError for a parameter that neither names and for a frozen pattern
-    that names nothing; what patterns of rates must be is checked where the groups are made.
+    A parameter named by both trains. EngineError for a parameter that neither names, and for a frozen pattern that
+    names nothing; the patterns of lrs are checked where the parameter groups are built.
     """
     used = set()
     for name, parameter in model.named_parameters():
@@ -77,7 +76,7 @@ def freeze(model: nn.Module, stage: Stage, fixed: frozenset[str] = frozenset()) 
 
 
 def set_modes(model: nn.Module, stage: Stage) -> None:
-    """Put `model` into training mode, except for the frozen batch norms whose statistics `stage` holds."""
+    """Put `model` into training mode, except the frozen batch norms whose statistics `stage` holds."""
     model.train()
     if stage.moving_statistics:
         return

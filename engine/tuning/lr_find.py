@@ -23,7 +23,7 @@ def search(recipe: load.Recipe, steps: int, low: float, high: float, screen) -> 
                    f"{high:g}")
         if len(run.loop.stages) > 1:
             screen.say(f"only stage {stage.name}, the first of {len(run.loop.stages)}, is tried")
-        step.begin(step.optimizer, Exponential(low, high, steps))
+        step.start_stage(step.optimizer, Exponential(low, high, steps))
         run.loop.set_modes(stage)
         sweep = train_rising(step, run.feeds.train, steps, lambda done, rate, loss: screen.say(
             f"step {done:>4}/{steps}  rate {rate:.3g}  loss {loss:.4f}"))

@@ -98,7 +98,7 @@ def train_rising(step: TrainStep, feed, steps: int,
     rates, losses, tallies = [], [], []
     window_steps = Sweep(steps, (), ()).window_steps
     for epoch in itertools.count():
-        step.reset()
+        step.reset_counts()
         with feed.epoch(epoch) as batches:
             for number, batch in enumerate(batches, 1):
                 step(batch.images_bhwc, batch.labels, epoch, number - 1)
@@ -106,7 +106,7 @@ def train_rising(step: TrainStep, feed, steps: int,
                     continue
                 rates.append(step.rate)
                 tallies.append(step.tally)
-                step.reset()
+                step.reset_counts()
                 if len(tallies) < READ_EVERY and len(rates) < steps:
                     continue
                 loss, _, count = torch.stack(tallies).unbind(1)

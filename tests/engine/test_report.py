@@ -18,7 +18,7 @@ from engine.report import main
 from engine.reporting import prediction_sections, run_report, run_sections
 from engine.reporting.comparison import write_comparison
 from engine.reporting.run_report import write_report
-from engine.session.session import start
+from engine.session.launch import start
 from engine.storage import checkpoint
 from engine.storage.run_record import read_record
 from recipes.settings.load import load

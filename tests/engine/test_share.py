@@ -17,7 +17,7 @@ from engine.inference.trained import open_trained
 from engine.reporting import hub as sharing
 from engine.reporting.model_card import Facts, model_card, public_command
 from engine.reporting.run_report import write_report
-from engine.session import session
+from engine.session import launch
 from recipes.settings.load import load
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
     place = tmp_path_factory.mktemp("private")
     folders = {"data.cache": str(place / "cache"), "run.folder": str(place / "run")}
     recipe = load("quickstart", settings={**SMALL, **folders})
-    assert session.start(recipe) == 0
+    assert launch.start(recipe) == 0
     write_report(place / "run")
     return place / "run"
 

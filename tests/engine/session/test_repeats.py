@@ -115,7 +115,7 @@ def test_stopped_anywhere_they_go_on_to_the_same_weights(three, look, recipe, tm
                                   "\x00"])
 def test_a_damaged_mark_is_one_line(tmp_path, text):
     (tmp_path / repeats.REPEATS).write_text(text)
-    with pytest.raises(EngineError, match=r"repeats\.json is (missing or )?damaged: start again in another folder") as caught:
+    with pytest.raises(EngineError, match=r"repeats\.json is .*damaged: start again in another folder") as caught:
         repeats.resume(tmp_path)
     assert "\n" not in str(caught.value)
 

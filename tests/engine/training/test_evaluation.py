@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.training.evaluation import ANSWERS, evaluate
+from engine.training.evaluation import LOGITS, evaluate
 from engine.training.forward import ToInput
 from engine.training.precision import Precision
 
@@ -103,8 +103,8 @@ def test_answers_are_the_weighted_mean_over_the_views(tta, layout):
     }
     with torch.inference_mode():
         expected = sum(weight * model(view) for weight, view in views[tta])
-        answer = ANSWERS[tta](model, images)
-        one_view = ANSWERS["none"](model, images)
+        answer = LOGITS[tta](model, images)
+        one_view = LOGITS["none"](model, images)
     torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-6)
     assert tta == "none" or not torch.allclose(answer, one_view, atol=1e-3)
 
@@ -116,7 +116,7 @@ def test_shifts_are_measured_on_a_feed():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
     result = evaluate(model, feed, 2, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU), tta="shifts")
-    logits = ANSWERS["shifts"](model, images.permute(0, 3, 1, 2) / 255)
+    logits = LOGITS["shifts"](model, images.permute(0, 3, 1, 2) / 255)
     assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
 
 
