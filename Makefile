@@ -1,11 +1,13 @@
-# make train: set up and train on the embedded data set; make test: set up, lint and test.
+# make train: set up and train on the embedded data set; make check: lint and the fast tests; make test: all tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HEADERS := libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev
+# A file of tests stays in one process, with what it builds once. One thread each: the processes share the cores.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(shell nproc) --dist loadfile
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: setup train test lint browser clean
+.PHONY: setup train check test lint browser clean
 
 setup: $(VENV)/installed
 
@@ -27,8 +29,11 @@ train: setup
 lint: setup
 	$(BIN)/ruff check .
 
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: lint browser
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 # The tests of the pages drive it; without it they are skipped.
 browser:

@@ -22,7 +22,7 @@ EXTRAS["all"] = sorted({line for lines in EXTRAS.values() for line in lines})
 # Trackers that talk to services of their own are tested where they are installed.
 EXTRAS["test"] = [*(line for line in EXTRAS["all"] if not line.startswith(("trackio", "wandb"))),
                   "hypothesis>=6.100", "ipykernel>=6", "nbclient>=0.10", "nbformat>=5", "playwright>=1.45", "pytest>=8",
-                  "ruff>=0.6"]
+                  "pytest-xdist>=3.6", "ruff>=0.6"]
 
 setup(
     name="cadence-train",

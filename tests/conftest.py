@@ -1,14 +1,32 @@
-"""What tests of several rooms share."""
+"""What tests of several folders share."""
+
+import os
+import subprocess
 
 import pytest
 
 
 @pytest.fixture
 def process_as_it_was():
-    """Building a run sets torch's threads and how denormals are treated, for the whole process: they are put back."""
+    """Restores torch's threads and treatment of denormals, which building a run sets for the whole process."""
     import torch
 
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def fast_tests_start_no_process(request, monkeypatch):
+    """A test that starts a process must say so: `@pytest.mark.slow("why")`. Asking git for the commit is fast."""
+    if request.node.get_closest_marker("slow"):
+        return
+    start = subprocess.Popen.__init__
+
+    def refuse(self, args, *more, **options):
+        assert args[0] == "git", f"{request.node.nodeid} starts {args[0]}: mark it slow, and say why it must be"
+        start(self, args, *more, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("forks: mark it slow, and say why it must be"))

@@ -1,0 +1,23 @@
+"""Building a run: what a later stage would raise is raised before anything is trained."""
+
+import re
+
+import pytest
+
+from engine.build.run import build
+from engine.common.errors import EngineError
+from recipes.settings.load import load
+from tests.engine.small_runs import SMALL
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
+
+@pytest.mark.parametrize(("stage", "said"), [
+    ({"lrs": {"nope": 1, "*": 1}}, "stage late: pattern nope matches no parameter"),
+    ({"lrs": {"head": 1}}, "stage late: features.0.weight matches neither its lrs (head) nor its frozen patterns")])
+def test_a_mistake_in_a_late_stage_is_found_before_anything_is_trained(stage, said, tmp_path):
+    stages = [{"name": "early", "epochs": 1, "lrs": {"*": 0.01}}, {"name": "late", "epochs": 1, **stage}]
+    settings = {name: value for name, value in SMALL.items() if "epochs" not in name}
+    recipe = load("quickstart", settings={**settings, "train.stages": stages, "data.cache": str(tmp_path)})
+    with pytest.raises(EngineError, match=re.escape(said)):
+        build(recipe)
