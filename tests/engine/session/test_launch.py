@@ -1,4 +1,4 @@
-"""Several processes train what one trains: losses, weights, evaluation; and a killed one is made up for."""
+"""Several processes train what one trains: losses, weights, evaluation; and a killed one is replaced."""
 
 import json
 import os
@@ -26,6 +26,7 @@ WORDS = ["--recipe", "quickstart", "--data.train_count=300", "--data.test_count=
          "--train.accumulate=2", "--train.clip_norm=1", "--average.ema=0.8", "--mix.p=0.8", "--mix.kind=both",
          "--train.precision=fp32", "--train.threads=1", "--eval.batch=30", "--run.report=false",
          f"--train.stages={json.dumps(STAGES)}"]
+pytestmark = pytest.mark.slow("trains in several processes")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -38,26 +39,27 @@ def words(place, name, *more):
     return [*WORDS, f"--data.cache={place}/cache", f"--run.folder={place}/{name}", *more]
 
 
-def go(place, jobs):
-    """Run jobs (ranks, words, measure) in forked processes; their exit statuses and what was shown."""
+@pytest.fixture(scope="module")
+def trained(place):
+    """Every job of this file, in one call: exit statuses by job, and what was shown."""
+    jobs = {f"by_{ranks}": (ranks, words(place, f"by_{ranks}")) for ranks in (1, 2, 3)}
+    jobs |= {f"measured_{ranks}": (ranks, words(place, ""), str(place / f"measured_{ranks}.json"))
+             for ranks in (1, 2, 3)}
+    exploding = [word.replace("0.2}", "1e30}") for word in words(place, "exploded")]
+    jobs |= {"exploded": (2, exploding), "repeats": (2, words(place, "once", "--train.repeats=2"))}
+    # Bad in the last process only; the batch is the first of two that share an update.
+    jobs |= {f"{on_nan}_{ranks}": (ranks, words(place, f"{on_nan}_{ranks}", f"--train.on_nan={on_nan}"), None,
+                                   [1, 2, str(ranks - 1), 1e30])
+             for on_nan in ("skip", "rollback") for ranks in (1, 2, 3)}
+    jobs["exploding"] = (2, words(place, "exploding", "--checkpoint.every_minutes=1e-5"), None, [1, 2, "1", 1e6])
     file = place / "jobs.json"
-    names = ("ranks", "words", "measure", "poison")
-    file.write_text(json.dumps([dict(zip_longest(names, job)) for job in jobs]))
+    file.write_text(json.dumps([dict(zip_longest(("ranks", "words", "measure", "poison"), job))
+                                for job in jobs.values()]))
     done = subprocess.run([sys.executable, HERE.parent / "peers.py", file], cwd=place, env=ENVIRONMENT,
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     statuses = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    return statuses, done
-
-
-@pytest.fixture(scope="module")
-def trained(place):
-    jobs = [(ranks, words(place, f"by_{ranks}"), None) for ranks in (1, 2, 3)]
-    jobs += [(ranks, words(place, ""), str(place / f"measured_{ranks}.json")) for ranks in (1, 2, 3)]
-    exploding = [word.replace("0.2}", "1e30}") for word in words(place, "exploded")]
-    jobs += [(2, exploding, None), (2, words(place, "once", "--train.repeats=2"), None)]
-    statuses, done = go(place, jobs)
-    return statuses, done
+    return dict(zip(jobs, statuses, strict=True)), done
 
 
 def rows(folder):
@@ -67,7 +69,7 @@ def rows(folder):
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_losses_and_weights_are_those_of_one_process(place, trained, ranks):
     statuses, done = trained
-    assert statuses[:3] == [[0], [0, 0], [0, 0, 0]], done.stderr
+    assert statuses["by_1"] == [0] and statuses[f"by_{ranks}"] == [0] * ranks, done.stderr
     for alone, divided in zip(rows(place / "by_1"), rows(place / f"by_{ranks}"), strict=True):
         for name in ("train_loss", "train_top1", "validation_loss", "validation_top1"):
             assert divided[name] == pytest.approx(alone[name], abs=1e-5), name
@@ -98,21 +100,17 @@ def test_an_evaluation_is_that_of_one_process_exactly(place, trained, ranks):
 
 def test_an_error_of_all_is_shown_once(trained):
     statuses, done = trained
-    assert statuses[-2:] == [[2, 2], [2, 2]]
+    assert statuses["exploded"] == statuses["repeats"] == [2, 2]
     assert done.stderr.count("train.repeats=2 needs a single process") == 1, done.stderr
     assert done.stderr.count("error: the loss is not finite, or exploded, at epoch 1") == 1, done.stderr
-    assert done.stderr.count("error:") == 2, done.stderr
+    assert done.stderr.count("error:") == 3, "and one of the exploding job"
 
 
 @pytest.mark.parametrize("on_nan", ["skip", "rollback"])
-def test_a_bad_batch_of_one_is_passed_over_by_all(place, on_nan):
-    # Bad in the last process only; the batch is the first of two that share an update.
-    jobs = [(ranks, words(place, f"{on_nan}_{ranks}", f"--train.on_nan={on_nan}"), None, [1, 2, str(ranks - 1), 1e30])
-            for ranks in (1, 2, 3)]
-    statuses, done = go(place, jobs)
-    assert statuses == [[0], [0, 0], [0, 0, 0]], done.stderr
-    if on_nan == "rollback":
-        assert done.stdout.count("rolling back to the last checkpoint") == 3, done.stdout
+def test_a_bad_batch_of_one_is_passed_over_by_all(place, trained, on_nan):
+    statuses, done = trained
+    assert [statuses[f"{on_nan}_{ranks}"] for ranks in (1, 2, 3)] == [[0], [0, 0], [0, 0, 0]], done.stderr
+    assert done.stdout.count("rolling back to the last checkpoint") == 3, done.stdout
     alone = checkpoint.load(place / f"{on_nan}_1/checkpoints/last.pt")
     assert alone["progress"]["left_out"] == ([[1, 2]] if on_nan == "rollback" else [])
     for ranks in (2, 3):
@@ -123,17 +121,16 @@ def test_a_bad_batch_of_one_is_passed_over_by_all(place, on_nan):
             torch.testing.assert_close(divided["model"][name], weights, atol=1e-5, rtol=1e-4)
 
 
-def test_no_checkpoint_is_written_after_a_bad_batch_of_another(place):
+def test_no_checkpoint_is_written_after_a_bad_batch_of_another(place, trained):
     # The loss is large, and so are the weights then, but both are finite: only the one process knows, for a step.
-    often = words(place, "exploding", "--checkpoint.every_minutes=1e-5")
-    statuses, done = go(place, [(2, often, None, [1, 2, "1", 1e6])])
-    assert statuses == [[2, 2]] and "at epoch 2, step 2" in done.stderr, done.stderr
+    statuses, done = trained
+    assert statuses["exploding"] == [2, 2] and "at epoch 2, step 2" in done.stderr, done.stderr
     saved = checkpoint.load(place / "exploding/checkpoints/last.pt")
     assert (saved["progress"]["epoch"], saved["progress"]["step"]) == (1, 2)
     assert all(weights.abs().max() < 1e3 for weights in saved["model"].values())
 
 
-def test_an_error_of_whatever_room_reaches_all(monkeypatch):
+def test_an_error_of_any_package_reaches_all(monkeypatch):
     class ProcessGroup:
         def from_first(self, function):
             with pytest.raises(EngineError, match="train.seed=x") as caught:
