@@ -95,7 +95,7 @@ def open_shared(folder: Path, device: str = "auto") -> Trained:
     """The trained network in a folder made by engine.share, bit for bit the run's; EngineError where it is damaged."""
     found = shared_folder.read(folder)
     trained = assemble(found.path, found.recipe, found.class_names, found.weights, found.epoch, found.history, device)
-    if weights_sha256(trained.model) != found.seal:
+    if weights_sha256(trained.model) != found.weights_sha256:
         raise EngineError(f"{found.path} is damaged (its weights are not those that config.json names): fetch it again")
     return trained
 

@@ -24,16 +24,16 @@ def test_the_hash_byte_by_byte():
     assert weights_sha256(layer) == expected
 
 
-def test_equal_weights_have_equal_seals_in_any_layout():
+def test_equal_weights_have_equal_hashes_in_any_layout():
     model = network()
-    seal = weights_sha256(model)
-    assert weights_sha256(network()) == seal
-    assert weights_sha256(model.to(memory_format=torch.channels_last)) == seal
+    digest = weights_sha256(model)
+    assert weights_sha256(network()) == digest
+    assert weights_sha256(model.to(memory_format=torch.channels_last)) == digest
     strided = torch.randn(16, 4)
     with torch.no_grad():
         strided[:, ::2] = model[3].weight.T
     model[3].weight.data = strided[:, ::2].T
-    assert weights_sha256(model) == seal
+    assert weights_sha256(model) == digest
 
 
 def test_the_order_of_registration_does_not_show():
@@ -58,34 +58,34 @@ def test_the_order_of_registration_does_not_show():
 )
 def test_any_change_breaks_the_seal(change):
     model = network()
-    seal = weights_sha256(model)
+    digest = weights_sha256(model)
     with torch.no_grad():
         change(model)
-    assert weights_sha256(model) != seal
+    assert weights_sha256(model) != digest
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.bool, torch.int8, torch.complex64])
 def test_every_type_of_number(dtype):
     model = nn.Module()
     model.register_buffer("values", torch.tensor([0, 1, 1]).to(dtype))
-    seal = weights_sha256(model)
+    digest = weights_sha256(model)
     model.values[0] = 1
-    assert weights_sha256(model) != seal
+    assert weights_sha256(model) != digest
 
 
 def test_negative_zero_is_another_bit():
     model = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         model.weight.fill_(0.0)
-        seal = weights_sha256(model)
+        digest = weights_sha256(model)
         model.weight.fill_(-0.0)
-    assert weights_sha256(model) != seal
+    assert weights_sha256(model) != digest
 
 
 def test_empty_and_scalar_tensors_count():
     model = nn.Module()
     model.register_buffer("none", torch.empty(0, 3))
     model.register_buffer("one", torch.tensor(3.0))
-    seal = weights_sha256(model)
+    digest = weights_sha256(model)
     model.none = torch.empty(0, 4)
-    assert weights_sha256(model) != seal
+    assert weights_sha256(model) != digest
