@@ -1,7 +1,7 @@
 """Every setting of a recipe: its type and range, default, unit and meaning, declared as fastargs sections.
 
-A section may have a condition ("only when schedule.name is onecycle"): outside it its settings are refused, so that
-a setting always has an effect.
+A section may have a condition (schedule.name is onecycle). Where it does not hold, the section's settings are refused,
+so that a setting always has an effect.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SHARE = Number(0, 1)
 
 
 def declare() -> Config:
-    """Return a fresh fastargs Config that holds every setting of a recipe, none of them filled in."""
+    """A new fastargs Config that holds every setting of a recipe, none of them filled in."""
     config = Config()
 
     def section(name: str, title: str, when: Callable | None = None) -> Section:
@@ -35,15 +35,15 @@ def declare() -> Config:
         validation=Setting(Number(0, 0.9), 0.0, "share of the training set held out, stratified", "fraction"),
         feed=Setting(Choice("auto", "stream", "resident"), "auto",
                      "stream: beton, FFCV, device; resident: held and augmented on the device; auto: resident on a GPU "
-                     "that holds it"),
-        mean=Setting(Several(Number(0, 1), 3), (0.5, 0.5, 0.5), "subtracted, a channel", "of 0..1"),
-        std=Setting(Several(Number(0, 1, above=True), 3), (0.25, 0.25, 0.25), "divided by, a channel", "of 0..1"),
+                     "with room for it"),
+        mean=Setting(Several(Number(0, 1), 3), (0.5, 0.5, 0.5), "subtracted, per channel", "of 0..1"),
+        std=Setting(Several(Number(0, 1, above=True), 3), (0.25, 0.25, 0.25), "divided by, per channel", "of 0..1"),
     )
     section("data", "data sets in files", When("data.name", "cifar10", "cifar100", "folder")).params(
         root=Setting(Text(), "data", "folder that holds the data set's files", "path"),
     )
     section("data", "CIFAR", When("data.name", "cifar10", "cifar100")).params(
-        download=Setting(Truth(), False, "fetch it by torchvision when it is absent"),
+        download=Setting(Truth(), False, "fetch it with torchvision where it is absent"),
     )
     section("data", "held-out samples", When("data.validation")).params(
         split_seed=Setting(Whole(0), 0, "which samples are held out"),
@@ -56,7 +56,7 @@ def declare() -> Config:
         labels=Setting(Choice("fine", "coarse"), "fine", "100 classes or 20 superclasses"),
     )
     section("data", "sets of any size", When("data.name", "folder", "shapes")).params(
-        resolution=Setting(Whole(8, 512), 32, "images are made this high and wide", "px"),
+        resolution=Setting(Whole(8, 512), 32, "height and width of the images", "px"),
     )
     section("data", "procedural shapes", When("data.name", "shapes")).params(
         classes=Setting(Whole(10, 100), 10, "classes"),
@@ -85,8 +85,8 @@ def declare() -> Config:
     )
     section("model", "the network").params(
         name=Setting(Choice(*MODELS), "cnn", "architecture"),
-        weights=Setting(Text(), "", "start from these, the head anew: a file (.pt of a run, .pth, .safetensors), or "
-                                    "for torchvision and timm the name of published ones", "path or name"),
+        weights=Setting(Text(), "", "start from these, with a new head: a file (.pt of a run, .pth, .safetensors) "
+                                    "or, for torchvision and timm, the name of published ones", "path or name"),
     )
     section("model", "dropout", When("model.name", "baseline", "cnn", "cnn4", "resnet34")).params(
         dropout=Setting(Number(0, 0.95), None, "before the last layers; unset: the network's own", "probability"),
@@ -102,39 +102,38 @@ def declare() -> Config:
     )
     section("model", "networks of torchvision and timm", When("model.name", "torchvision", "timm")).params(
         arch=Setting(Text(80), "resnet50", "the network's name there"),
-        stem=Setting(Choice("own", "small"), "own", "small: first convolution 3x3 without stride, no pooling after it, "
-                                                    "for 32 px"),
+        stem=Setting(Choice("own", "small"), "own", "small, for 32 px: first convolution 3x3, no stride, no pooling"),
     )
     section("model", "the cnn family", When("model.name", "cnn")).params(
         width=Setting(Whole(4, 1024), 32, "channels of the first layer; doubles at each stage", "channels"),
         depth=Setting(Whole(2, 12), 6, "convolutions", "layers"),
         kernel_px=Setting(Choice(1, 3, 5, 7), 3, "kernel size", "px"),
         norm=Setting(Choice("batch", "group", "none"), "batch", "normalisation after each convolution"),
-        head=Setting(Choice("average", "flatten"), "average", "what comes between convolutions and classes"),
+        head=Setting(Choice("average", "flatten"), "average", "what is between convolutions and classes"),
     )
     section("train", "the loop").params(
-        stages=Setting(Stages(), (), "one after another, each with its rates, frozen layers and own schedule"),
-        batch=Setting(Whole(1, 65_536), 128, "images a step", "images"),
+        stages=Setting(Stages(), (), "trained one after another, each with its rates, frozen layers and schedule"),
+        batch=Setting(Whole(1, 65_536), 128, "images per step", "images"),
         accumulate=Setting(Whole(1, 1024), 1, "batches whose gradients are added before an update", "batches"),
         seed=Setting(Whole(0), 0, "of weights, order, augmentation, mixing and dropout"),
         repeats=Setting(Whole(1, 10_000), 1, "runs, each with the next seed, in one process", "runs"),
-        sizes=Setting(Pairs(Whole(0), Whole(8, 512)), {}, "progressive resolution: from which epoch (from 0) on "
-                                                          "images are made how large", "px"),
+        sizes=Setting(Pairs(Whole(0), Whole(8, 512)), {}, "progressive resolution: EPOCH:SIDE, the size of images from "
+                                                          "that epoch (from 0) on", "px"),
         label_smoothing=Setting(Number(0, 0.9), 0.0, "share of the target spread over all classes", "fraction"),
         clip_norm=Setting(Number(0), 0.0, "largest gradient norm, after unscaling; 0: no clipping"),
         precision=Setting(Choice("auto", "fp32", "bf16", "fp16"), "auto", "of the arithmetic"),
         device=Setting(Choice("auto", "cpu", "cuda"), "auto", "where the network is"),
         step=Setting(Choice("eager", "compile", "graph", "auto"), "auto",
-                     "compile: forward and backward as fused kernels; graph: those captured and replayed, on a GPU; "
+                     "compile: forward and backward as fused kernels; graph: those, captured and replayed on a GPU; "
                      "auto: graph on a GPU, eager on a CPU"),
         threads=Setting(Whole(0, 1024), 0, "torch's CPU threads, at most the cores; 0: every core", "threads"),
         channels_last=Setting(Truth(), True, "memory layout of images and weights"),
-        sync_bn=Setting(Truth(), False, "batch norms normalise over the whole batch, not over each process's block "
-                                        "of it; on GPUs, under torchrun"),
+        sync_bn=Setting(Truth(), False, "under torchrun on GPUs: batch norms normalise over the whole batch, not over "
+                                        "each process's block of it"),
         deterministic=Setting(Truth(), False, "only operations that give the same bits each time; slower on a GPU"),
         on_nan=Setting(Choice("stop", "skip", "rollback"), "stop",
-                       "what a loss that is no number or explodes does; skip: its update is left out (the device is "
-                       "waited for in each step); rollback: back to the last checkpoint, past its batch"),
+                       "after a loss that is not finite or explodes; skip: leave its update out (each step waits for "
+                       "the device); rollback: return to the last checkpoint and pass over its batch"),
         stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"),
     )
@@ -154,8 +153,8 @@ def declare() -> Config:
     )
     section("optim", "Muon", When("optim.name", "muon")).params(
         muon_for=Setting(Several(Text(200)), ("*",),
-                         "patterns of the weights that it updates, of those with two or more dimensions; the rest's "
-                         "optimiser takes the others"),
+                         "patterns of the weights that it updates, those with two or more dimensions; optim.rest takes "
+                         "the others"),
         muon_scale=Setting(Choice("rms", "shape", "unit"), "rms",
                            "an update's size: rms as AdamW's; shape by rows over columns; unit with weights kept at "
                            "norm sqrt(rows)"),
@@ -175,13 +174,13 @@ def declare() -> Config:
         eps=Setting(Number(0, above=True), 1e-8, "added to the denominator"),
     )
     section("average", "averages of the weights").params(
-        ema=Setting(Number(0, 0.99999), 0.0, "share of the average kept at each update; it is evaluated then; 0: none",
-                    "fraction"),
+        ema=Setting(Number(0, 0.99999), 0.0, "share of the average kept at each update; the average is evaluated; "
+                                             "0: none", "fraction"),
         lookahead=Setting(Whole(0, 10_000), 0, "updates between a slow copy's steps towards the weights; 0: none",
                           "updates"),
     )
     section("average", "the exponential average", When("average.ema")).params(
-        ema_every=Setting(Whole(1, 10_000), 1, "updates between its own", "updates"),
+        ema_every=Setting(Whole(1, 10_000), 1, "updates of the weights per update of the average", "updates"),
     )
     section("average", "lookahead", When("average.lookahead")).params(
         lookahead_share=Setting(Number(0, 1, above=True), 0.5, "how far the slow copy goes", "fraction"),
@@ -215,16 +214,16 @@ def declare() -> Config:
         gamma=Setting(Number(0, 1, above=True), 0.1, "by which factor", "factor"),
     )
     section("eval", "validation and test").params(
-        batch=Setting(Whole(1, 65_536), 500, "images a step", "images"),
+        batch=Setting(Whole(1, 65_536), 500, "images per step", "images"),
         tta=Setting(Choice("none", "flip", "shifts"), "none",
-                    "flip: average the answers for an image and its mirror image; shifts: also for both moved by 1 px"),
+                    "flip: average the predictions for an image and its mirror image; shifts: also both moved by 1 px"),
         watch=Setting(Choice("auto", "none"), "auto",
                       "evaluated after each epoch; auto: validation, or test where nothing is held out"),
         select=Setting(Choice("auto", "test", "none"), "auto",
                        "the best epoch is chosen on validation; test only to reproduce a published choice"),
     )
     section("checkpoint", "what is kept").params(
-        every=Setting(Whole(0), 0, "keep epoch_NNN.pt every so many epochs; 0: only last and best", "epochs"),
+        every=Setting(Whole(0), 0, "keep epoch_NNN.pt every this many epochs; 0: only last and best", "epochs"),
         every_minutes=Setting(Number(0, above=True), 10.0, "last.pt at least this often", "minutes"),
     )
     section("log", "trackers").params(

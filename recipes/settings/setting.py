@@ -7,7 +7,7 @@ from fastargs.config import Config
 
 
 class Setting(Param):
-    """A fastargs parameter that also knows its unit ("" where it is a plain number or a name)."""
+    """A fastargs parameter with a unit ("" for a plain number or a name)."""
 
     def __init__(self, checker, default, desc: str, unit: str = ""):
         super().__init__(checker, desc=desc, default=default)
@@ -15,7 +15,7 @@ class Setting(Param):
 
 
 class When:
-    """A section's condition: `path` holds one of `names` (or, with no names, a value other than 0)."""
+    """A section's condition: `path` holds one of `names` or, without names, a value other than 0."""
 
     def __init__(self, path: str, *names: str):
         self.path, self.names = path, names

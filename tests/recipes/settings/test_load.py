@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from recipes.settings.load import RecipeError, load, names, read_file, restore
+from recipes.settings.load import RecipeError, doc, load, names, read_file, restore
 from recipes.settings.schema import declare
 
 
@@ -15,7 +15,7 @@ def test_every_recipe_loads_and_each_of_its_values_has_an_effect(name):
     module = importlib.import_module(f"recipes.{name}")
     recipe = load(name, settings=module.values)
     assert set(module.values) <= set(recipe.values)
-    assert f"python -m engine.train --recipe {name}" in recipe.doc
+    assert f"python -m engine.train --recipe {name}" in doc(name)
 
 
 def test_the_known_recipes_are_the_modules_with_values():
@@ -153,3 +153,32 @@ def test_what_a_run_writes_of_its_recipe_has_no_alias(tmp_path, name):
     recipe, file = load(name), tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(recipe.nested()))
     assert restore(name, read_file(str(file))).values == recipe.values
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"train.batch": -5}, "train.batch=-5 must be a whole number 1..65536"),
+    ({"train.batch": 2.0}, "train.batch=2.0 must be a whole number"),
+    ({"train.bach": 5}, "train.bach is unknown; did you mean train.batch? (--help lists every setting)"),
+    ({"optim.momentum": 0.9}, "optim.momentum=0.9 has no effect here: it needs optim.name=sgd"),
+    ({"train.patience": 3}, "train.patience=3 needs a validation set"),
+    ({"schedule.name": "step"}, "schedule.milestones= must be one or more rising epochs below train.epochs=20"),
+    ({"checkpoint.every": 50}, "checkpoint.every=50 has no effect in train.epochs=20"),
+])
+def test_a_change_is_checked_as_the_command_line_is(changes, said):
+    recipe = load("baseline")
+    for refused in (recipe.changed, lambda settings: load("baseline", settings=settings),
+                    lambda settings: restore("baseline", recipe.values, settings)):
+        with pytest.raises(RecipeError) as caught:
+            refused(changes)
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_change_brings_defaults_of_what_now_applies_and_drops_what_no_longer_does():
+    recipe = load("resnet34", settings={"schedule.pct_start": 0.4, "train.batch": "64"})
+    other = recipe.changed({"schedule.name": "cosine", "train.epochs": "9"})
+    assert other.values["schedule.warmup_epochs"] == 0 and other.epochs == 9
+    assert "schedule.pct_start" not in other.values and "schedule.pct_start" in recipe.values
+    assert dict(other.given) == {"train.batch": 64, "schedule.name": "cosine", "train.epochs": 9}
+    assert other.values == load("resnet34", settings=other.given).values
+    with pytest.raises(TypeError):
+        other.values["train.batch"] = 3
