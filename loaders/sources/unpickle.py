@@ -1,10 +1,10 @@
 """Read the data in a pickle without running it: a machine that knows containers, strings, numbers and numpy arrays.
 
-Python's own unpickler calls whatever a file names and believes every size it states. This one steps through the
-opcodes (pickletools only tokenises) and builds plain values; the few names that a pickled array needs have
-stand-ins (pickled_arrays.py), so neither numpy nor the import system ever sees what a file says. The cost of a file is
-bounded by its length: sizes are checked against the bytes that are there, operations are counted, and only short
-strings may be keys, since hashing a tuple of tuples of tuples can take for ever.
+Python's own unpickler calls whatever a file names and trusts every size that it states. This one steps through the
+opcodes (pickletools only tokenises) and builds plain values. The few names that a pickled array needs have stand-ins
+(pickled_arrays.py), so neither numpy nor the import system sees what a file says. The cost of a file is bounded by its
+length: sizes are checked against the bytes present, operations are counted, and only short strings may be keys, because
+hashing nested tuples can take for ever.
 """
 
 import pickletools
@@ -20,7 +20,7 @@ _MARK = object()
 _LITERALS = frozenset({
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8"})
+    "BINUNICODE8", "BYTEARRAY8"})
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _FRESH = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
 
@@ -62,9 +62,7 @@ class _Machine:
     def run(self, name: str, argument: object) -> None:
         """Carry out one opcode that is not STOP."""
         if name in _LITERALS:
-            self.push(argument)
-        elif name == "BYTEARRAY8":
-            self.push(bytes(argument))
+            self.push(bytes(argument) if isinstance(argument, bytearray) else argument)
         elif name in _CONSTANTS:
             self.push(_CONSTANTS[name])
         elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
@@ -103,11 +101,11 @@ class _Machine:
 
 
 def loads(content: bytes, path: str | Path) -> dict[str, object]:
-    """The dictionary that a pickle holds, of any protocol and of Python 2 or 3, with its keys as text.
+    """The dictionary in a pickle of any protocol, of Python 2 or 3, with its keys as text.
 
-    Values are lists, tuples, dictionaries, strings, bytes, numbers, or numpy arrays of numbers (read-only). What Python
-    2 wrote as a byte string comes as str (Latin-1). Raises DataError naming path for whatever is damaged, is not a
-    dictionary, or asks for anything but data; no name in the file is imported and nothing in it is called.
+    Values are lists, tuples, dictionaries, strings, bytes, numbers, or read-only numpy arrays of numbers. Python 2's
+    byte strings become str (Latin-1). Raises DataError naming path where the content is damaged, is not a dictionary,
+    or asks for anything but data; no name in the file is imported and nothing in it is called.
     """
     machine = _Machine()
     try:
@@ -122,8 +120,12 @@ def loads(content: bytes, path: str | Path) -> dict[str, object]:
             raise Refused(f"it has more than {MAX_ENTRIES} entries")
         return {key: value.value if isinstance(value, Array) else value for key, value in found.items()}
     except Refused as error:
-        raise DataError(f"{path}: not read: {error}; put the official file in its place") from error
+        raise unusable(path, f"not read: {error}") from error
     except Exception as error:
-        # Whatever a damaged file trips over (ValueError, KeyError, OverflowError, MemoryError, ...) is that file's.
-        raise DataError(f"{path}: is no readable pickle, it is damaged or cut short ({type(error).__name__}); "
-                        f"put the official file in its place") from error
+        # A damaged file can cause any error: ValueError, KeyError, OverflowError, MemoryError, ...
+        raise unusable(path, f"is no readable pickle, it is damaged or cut short ({type(error).__name__})") from error
+
+
+def unusable(path: str | Path, what: str) -> DataError:
+    """The error for a file that is not the official one."""
+    return DataError(f"{path}: {what}; put the official file in its place")

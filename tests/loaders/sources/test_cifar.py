@@ -226,6 +226,7 @@ def real_test_split(tmp_path_factory):
     return root, content, sorted(shared.COARSE), shared.COARSE
 
 
+@pytest.mark.slow("unpacks 10,000 real images")
 def test_the_real_images(real_test_split, monkeypatch):
     root, (images, labels, _, class_names), coarse_names, coarse = real_test_split
     shrink(monkeypatch, "cifar100", 10_000)
@@ -239,6 +240,7 @@ def test_the_real_images(real_test_split, monkeypatch):
         assert class_names[label] in coarse[coarse_names[superlabel]].split()
 
 
+@pytest.mark.slow("unpacks 10,000 real images")
 def test_the_official_counts_are_asked_for(real_test_split):
     root = real_test_split[0]
     with pytest.raises(DataError, match=r"train: 'data' is uint8 of shape \(10000, 3072\), not .* \(50000, 3072\)"):

@@ -117,5 +117,5 @@ def test_what_is_wrong_is_named(root, spoil, part):
 def test_resolution_is_positive_and_fits(root):
     with pytest.raises(DataError, match="data.resolution=0 must be at least 1"):
         open_source("folder", root=root, resolution=0)
-    with pytest.raises(DataError, match="data.resolution=10000000: 9 images of this size do not fit"):
+    with pytest.raises(DataError, match="data.resolution=10000000: 9 images of 10000000 x 10000000 pixels do not fit"):
         open_source("folder", root=root, resolution=10_000_000).read("train")

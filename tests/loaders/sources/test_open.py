@@ -34,12 +34,14 @@ def test_facts_refuse_what_opening_refuses(settings, part, tmp_path):
         assert part in str(caught.value)
 
 
+@pytest.mark.slow("starts a process")
 def test_facts_need_no_heavy_import():
     script = ("import sys, loaders.sources.open as s; s.dataset_info('shapes')\n"
               "print(*{'numpy', 'PIL', 'torch'} & set(sys.modules))")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.strip() == b""
 
 
+@pytest.mark.slow("starts a process")
 def test_writing_and_checking_betons_needs_neither_torch_nor_ffcv(tmp_path):
     script = ("import sys\nfrom loaders.sources.open import open_source\n"
               "from loaders.beton.cache import ensure, labels_of\n"
