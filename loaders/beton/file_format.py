@@ -1,9 +1,9 @@
 """FFCV's file format, version 2, as far as this project writes it: fixed-size raw RGB images with one integer label.
 
-A file is: header, field descriptors, one metadata row per sample, zeros up to a page; pages with the images, which
-never cross from one into the next; the allocation table. The layout follows from the sample count and the image size
-alone, images in sample order, so equal data gives equal bytes. (Own writer, because FFCV's needs worker processes that
-can leave it waiting for ever, and deals pages out to them in an order that differs from run to run.)
+A file is: header, field descriptors, one metadata row per sample, zeros up to a page; pages of whole images; the
+allocation table. The layout follows from the sample count and the image size alone, and images are in sample order, so
+equal data gives equal bytes. (FFCV's own writer needs worker processes, can hang, and gives them pages in an order that
+differs from run to run.)
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _SAMPLES_AT = HEADER.itemsize + len(FIELDS) * FIELD.itemsize
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies in a beton of `samples` images of height × width × 3 bytes."""
+    """Offsets in a beton of `samples` images of height × width × 3 bytes."""
 
     samples: int
     height: int
@@ -100,10 +100,10 @@ def blocks(images_nhwc: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, b
 
 
 def read_samples(path: Path, layout: Layout, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int64 (N,) and pointers uint64 (N,) from a file's metadata, once it is known to have this very layout.
+    """Labels int64 (N,) and pointers uint64 (N,) from the metadata of a file that has this layout.
 
-    Raises OSError, or ValueError saying what differs: size, header, fields, an image's place or shape, a label that is
-    not in 0..classes-1. The pixels and the allocation table are not looked at (the checksum covers those).
+    Raises OSError, or ValueError saying what differs: size, header, fields, an image's place or shape, a label outside
+    0..classes-1. Pixels and the allocation table are left to the checksum.
     """
     with path.open("rb") as file:
         file_bytes = file.seek(0, 2)

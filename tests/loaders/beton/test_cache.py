@@ -274,8 +274,8 @@ TWO = """
 import sys
 from pathlib import Path
 import numpy as np
-from loaders.beton import ensure
-from loaders.sources import Source, Split
+from loaders.beton.cache import ensure
+from loaders.sources.base import Source, Split
 
 cache = Path(sys.argv[1])
 
@@ -290,6 +290,7 @@ print(ensure(Source("made", ("a", "b"), 8, "f" * 64, ("train",), read), "train",
 """
 
 
+@pytest.mark.slow("starts two processes")
 def test_two_processes_that_want_the_same_beton_get_one(tmp_path):
     def start():
         return subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path)], stdin=subprocess.PIPE,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from loaders.sources.base import Source, Split
 
 from loaders.beton.content import channel_statistics, check_content
 from loaders.common.errors import DataError
+from loaders.sources.base import Source, Split
 
 IMAGES = np.zeros((4, 2, 3, 3), np.uint8)
 LABELS = np.array([0, 1, 2, 1])

@@ -1,6 +1,5 @@
-"""The stream feed on a small beton: every sample once, the law's order and pixels, errors raised, nothing leaked."""
+"""The stream feed on a small beton: every sample once, its order and pixels, errors raised, nothing leaked."""
 
-import hashlib
 import sys
 import threading
 import time
@@ -17,41 +16,15 @@ from loaders.feeds import stream
 from loaders.feeds.build import Place, build_feeds, plain_feed
 from loaders.feeds.stream import BufferPool, Stream
 from loaders.policy.policy import parse
-from loaders.sources.open import open_source
+from tests.loaders.feeds.batches import digest, pixels_by_sample
 
 COUNT = 300
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def source():
-    return open_source("shapes", resolution=16, train_count=COUNT, test_count=100)
-
-
-@pytest.fixture(scope="module")
-def beton(source, tmp_path_factory):
-    return ensure(source, "train", tmp_path_factory.mktemp("cache"))
-
-
 def make(beton, batch=64, policy="crop(pad_px=2), flip()", **options):
     options = {"seed": 3, "shuffle": True} | options
     return Stream(beton, np.arange(beton.samples), batch, parse(policy, 16, 16), **options)
-
-
-def digest(feed, epoch=0, start=0):
-    """One hash over an epoch's pixels, labels and indices, in order."""
-    hashed = hashlib.sha256()
-    with feed.epoch(epoch, start) as batches:
-        for batch in batches:
-            for tensor in batch:
-                hashed.update(tensor.numpy().tobytes())
-    return hashed.hexdigest()
-
-
-def pixels_by_sample(feed, epoch=0):
-    with feed.epoch(epoch) as batches:
-        return {int(index): image.numpy().tobytes() for batch in batches
-                for index, image in zip(batch.indices, batch.images_bhwc, strict=True)}
 
 
 @pytest.mark.parametrize("start", [0, 3])
