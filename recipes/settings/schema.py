@@ -4,13 +4,11 @@ A section may have a condition (schedule.name is onecycle). Where it does not ho
 so that a setting always has an effect.
 """
 
-from collections.abc import Callable
-
 from fastargs import Section
 from fastargs.config import Config
 
 from recipes.settings.checkers import Choice, Number, Pairs, Several, Stages, Text, Truth, Whole
-from recipes.settings.setting import Either, Setting, Unless, When
+from recipes.settings.setting import Condition, Setting, either, unless, when
 
 DATASETS = ("cifar10", "cifar100", "folder", "shapes")
 MODELS = ("baseline", "cnn", "cnn4", "resnet34", "sprint", "torchvision", "timm")
@@ -21,9 +19,8 @@ def declare() -> Config:
     """A new fastargs Config that holds every setting of a recipe, none of them filled in."""
     config = Config()
 
-    def section(name: str, title: str, when: Callable | None = None) -> Section:
-        made = Section(name, title, config_descriptor=config)
-        return made.enable_if(when) if when else made
+    def section(name: str, title: str, condition: Condition | None = None) -> Section:
+        return Section(name, title, config_descriptor=config).enable_if(condition)
 
     section("run", "the run folder").params(
         folder=Setting(Text(), "", "where the run's files go; empty: runs/<recipe>/<time>", "path"),
@@ -39,26 +36,26 @@ def declare() -> Config:
         mean=Setting(Several(Number(0, 1), 3), (0.5, 0.5, 0.5), "subtracted, per channel", "of 0..1"),
         std=Setting(Several(Number(0, 1, above=True), 3), (0.25, 0.25, 0.25), "divided by, per channel", "of 0..1"),
     )
-    section("data", "data sets in files", When("data.name", "cifar10", "cifar100", "folder")).params(
+    section("data", "data sets in files", when("data.name", "cifar10", "cifar100", "folder")).params(
         root=Setting(Text(), "data", "folder that holds the data set's files", "path"),
     )
-    section("data", "CIFAR", When("data.name", "cifar10", "cifar100")).params(
+    section("data", "CIFAR", when("data.name", "cifar10", "cifar100")).params(
         download=Setting(Truth(), False, "fetch it with torchvision where it is absent"),
     )
-    section("data", "held-out samples", When("data.validation")).params(
+    section("data", "held-out samples", when("data.validation")).params(
         split_seed=Setting(Whole(0), 0, "which samples are held out"),
     )
-    section("data", "the stream feed", When("data.feed", "auto", "stream")).params(
+    section("data", "the stream feed", when("data.feed", "auto", "stream")).params(
         workers=Setting(Whole(0), 0, "loader threads; 0: one on a CPU run, all cores beside a GPU", "threads"),
         batches_ahead=Setting(Whole(1, 64), 3, "batches prepared before they are asked for", "batches"),
     )
-    section("data", "CIFAR-100", When("data.name", "cifar100")).params(
+    section("data", "CIFAR-100", when("data.name", "cifar100")).params(
         labels=Setting(Choice("fine", "coarse"), "fine", "100 classes or 20 superclasses"),
     )
-    section("data", "sets of any size", When("data.name", "folder", "shapes")).params(
+    section("data", "sets of any size", when("data.name", "folder", "shapes")).params(
         resolution=Setting(Whole(8, 512), 32, "height and width of the images", "px"),
     )
-    section("data", "procedural shapes", When("data.name", "shapes")).params(
+    section("data", "procedural shapes", when("data.name", "shapes")).params(
         classes=Setting(Whole(10, 100), 10, "classes"),
         train_count=Setting(Whole(100, 1_000_000), 10_000, "training images", "images"),
         test_count=Setting(Whole(100, 1_000_000), 2_000, "test images", "images"),
@@ -70,17 +67,17 @@ def declare() -> Config:
     section("mix", "mixing images of a batch").params(
         p=Setting(SHARE, 0.0, "probability that a batch is mixed; 0: never", "probability"),
     )
-    section("mix", "mixing images of a batch", When("mix.p")).params(
+    section("mix", "mixing images of a batch", when("mix.p")).params(
         kind=Setting(Choice("cutmix", "mixup", "both"), "cutmix", "how"),
         smooth=Setting(Truth(), True, "label smoothing on mixed batches too"),
     )
-    section("mix", "CutMix", When("mix.kind", "cutmix", "both")).params(
+    section("mix", "CutMix", when("mix.kind", "cutmix", "both")).params(
         cutmix_alpha=Setting(Number(0, above=True), 1.0, "Beta distribution of CutMix's share"),
     )
-    section("mix", "MixUp", When("mix.kind", "mixup", "both")).params(
+    section("mix", "MixUp", when("mix.kind", "mixup", "both")).params(
         mixup_alpha=Setting(Number(0, above=True), 1.0, "Beta distribution of MixUp's share"),
     )
-    section("mix", "one of the two", When("mix.kind", "both")).params(
+    section("mix", "one of the two", when("mix.kind", "both")).params(
         switch_p=Setting(SHARE, 0.5, "probability of CutMix rather than MixUp", "probability"),
     )
     section("model", "the network").params(
@@ -88,23 +85,23 @@ def declare() -> Config:
         weights=Setting(Text(), "", "start from these, with a new head: a file (.pt of a run, .pth, .safetensors) "
                                     "or, for torchvision and timm, the name of published ones", "path or name"),
     )
-    section("model", "dropout", When("model.name", "baseline", "cnn", "cnn4", "resnet34")).params(
+    section("model", "dropout", when("model.name", "baseline", "cnn", "cnn4", "resnet34")).params(
         dropout=Setting(Number(0, 0.95), None, "before the last layers; unset: the network's own", "probability"),
     )
-    section("model", "residual blocks", When("model.name", "resnet34")).params(
+    section("model", "residual blocks", when("model.name", "resnet34")).params(
         stochastic_depth=Setting(Number(0, 0.9), 0.0, "chance that the last block is skipped; earlier ones less",
                                  "probability"),
     )
-    section("model", "the sprint family", When("model.name", "sprint")).params(
+    section("model", "the sprint family", when("model.name", "sprint")).params(
         widths=Setting(Several(Whole(8, 1024), 3), (64, 256, 256), "channels of the three groups", "channels"),
         convs=Setting(Whole(1, 4), 2, "convolutions of each group", "layers"),
         activation=Setting(Choice("gelu", "relu", "silu"), "gelu", "after each norm"),
     )
-    section("model", "networks of torchvision and timm", When("model.name", "torchvision", "timm")).params(
+    section("model", "networks of torchvision and timm", when("model.name", "torchvision", "timm")).params(
         arch=Setting(Text(80), "resnet50", "the network's name there"),
         stem=Setting(Choice("own", "small"), "own", "small, for 32 px: first convolution 3x3, no stride, no pooling"),
     )
-    section("model", "the cnn family", When("model.name", "cnn")).params(
+    section("model", "the cnn family", when("model.name", "cnn")).params(
         width=Setting(Whole(4, 1024), 32, "channels of the first layer; doubles at each stage", "channels"),
         depth=Setting(Whole(2, 12), 6, "convolutions", "layers"),
         kernel_px=Setting(Choice(1, 3, 5, 7), 3, "kernel size", "px"),
@@ -137,13 +134,13 @@ def declare() -> Config:
         stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"),
     )
-    section("train", "fp32", When("train.precision", "fp32")).params(
+    section("train", "fp32", when("train.precision", "fp32")).params(
         tf32=Setting(Truth(), True, "GPUs may round the factors of fp32 products to TF32"),
     )
-    section("train", "training in one stage", Unless("train.stages")).params(
+    section("train", "training in one stage", unless("train.stages")).params(
         epochs=Setting(Whole(1, 100_000), 10, "passes over the training set", "epochs"),
     )
-    section("train", "early stopping", When("train.patience")).params(
+    section("train", "early stopping", when("train.patience")).params(
         min_delta=Setting(Number(0), 0.0, "by how much the validation loss must fall to count as better"),
     )
     section("optim", "the optimiser").params(
@@ -151,7 +148,7 @@ def declare() -> Config:
         weight_decay=Setting(Number(0), 0.0, "L2 in sgd and adam, decoupled in adamw"),
         decay_all=Setting(Truth(), True, "weight decay on norms and biases too"),
     )
-    section("optim", "Muon", When("optim.name", "muon")).params(
+    section("optim", "Muon", when("optim.name", "muon")).params(
         muon_for=Setting(Several(Text(200)), ("*",),
                          "patterns of the weights that it updates, those with two or more dimensions; optim.rest takes "
                          "the others"),
@@ -160,14 +157,14 @@ def declare() -> Config:
                            "norm sqrt(rows)"),
         rest=Setting(Choice("sgd", "adamw"), "adamw", "the optimiser of the other parameters"),
     )
-    section("optim", "SGD and Muon", When("optim.name", "sgd", "muon")).params(
+    section("optim", "SGD and Muon", when("optim.name", "sgd", "muon")).params(
         momentum=Setting(Number(0, 0.9999), 0.9, "momentum"),
         nesterov=Setting(Truth(), True, "Nesterov's form"),
     )
-    section("optim", "SGD beside Muon", When("optim.rest", "sgd")).params(
+    section("optim", "SGD beside Muon", when("optim.rest", "sgd")).params(
         rest_momentum=Setting(Number(0, 0.9999), 0.9, "momentum of the rest, in Nesterov's form"),
     )
-    adaptive = Either(When("optim.name", "adam", "adamw"), When("optim.rest", "adamw"))
+    adaptive = either(when("optim.name", "adam", "adamw"), when("optim.rest", "adamw"))
     section("optim", "Adam and AdamW", adaptive).params(
         beta1=Setting(Number(0, 0.9999), 0.9, "of the first moment"),
         beta2=Setting(Number(0, 0.99999), 0.999, "of the second moment"),
@@ -179,37 +176,37 @@ def declare() -> Config:
         lookahead=Setting(Whole(0, 10_000), 0, "updates between a slow copy's steps towards the weights; 0: none",
                           "updates"),
     )
-    section("average", "the exponential average", When("average.ema")).params(
+    section("average", "the exponential average", when("average.ema")).params(
         ema_every=Setting(Whole(1, 10_000), 1, "updates of the weights per update of the average", "updates"),
     )
-    section("average", "lookahead", When("average.lookahead")).params(
+    section("average", "lookahead", when("average.lookahead")).params(
         lookahead_share=Setting(Number(0, 1, above=True), 0.5, "how far the slow copy goes", "fraction"),
     )
     section("schedule", "the learning rate, step by step").params(
         name=Setting(Choice("onecycle", "constant", "cosine", "linear", "step"), "onecycle", "which"),
     )
-    section("schedule", "rates of one stage", Unless("train.stages")).params(
+    section("schedule", "rates of one stage", unless("train.stages")).params(
         lrs=Setting(Pairs(Text(200), Number(0, above=True)), {}, "parts of the network (patterns), each with its "
                                                                  "highest rate, instead of one rate for all"),
     )
-    section("schedule", "one rate for all", Unless("train.stages", "schedule.lrs")).params(
+    section("schedule", "one rate for all", unless("train.stages", "schedule.lrs")).params(
         lr=Setting(Number(0, above=True), 0.1, "learning rate at its highest"),
     )
-    section("schedule", "one cycle", When("schedule.name", "onecycle")).params(
+    section("schedule", "one cycle", when("schedule.name", "onecycle")).params(
         pct_start=Setting(Number(0, 1, above=True), 0.3, "share of the steps in which it rises", "fraction"),
         div=Setting(Number(1), 25.0, "first rate = lr / div"),
         final_div=Setting(Number(1), 1e4, "last rate = first rate / final_div"),
         cycle_momentum=Setting(Truth(), True, "momentum (or beta1) falls while the rate rises"),
     )
-    section("schedule", "one cycle's momentum", When("schedule.cycle_momentum")).params(
+    section("schedule", "one cycle's momentum", when("schedule.cycle_momentum")).params(
         momentum_low=Setting(Number(0, 0.9999), 0.85, "momentum at the highest rate"),
         momentum_high=Setting(Number(0, 0.9999), 0.95, "momentum at both ends"),
     )
-    section("schedule", "cosine and linear", When("schedule.name", "cosine", "linear")).params(
+    section("schedule", "cosine and linear", when("schedule.name", "cosine", "linear")).params(
         warmup_epochs=Setting(Number(0), 0.0, "linear rise from 0", "epochs"),
         final_fraction=Setting(SHARE, 0.0, "last rate = lr x this", "fraction"),
     )
-    section("schedule", "steps", When("schedule.name", "step")).params(
+    section("schedule", "steps", when("schedule.name", "step")).params(
         milestones=Setting(Several(Whole(1)), (), "after which epochs the rate falls", "epochs"),
         gamma=Setting(Number(0, 1, above=True), 0.1, "by which factor", "factor"),
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recipes.settings.checkers import Choice, Number, Pairs, Stages, Text, Whole
 from recipes.settings.load import RecipeError, as_plain, as_text, load, names, read_file, restore
-from recipes.settings.setting import Either, Setting, Unless, When
+from recipes.settings.setting import Setting, either, unless, when
 
 RATES, SIZES = Pairs(Text(200), Number(0, above=True)), Pairs(Whole(0), Whole(8, 512))
 HEAD = {"name": "head", "epochs": 2, "lrs": {"fc": 0.1}}
@@ -213,7 +213,7 @@ def config():
     made = Config()
     section(made, "x", kind=Setting(Choice("a", "b"), "a", "kind"), count=Setting(Whole(0), 0, "count"),
             pairs=Setting(SIZES, {}, "pairs"))
-    section(made, "x", When("x.kind", "b"), mode=Setting(Choice("c", "d"), "c", "mode"))
+    section(made, "x", when("x.kind", "b"), mode=Setting(Choice("c", "d"), "c", "mode"))
     return made
 
 
@@ -221,7 +221,7 @@ def config():
     ({}, True), ({"count": 2}, False), ({"pairs": {0: 8}}, False), ({"count": 2, "pairs": {0: 8}}, False)], ids=str)
 def test_unless_holds_while_none_is_set(config, held, expected):
     hold(config, held)
-    assert Unless("x.count", "x.pairs")(config) is expected
+    assert unless("x.count", "x.pairs")(config) is expected
 
 
 @pytest.mark.parametrize(("held", "expected"), [
@@ -230,9 +230,9 @@ def test_unless_holds_while_none_is_set(config, held, expected):
     ({"mode": "c"}, False), ({"kind": "b", "mode": "d", "count": 1}, True)], ids=str)
 def test_either_holds_where_one_does_and_a_setting_that_is_off_decides_nothing(config, held, expected):
     hold(config, held)
-    assert Either(When("x.count"), When("x.mode", "c"))(config) is expected
+    assert either(when("x.count"), when("x.mode", "c"))(config) is expected
 
 
 def test_conditions_say_what_they_need():
-    assert str(Unless("a.b")) == "no a.b" and str(Unless("a.b", "c.d")) == "no a.b and no c.d"
-    assert str(Either(When("a.b", "x", "y"), When("c.d"))) == "a.b=x|y or c.d above 0"
+    assert str(unless("a.b")) == "no a.b" and str(unless("a.b", "c.d")) == "no a.b and no c.d"
+    assert str(either(when("a.b", "x", "y"), when("c.d"))) == "a.b=x|y or c.d above 0"
