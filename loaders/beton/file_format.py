@@ -7,7 +7,6 @@ differs from run to run.)
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,34 +26,19 @@ SAMPLE = np.dtype([("", IMAGE), ("", "<i8")], align=True)
 _SAMPLES_AT = HEADER.itemsize + len(FIELDS) * FIELD.itemsize
 
 
-@dataclass(frozen=True)
 class Layout:
-    """Offsets in a beton of `samples` images of height × width × 3 bytes."""
+    """Offsets in a beton of `samples` images of height × width × 3 bytes.
 
-    samples: int
-    height: int
-    width: int
+    images_per_page is 0 where an image is larger than a page: such betons cannot be written.
+    """
 
-    @property
-    def image_bytes(self) -> int:
-        return self.height * self.width * 3
-
-    @property
-    def images_per_page(self) -> int:
-        """0 where an image is larger than a page: such betons cannot be written."""
-        return PAGE_BYTES // self.image_bytes
-
-    @property
-    def pages_at(self) -> int:
-        return -(-(_SAMPLES_AT + self.samples * SAMPLE.itemsize) // PAGE_BYTES) * PAGE_BYTES
-
-    @property
-    def table_at(self) -> int:
-        return self.pages_at + -(-self.samples // self.images_per_page) * PAGE_BYTES
-
-    @property
-    def file_bytes(self) -> int:
-        return self.table_at + self.samples * ALLOCATION.itemsize
+    def __init__(self, samples: int, height: int, width: int):
+        self.samples, self.height, self.width = samples, height, width
+        self.image_bytes = height * width * 3
+        self.images_per_page = PAGE_BYTES // self.image_bytes
+        self.pages_at = -(-(_SAMPLES_AT + samples * SAMPLE.itemsize) // PAGE_BYTES) * PAGE_BYTES
+        self.table_at = self.pages_at + -(-samples // max(1, self.images_per_page)) * PAGE_BYTES
+        self.file_bytes = self.table_at + samples * ALLOCATION.itemsize
 
     def pointers(self) -> np.ndarray:
         """uint64 (samples,): the byte offset of each image in the file."""

@@ -37,8 +37,8 @@ class Batch(NamedTuple):
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 class BufferPool:

@@ -26,12 +26,11 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set before it is there: images per split, classes, side in pixels."""
+    """What is known of a data set before it is there: images per split, classes."""
 
     train: int
     test: int
     classes: int
-    resolution: int
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def dataset_info(name: str, labels: str = "fine", classes: int = 10, resolution:
             if count < classes:
                 raise DataError(f"data.{split}_count={count} must be at least data.classes={classes}, one image per "
                                 "class")
-        return DatasetInfo(train_count, test_count, classes, resolution)
+        return DatasetInfo(train_count, test_count, classes)
     official = OFFICIAL[name]
     if labels not in official.labels:
         raise DataError(f"data.labels={labels} is not known for {name}; choose {' or '.join(official.labels)}")
@@ -44,7 +44,7 @@ def dataset_info(name: str, labels: str = "fine", classes: int = 10, resolution:
         raise DataError(f"data.resolution={resolution} does not apply: {name}'s images have {SIDE_PX} pixels a side; "
                         f"leave it at {SIDE_PX}")
     train, test = (sum(official.rows[split].values()) for split in ("train", "test"))
-    return DatasetInfo(train, test, official.labels[labels].classes, SIDE_PX)
+    return DatasetInfo(train, test, official.labels[labels].classes)
 
 
 def open_source(name: str, *, root: str | Path | None = None, labels: str = "fine", download: bool = False,

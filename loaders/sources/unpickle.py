@@ -21,14 +21,24 @@ _LITERALS = frozenset({
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
     "BINUNICODE8", "BYTEARRAY8"})
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_FRESH = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (), "MARK": _MARK}
 
 
 def _pairs(items: list) -> dict:
     if len(items) % 2:
         raise Refused("a dictionary with a key that has no value")
     return {text_of(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+# Opcode -> how many operands it takes from the stack (None: all since the mark), and what it makes of them.
+_MAKE = {"EMPTY_LIST": (0, list), "LIST": (None, list), "EMPTY_DICT": (0, dict), "DICT": (None, _pairs),
+         "TUPLE": (None, tuple), "TUPLE1": (1, tuple), "TUPLE2": (2, tuple), "TUPLE3": (3, tuple),
+         "STACK_GLOBAL": (2, lambda names: named(*map(text_of, names))), "REDUCE": (2, lambda items: call(*items))}
+# The same for opcodes that change what is then on top of the stack, which must be of these types.
+_CHANGE = {"APPEND": (1, list, list.extend), "APPENDS": (None, list, list.extend),
+           "SETITEM": (2, dict, lambda top, items: top.update(_pairs(items))),
+           "SETITEMS": (None, dict, lambda top, items: top.update(_pairs(items))),
+           "BUILD": (1, (Array, Dtype), lambda top, items: top.build(*items))}
 
 
 class _Machine:
@@ -38,64 +48,42 @@ class _Machine:
         self.stack: list = []
         self.memo: dict[int, object] = {}
 
-    def top(self, *kinds: type) -> object:
+    def top(self, kinds: type | tuple[type, ...]) -> object:
         if not self.stack or not isinstance(self.stack[-1], kinds):
             raise Refused("an operation on something that does not have it")
         return self.stack[-1]
 
-    def pop(self, count: int) -> list:
+    def take(self, count: int | None) -> list:
+        """Remove the last `count` items from the stack; None: those since the mark, which goes too."""
+        if count is None:
+            marked = (back for back, item in enumerate(reversed(self.stack), 1) if item is _MARK)
+            return self.take(next(marked, len(self.stack) + 1))[1:]
         if len(self.stack) < count:
-            raise Refused("an operation without operands")
-        items = self.stack[len(self.stack) - count:]
-        del self.stack[len(self.stack) - count:]
+            raise Refused("an operation without its operands")
+        start = len(self.stack) - count
+        items = self.stack[start:]
+        del self.stack[start:]
         return items
-
-    def pop_to_mark(self) -> list:
-        for start in range(len(self.stack) - 1, -1, -1):
-            if self.stack[start] is _MARK:
-                return self.pop(len(self.stack) - start)[1:]
-        raise Refused("items without a beginning")
-
-    def push(self, value: object) -> None:
-        self.stack.append(value)
 
     def run(self, name: str, argument: object) -> None:
         """Carry out one opcode that is not STOP."""
         if name in _LITERALS:
-            self.push(bytes(argument) if isinstance(argument, bytearray) else argument)
+            self.stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
         elif name in _CONSTANTS:
-            self.push(_CONSTANTS[name])
+            self.stack.append(_CONSTANTS[name])
+        elif name in _MAKE:
+            count, make = _MAKE[name]
+            self.stack.append(make(self.take(count)))
+        elif name in _CHANGE:
+            count, kinds, change = _CHANGE[name]
+            items = self.take(count)
+            change(self.top(kinds), items)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memo[len(self.memo) if name == "MEMOIZE" else argument] = self.top(object)
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            self.push(self.memo[argument])
-        elif name == "MARK":
-            self.push(_MARK)
-        elif name in _FRESH:
-            self.push(_FRESH[name]())
-        elif name in ("APPENDS", "APPEND"):
-            items = self.pop(1) if name == "APPEND" else self.pop_to_mark()
-            self.top(list).extend(items)
-        elif name in ("SETITEMS", "SETITEM"):
-            items = self.pop(2) if name == "SETITEM" else self.pop_to_mark()
-            self.top(dict).update(_pairs(items))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            self.push(tuple(self.pop(int(name[-1]))))
-        elif name == "TUPLE":
-            self.push(tuple(self.pop_to_mark()))
-        elif name == "LIST":
-            self.push(self.pop_to_mark())
-        elif name == "DICT":
-            self.push(_pairs(self.pop_to_mark()))
+            self.stack.append(self.memo[argument])
         elif name == "GLOBAL":
-            self.push(named(*argument.split(" ", 1)))
-        elif name == "STACK_GLOBAL":
-            self.push(named(*map(text_of, self.pop(2))))
-        elif name == "REDUCE":
-            self.push(call(*self.pop(2)))
-        elif name == "BUILD":
-            [state] = self.pop(1)
-            self.top(Array, Dtype).build(state)
+            self.stack.append(named(*argument.split(" ", 1)))
         elif name not in ("PROTO", "FRAME"):
             raise Refused(f"it uses the opcode {name}; only plain data and numpy arrays are read")
 

@@ -80,11 +80,11 @@ def test_labels_and_pointers_come_back(small):
 
 
 @pytest.mark.parametrize(("layout", "classes", "part"), [
-    (Layout(19, 4, 6), 7, "bytes where 19 images"), (Layout(20, 6, 4), 7, "not all 6 x 4 pixels"),
-    (Layout(20, 4, 6), 6, "labels run from 0 to 6, allowed are 0 to 5"), (Layout(20, 5, 6), 7, "not all 5 x 6")])
+    ((19, 4, 6), 7, "bytes where 19 images"), ((20, 6, 4), 7, "not all 6 x 4 pixels"),
+    ((20, 4, 6), 6, "labels run from 0 to 6, allowed are 0 to 5"), ((20, 5, 6), 7, "not all 5 x 6")])
 def test_another_shape_or_number_of_classes_is_refused(small, layout, classes, part):
     with pytest.raises(ValueError, match=part):
-        read_samples(small[0], layout, classes)
+        read_samples(small[0], Layout(*layout), classes)
 
 
 @pytest.mark.parametrize(("at", "value", "part"), [

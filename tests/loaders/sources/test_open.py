@@ -9,12 +9,12 @@ from loaders.sources.open import dataset_info, open_source
 
 
 def test_facts_of_known_data_sets():
-    assert dataset_info("cifar10") == DatasetInfo(50_000, 10_000, 10, 32)
-    assert dataset_info("cifar100") == DatasetInfo(50_000, 10_000, 100, 32)
-    assert dataset_info("cifar100", labels="coarse") == DatasetInfo(50_000, 10_000, 20, 32)
+    assert dataset_info("cifar10") == DatasetInfo(50_000, 10_000, 10)
+    assert dataset_info("cifar100") == DatasetInfo(50_000, 10_000, 100)
+    assert dataset_info("cifar100", labels="coarse") == DatasetInfo(50_000, 10_000, 20)
     assert dataset_info("folder") is None
     shapes = dataset_info("shapes", classes=30, resolution=64, train_count=500, test_count=90)
-    assert shapes == DatasetInfo(500, 90, 30, 64)
+    assert shapes == DatasetInfo(500, 90, 30)
 
 
 @pytest.mark.parametrize(("settings", "part"), [
