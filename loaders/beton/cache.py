@@ -20,7 +20,7 @@ from loaders.beton.content import channel_statistics, check_content
 from loaders.beton.manifest import Beton
 from loaders.common.errors import DataError
 from loaders.common.files import remove_leftovers, sha256_of, why, write_durably
-from loaders.sources.base import Source
+from loaders.sources.base import Source, digest_of
 
 # Part of the key: raise it when the same images are written differently.
 _WRITER_VERSION = 1
@@ -42,7 +42,8 @@ def ensure(source: Source, split: str, cache: str | Path, *, on_progress: Callab
     if split not in source.splits:
         raise DataError(f"split {split} is not in {source.name}; it has {', '.join(source.splits)}")
     warn = on_warning or (lambda line: None)
-    key = _key(source, split)
+    key = digest_of(_WRITER_VERSION, file_format.VERSION, file_format.PAGE_BYTES, source.name, source.fingerprint,
+                    source.class_names, split)
     path = Path(cache) / f"{source.name}-{split}-{key[:16]}.beton"
     lock = path.with_name(f".{path.stem}.lock")
     try:
@@ -102,12 +103,6 @@ def _described(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
 def _samples(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
     layout = file_format.Layout(beton.samples, beton.height, beton.width)
     return file_format.read_samples(beton.path, layout, len(beton.class_names))
-
-
-def _key(source: Source, split: str) -> str:
-    told = repr((_WRITER_VERSION, file_format.VERSION, file_format.PAGE_BYTES, source.name, source.fingerprint,
-                 source.class_names, split))
-    return hashlib.sha256(told.encode()).hexdigest()
 
 
 @contextmanager

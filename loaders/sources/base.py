@@ -47,6 +47,11 @@ class Source:
     read: Callable[[str], Split]
 
 
+def digest_of(*parts: object) -> str:
+    """SHA-256 (hex) of plain values."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
 def read_unchanged(path: Path, max_bytes: int, sha256: str) -> bytes:
     """The content of a file whose SHA-256 (hex) was taken before; DataError where it cannot be read or has changed."""
     content = read_bounded(path, max_bytes)

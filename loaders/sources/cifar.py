@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100 in the layout their author publishes (Krizhevsky, 2009): pickles, read as data only."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +9,7 @@ import numpy as np
 
 from loaders.common.errors import DataError
 from loaders.common.files import check_readable, read_bounded, sha256_of_each
-from loaders.sources.base import Source, Split, read_unchanged
+from loaders.sources.base import Source, Split, digest_of, read_unchanged
 from loaders.sources.cifar_layout import OFFICIAL, PIXEL_BYTES, SIDE_PX, Labels, Official
 from loaders.sources.unpickle import loads, unusable
 
@@ -36,8 +35,7 @@ def open_cifar(name: str, root: Path, labels: str, download: bool) -> Source:
 
     class_names = _class_names(official, folder, official.labels[labels])
     digests = dict(zip(official.files, sha256_of_each([folder / file for file in official.files]), strict=True))
-    told = repr((name, labels, sorted(digests.items())))
-    return Source(name, class_names, SIDE_PX, hashlib.sha256(told.encode()).hexdigest(), ("train", "test"),
+    return Source(name, class_names, SIDE_PX, digest_of(name, labels, sorted(digests.items())), ("train", "test"),
                   partial(_read_split, official, folder, official.labels[labels], digests))
 
 

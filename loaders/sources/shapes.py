@@ -6,13 +6,12 @@ of (seed, split, index): the counts only say where a split ends, and the resolut
 sampled, except for noise. (Another processor's sine may round one value in ten thousand differently.)
 """
 
-import hashlib
 from functools import partial
 
 import numpy as np
 
 from loaders.common.counter_rng import hash64, uniform
-from loaders.sources.base import Source, Split, memory_for
+from loaders.sources.base import Source, Split, digest_of, memory_for
 from loaders.sources.outlines import OUTLINES, PATTERNS
 
 # Part of the fingerprint: raise it when a pixel changes.
@@ -34,8 +33,8 @@ def open_shapes(classes: int, resolution: int, train_count: int, test_count: int
     names = tuple(kinds) if classes == len(kinds) else tuple(
         f"{kinds[c % len(kinds)]}, {surfaces[c // len(kinds)]}" for c in range(classes))
     counts = {"train": train_count, "test": test_count}
-    told = repr(("shapes", VERSION, classes, resolution, sorted(counts.items()), seed))
-    return Source("shapes", names, resolution, hashlib.sha256(told.encode()).hexdigest(), tuple(_SPLITS),
+    fingerprint = digest_of("shapes", VERSION, classes, resolution, sorted(counts.items()), seed)
+    return Source("shapes", names, resolution, fingerprint, tuple(_SPLITS),
                   partial(_draw_split, counts, classes, resolution, seed))
 
 

@@ -72,8 +72,7 @@ def declare() -> Config:
     section("model", "dropout", when("model.name", "baseline", "cnn", "cnn4", "resnet34")).params(
         dropout=Setting(Number(0, 0.95), None, "before the last layers; unset: the network's own", "probability"))
     section("model", "residual blocks", when("model.name", "resnet34")).params(
-        stochastic_depth=Setting(Number(0, 0.9), 0.0, "chance that the last block is skipped; earlier ones less",
-                                 "probability"))
+        stochastic_depth=Setting(Number(0, 0.9), 0.0, "chance to skip the last block; less for others", "probability"))
     section("model", "the sprint family", when("model.name", "sprint")).params(
         widths=Setting(Several(Whole(8, 1024), 3), (64, 256, 256), "channels of the three groups", "channels"),
         convs=Setting(Whole(1, 4), 2, "convolutions of each group", "layers"),
@@ -104,8 +103,7 @@ def declare() -> Config:
                      "auto: graph on a GPU, eager on a CPU"),
         threads=Setting(Whole(0, 1024), 0, "torch's CPU threads, at most the cores; 0: every core", "threads"),
         channels_last=Setting(Truth(), True, "memory layout of images and weights"),
-        sync_bn=Setting(Truth(), False, "under torchrun on GPUs: batch norms normalise over the whole batch, not over "
-                                        "each process's block of it"),
+        sync_bn=Setting(Truth(), False, "under torchrun on GPUs: batch norms over the whole batch, not its blocks"),
         deterministic=Setting(Truth(), False, "only operations that give the same bits each time; slower on a GPU"),
         on_nan=Setting(Choice("stop", "skip", "rollback"), "stop",
                        "after a loss that is not finite or explodes; skip: leave its update out (each step waits for "
@@ -124,8 +122,7 @@ def declare() -> Config:
         decay_all=Setting(Truth(), True, "weight decay on norms and biases too"))
     section("optim", "Muon", when("optim.name", "muon")).params(
         muon_for=Setting(Several(Text(200)), ("*",),
-                         "patterns of the weights that it updates, those with two or more dimensions; optim.rest takes "
-                         "the others"),
+                         "patterns of weights to update, of two or more dimensions; optim.rest takes the others"),
         muon_scale=Setting(Choice("rms", "shape", "unit"), "rms",
                            "an update's size: rms as AdamW's; shape by rows over columns; unit with weights kept at "
                            "norm sqrt(rows)"),
@@ -143,8 +140,7 @@ def declare() -> Config:
     section("average", "averages of the weights").params(
         ema=Setting(Number(0, 0.99999), 0.0, "share of the average kept at each update; the average is evaluated; "
                                              "0: none", "fraction"),
-        lookahead=Setting(Whole(0, 10_000), 0, "updates between a slow copy's steps towards the weights; 0: none",
-                          "updates"))
+        lookahead=Setting(Whole(0, 10_000), 0, "updates per step of a slow copy to the weights; 0: none", "updates"))
     section("average", "the exponential average", when("average.ema")).params(
         ema_every=Setting(Whole(1, 10_000), 1, "updates of the weights per update of the average", "updates"))
     section("average", "lookahead", when("average.lookahead")).params(
