@@ -29,7 +29,7 @@ def test_counts_of_each_class():
     (IMAGES, LABELS - 1, "abc", "labels run from -1 to 1"), (IMAGES, LABELS, "abca", "differ from each other; a comes"),
     (IMAGES, LABELS, ("a", "", "c"), "must be printable text"), (IMAGES, LABELS, ("a", "b\n", "c"), "printable text"),
     (IMAGES, LABELS, ("a", "\udc80", "c"), "printable text"), (IMAGES, LABELS, "abcd", "class d has no image")])
-def test_what_is_no_data_set_is_refused(images, labels, names, part):
+def test_content_that_is_not_a_data_set_is_refused(images, labels, names, part):
     with pytest.raises(DataError, match=part) as caught:
         check_content(source(tuple(names)), "train", Split(images, labels))
     assert str(caught.value).startswith("made, train: ") and "\n" not in str(caught.value)

@@ -24,7 +24,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_classes_are_sorted_and_files_stand_in_order_of_their_names(root):
+def test_classes_and_their_files_are_sorted_by_name(root):
     source = open_source("folder", root=root, resolution=5)
     assert source.class_names == ("ant", "cat", "dog") and source.splits == ("train", "test")
     train, test = source.read("train"), source.read("test")

@@ -8,7 +8,7 @@ from loaders.sources.base import DatasetInfo
 from loaders.sources.open import dataset_info, open_source
 
 
-def test_facts_of_known_data_sets():
+def test_info_of_known_data_sets():
     assert dataset_info("cifar10") == DatasetInfo(50_000, 10_000, 10)
     assert dataset_info("cifar100") == DatasetInfo(50_000, 10_000, 100)
     assert dataset_info("cifar100", labels="coarse") == DatasetInfo(50_000, 10_000, 20)
@@ -27,7 +27,7 @@ def test_facts_of_known_data_sets():
     ({"name": "shapes", "resolution": 7}, "data.resolution=7: shapes are drawn at 8 to 1024"),
     ({"name": "shapes", "train_count": 9}, "data.train_count=9 must be at least data.classes=10"),
     ({"name": "shapes", "classes": 20, "test_count": 19}, "data.test_count=19 must be at least data.classes=20")])
-def test_facts_refuse_what_opening_refuses(settings, part, tmp_path):
+def test_info_refuses_what_opening_refuses(settings, part, tmp_path):
     for ask in (dataset_info, lambda **given: open_source(root=tmp_path, **given)):
         with pytest.raises(DataError) as caught:
             ask(**settings)
@@ -35,7 +35,7 @@ def test_facts_refuse_what_opening_refuses(settings, part, tmp_path):
 
 
 @pytest.mark.slow("starts a process")
-def test_facts_need_no_heavy_import():
+def test_info_needs_no_heavy_import():
     script = ("import sys, loaders.sources.open as s; s.dataset_info('shapes')\n"
               "print(*{'numpy', 'PIL', 'torch'} & set(sys.modules))")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.strip() == b""

@@ -45,7 +45,7 @@ def test_an_image_depends_on_seed_split_and_index_alone(monkeypatch):
         assert not np.array_equal(few.labels[:30], other.labels[:30])
 
 
-def test_no_image_comes_twice():
+def test_no_images_are_duplicates():
     images = opened(train_count=500).read("train").images_nhwc
     assert len({image.tobytes() for image in images}) == 500
 
