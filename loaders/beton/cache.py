@@ -33,14 +33,12 @@ class Damaged(ValueError):
 
 def ensure(source: Source, split: str, cache: str | Path, *, on_progress: Callable[[int, int], None] | None = None,
            on_warning: Callable[[str], None] | None = None) -> Beton:
-    """The verified beton of one split, written to the folder `cache` first where it is missing or damaged.
+    """The verified beton of a split of `source`, written to the folder `cache` first where it is missing or damaged.
 
     on_progress(samples done, samples in all) is called during writing, on_warning(one line) for a damaged beton and
     while another process writes: one process writes, the others wait for it. Raises DataError for bad data, no space,
     or a cache that cannot be written. Interrupted at any point, it leaves nothing that would be read.
     """
-    if split not in source.splits:
-        raise DataError(f"split {split} is not in {source.name}; it has {', '.join(source.splits)}")
     warn = on_warning or (lambda line: None)
     key = digest_of(_WRITER_VERSION, file_format.VERSION, file_format.PAGE_BYTES, source.name, source.fingerprint,
                     source.class_names, split)

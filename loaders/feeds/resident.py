@@ -10,11 +10,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import psutil
 import torch
 
 from loaders.beton.cache import Beton, labels_of, pointers_of
-from loaders.common.errors import DataError
 from loaders.device.executor import DevicePolicy, keys_of, working_bytes
 from loaders.feeds.order import Order
 from loaders.feeds.stream import Batch
@@ -44,19 +42,10 @@ def hold(beton: Beton, device: torch.device | str) -> Held:
 
 
 def fits(beton: Beton, device: torch.device | str) -> bool:
-    """Whether the images and the augmentation of a batch take less than half of the device's free memory.
-
-    The other half is for the network. False for devices other than CUDA and the CPU, whose free memory is not known.
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        free_bytes = torch.cuda.mem_get_info(device)[0]
-    elif device.type == "cpu":
-        free_bytes = psutil.virtual_memory().available
-    else:
-        return False
+    """Whether the images and the augmentation of a batch take less than half of a GPU's free memory; the other half is
+    for the network."""
     images_bytes = beton.samples * beton.height * beton.width * 3
-    return images_bytes + working_bytes(device) < free_bytes / 2
+    return images_bytes + working_bytes(device) < torch.cuda.mem_get_info(device)[0] / 2
 
 
 class Resident(Order):
@@ -65,8 +54,6 @@ class Resident(Order):
     mean_rgb, mean, std, dtype: as in DevicePolicy; images are uint8 (B, H, W, 3), or for a
     floating dtype normalised (B, 3, H, W) in channels_last memory. held: what `hold` gave, to share one copy between
     feeds; by default the beton is read here.
-
-    Also raises DataError where an index is not in the beton, or where the policy is for images of another size.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
@@ -74,12 +61,6 @@ class Resident(Order):
                  mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
                  dtype: torch.dtype = torch.uint8, shard: tuple[int, int] = (0, 1), held: Held | None = None):
         super().__init__(beton, indices, batch, seed, shuffle, shard)
-        if len(indices) and not 0 <= indices.min() <= indices.max() < beton.samples:
-            raise DataError(f"indices from {indices.min()} to {indices.max()}: {beton.path.name} has images 0 to "
-                            f"{beton.samples - 1}")
-        if (policy.height, policy.width) != (beton.height, beton.width):
-            raise DataError(f"a policy for {policy.height}x{policy.width} px and images of {beton.height}x"
-                            f"{beton.width} px: parse it for the images' size")
         self.device = torch.device(device)
         self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, mean=mean, std=std, dtype=dtype, device=device)
         self.images_nhwc, self.labels = held or hold(beton, device)

@@ -85,11 +85,6 @@ def test_progress_counts_samples_up_to_all(source, tmp_path):
     ensure(source, "train", tmp_path, on_progress=lambda done, total: pytest.fail("written again"))
 
 
-def test_an_unknown_split(source, tmp_path):
-    with pytest.raises(DataError, match="split validation is not in made; it has train, test"):
-        ensure(source, "validation", tmp_path)
-
-
 def test_every_flipped_bit_and_every_cut_is_caught(source, tmp_path):
     found = ensure(source, "train", tmp_path)
     assert verify(found.path, found.key) == found

@@ -122,12 +122,6 @@ def test_it_fits_where_images_and_augmentation_take_less_than_half_of_the_free_m
     for free, expected in ((2 * needed, False), (2 * needed + 2, True)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * free))
         assert fits(beton, "cuda:0") is expected
-    needed = COUNT * 16 * 16 * 3 + resident.working_bytes("cpu")
-    for free, expected in ((2 * needed, False), (2 * needed + 2, True)):
-        memory = type("Memory", (), {"available": free})
-        monkeypatch.setattr(resident.psutil, "virtual_memory", lambda memory=memory: memory)
-        assert fits(beton, torch.device("cpu")) is expected
-    assert fits(beton, "meta") is False
 
 
 def test_closing_frees_the_memory(beton):
@@ -145,17 +139,12 @@ def test_on_a_gpu_it_gives_the_streams_batches(beton):
         assert digest(feed, 3) == digest(streamed(beton, policy), 3)
 
 
-@pytest.mark.parametrize("changed, line", [
-    ({"batch": 301}, "train.batch=301 is larger than the 300 training images: make it smaller"),
-    ({"indices": np.array([0, 300]), "batch": 1}, "indices from 0 to 300: "),
-    ({"indices": np.array([-1, 3]), "batch": 1}, "has images 0 to 299"),
-])
-def test_wrong_arguments_are_refused(beton, changed, line):
-    with pytest.raises(DataError) as caught:
-        make(beton, **changed)
-    assert line in str(caught.value)
+def test_a_batch_larger_than_the_data_is_refused(beton):
+    with pytest.raises(DataError, match="train.batch=301 is larger than the 300 training images: make it smaller"):
+        make(beton, batch=301)
 
 
 def test_a_policy_for_another_size_is_refused(beton):
-    with pytest.raises(DataError, match="a policy for 32x32 px and images of 16x16 px"):
-        Resident(beton, np.arange(9), 3, parse("baseline"), device="cpu", mean_rgb=MEAN_RGB)
+    feed = Resident(beton, np.arange(9), 3, parse("baseline"), device="cpu", mean_rgb=MEAN_RGB)
+    with pytest.raises(DataError, match="this policy was made for uint8 .N, 32, 32, 3."), feed.epoch() as batches:
+        next(batches)
