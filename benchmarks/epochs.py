@@ -116,7 +116,7 @@ def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds
         try:
             checks[mode] = None if mode == "eager" else check_mode(timed.changed({"data.feed": feeds[0]}), mode,
                                                                    check_steps)
-        except EngineError as error:
+        except (EngineError, load.RecipeError) as error:
             print(f"{label}, step {mode} is not timed: {error}")
             failed.append(failed_row(label, f"step {mode}", "ours", str(error)))
     rows = []

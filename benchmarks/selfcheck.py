@@ -61,7 +61,7 @@ def mode_row(recipe: load.Recipe, mode: str, steps: int) -> dict:
     name = f"{recipe.name}, step {mode} against eager"
     try:
         found = check_mode(recipe, mode, steps)
-    except EngineError as error:
+    except (EngineError, load.RecipeError) as error:
         return {"name": name, "ok": False, "said": str(error)}
     return {"name": name, "ok": True, "largest": found.largest, "mean": found.mean, "allowed": found.allowed,
             "said": f"losses of {found.steps} steps within {found.largest:.2e} of each other ({found.precision}, "

@@ -1,6 +1,6 @@
 """The enhanced ResNet-34 at its best: 160 epochs of strong augmentation, CutMix and MixUp, and an average of weights.
 
-Meant to reach 82 % at the last epoch, without a look at the test set.
+Meant to reach 82 % at the last epoch, without using the test set before.
 
     python -m engine.train --recipe best34 --data.root=DIR
 """

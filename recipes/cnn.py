@@ -1,9 +1,9 @@
 """CNN study on CIFAR-10 and CIFAR-100: 4 to 6 convolutions with batch norm; depth, width, kernel and dropout to vary.
 
 From the project "CIFAR-10 and CIFAR-100 CNN study" (002), which is a specification: it names the parts (SGD with
-momentum and a schedule, crop, flip and colour jitter, weight decay, dropout, early stopping on validation) and gives
-no figures, so those here are this project's choice. Its variants are settings: `--model.depth=4`,
-`--model.kernel_px=5`, `--model.dropout=0.3`, `--model.width=128`.
+momentum and a schedule, crop, flip and colour jitter, weight decay, dropout, early stopping on validation) but no
+values, so the values are this project's choice. Its variants are settings: `--model.depth=4`, `--model.kernel_px=5`,
+`--model.dropout=0.3`, `--model.width=128`.
 
     python -m engine.train --recipe cnn --data.root=DIR
     python -m engine.train --recipe cnn --data.name=cifar100 --data.root=DIR

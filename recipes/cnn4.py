@@ -1,7 +1,7 @@
 """CIFAR-10 CNN from scratch: four conv blocks, 2,553,994 parameters, Adam at a constant rate, 60 epochs.
 
-From the project "CIFAR-10 CNN from scratch" (004), which reports about 89 % test accuracy. It saved its last epoch
-though its notes say the best was another; here the last epoch is the result.
+From the project "CIFAR-10 CNN from scratch" (004), which reports about 89 % test accuracy. It saved its last epoch,
+although its notes say that another was best; here too the last epoch is the result.
 
     python -m engine.train --recipe cnn4 --data.root=DIR
 """

@@ -1,8 +1,8 @@
 """CIFAR-10 on two CPU cores: cnn4's 89 % in a small fraction of its time, by a whitened net of 26 million products.
 
-sprint10's net and optimiser, narrow and with ReLU; its stem does not train, so no gradient is taken through the largest
-images, and most epochs see 20 and 24 px, where a step costs a third. Answers are not averaged over flips. Widths, rates
-and sizes were chosen on 5,000 held-out training images.
+sprint10's net and optimiser, narrow and with ReLU. Its stem does not train, so no gradient is computed through the
+largest images, and most epochs use 20 and 24 px, where a step costs a third. Predictions are not averaged over flips.
+Widths, rates and sizes were chosen on 5,000 held-out training images.
 
     python -m engine.train --recipe pocket10 --data.root=DIR
 """

@@ -2,10 +2,10 @@
 
 From the project "ResNet-50 at 224 px, progressive fine-tuning" (001), which reports 84.35 % after 66 of 100 epochs
 (15.5 h on a GTX 1650), stopped by patience 10 on the validation loss. Kept because they shaped that result: batch
-norms of frozen layers follow the batches, OneCycleLR's .85-.95 moves the momentum in place of the .9, and the third
-stage leaves conv1 and bn1 out. Left out: its validation images were augmented like training ones. Its README speaks of
-ImageNet's mean and deviation; its code, and this recipe, use CIFAR-100's. Without a network connection give
-`--model.weights=PATH` of torchvision's file, or `--model.weights=` to start from nothing.
+norms of frozen layers follow the batches, OneCycleLR's momentum of .85-.95 replaces the .9, and the third stage leaves
+out conv1 and bn1. Left out: its validation images were augmented like training images. Its README names ImageNet's mean
+and deviation; its code and this recipe use CIFAR-100's. Without a network connection give `--model.weights=PATH` of
+torchvision's file, or `--model.weights=` to train from scratch.
 
     python -m engine.train --recipe resnet50 --data.root=DIR
 """

@@ -25,13 +25,15 @@ RATE_SHARE = 0.1
 def tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
     """`recipe` as fine-tuning needs it: its last stage for `epochs` epochs at RATE_SHARE of its rates, in full size.
 
-    Averages, early stopping and watching are off: the network after the last epoch is what is wanted.
+    Averages, early stopping and watching are off: the network after the last epoch is what is wanted. The schedule,
+    which may not fit so few epochs, is left to `prune_and_tune`.
     """
     last = build_stages(recipe)[-1]
     stage = {key: value for key, value in asdict(last).items() if key != "first_epoch"}
     stage |= {"epochs": epochs, "lrs": {pattern: lr * RATE_SHARE for pattern, lr in last.lrs.items()}}
     return recipe.changed({"train.stages": (stage,), "train.sizes": {}, "train.stop_at": 0.0, "train.patience": 0,
-                           "average.ema": 0.0, "average.lookahead": 0, "eval.watch": "none"})
+                           "average.ema": 0.0, "average.lookahead": 0, "eval.watch": "none", "eval.select": "none",
+                           "schedule.name": "constant"})
 
 
 def prune_and_tune(trained: Trained, recipe: Recipe, samples: Samples, *, kind: str, share: float, epochs: int,

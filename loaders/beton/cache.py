@@ -1,7 +1,7 @@
-"""Betons on disk: written once to a cache, verified before every use, and never half there.
+"""Betons on disk: written once to a cache, verified before every use, and never incomplete.
 
-A beton's name holds a hash of everything it was made from, so another content or setting is another file. It counts
-only together with its manifest, which is written last; whatever does not match is written anew, to a new file.
+A beton's name holds a hash of everything that it was made from, so other content or settings give another file. It is
+valid only together with its manifest, which is written last. What does not match is written again, to a new file.
 """
 
 import errno
@@ -20,11 +20,9 @@ from loaders.beton.content import channel_statistics, check_content
 from loaders.beton.manifest import Beton
 from loaders.common.errors import DataError
 from loaders.common.files import remove_leftovers, sha256_of, why, write_durably
-from loaders.sources.base import Source
+from loaders.sources.base import Source, digest_of
 
-__all__ = ["Beton", "Damaged", "ensure", "labels_of", "pointers_of", "verify"]
-
-# Part of the key: to be raised by whoever changes what is written for the same images.
+# Part of the key: raise it when the same images are written differently.
 _WRITER_VERSION = 1
 _SPARE_BYTES = 1 << 20
 
@@ -35,32 +33,25 @@ class Damaged(ValueError):
 
 def ensure(source: Source, split: str, cache: str | Path, *, on_progress: Callable[[int, int], None] | None = None,
            on_warning: Callable[[str], None] | None = None) -> Beton:
-    """The verified beton of one split, written to the folder `cache` first where it is not there yet.
+    """The verified beton of a split of `source`, written to the folder `cache` first where it is missing or damaged.
 
-    While it is written, on_progress(samples done, samples in all) is called; on_warning(one line) where one was there
-    but damaged, or another process is writing it: of any number of processes one writes, and the others wait for it.
-    Raises DataError for bad data, no space, or a cache that cannot be written; whatever interrupts the writing,
-    nothing is left that would be read.
+    on_progress(samples done, samples in all) is called during writing, on_warning(one line) for a damaged beton and
+    while another process writes: one process writes, the others wait for it. Raises DataError for bad data, no space,
+    or a cache that cannot be written. Interrupted at any point, it leaves nothing that would be read.
     """
-    if split not in source.splits:
-        raise DataError(f"split {split} is not in {source.name}; it has {', '.join(source.splits)}")
     warn = on_warning or (lambda line: None)
-    key = _key(source, split)
+    key = digest_of(_WRITER_VERSION, file_format.VERSION, file_format.PAGE_BYTES, source.name, source.fingerprint,
+                    source.class_names, split)
     path = Path(cache) / f"{source.name}-{split}-{key[:16]}.beton"
     lock = path.with_name(f".{path.stem}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(lock, fcntl.LOCK_SH, warn):
-            beton, _ = _look(path, key)
-        if beton:
-            return beton
-        with _locked(lock, fcntl.LOCK_EX, warn):
-            beton, fault = _look(path, key)
-            if beton:
-                return beton
-            if fault:
-                warn(f"{path}: {fault}; it is written anew")
-            return _write(source, split, path, key, on_progress or (lambda done, total: None))
+            beton = _look(path, key, lambda line: None)
+        if beton is None:
+            with _locked(lock, fcntl.LOCK_EX, warn):
+                beton = _look(path, key, warn) or _write(source, split, path, key, on_progress)
+        return beton
     except OSError as error:
         raise DataError(f"{path.parent}: cannot keep {path.name}: {why(error)}; free some space or choose another "
                         f"folder for the cache") from error
@@ -69,7 +60,7 @@ def ensure(source: Source, split: str, cache: str | Path, *, on_progress: Callab
 def verify(path: Path, key: str) -> Beton:
     """Check a beton against its manifest, the manifest against itself, and both against key; raises Damaged or OSError.
 
-    Size and metadata are looked at first, then the SHA-256 of every byte.
+    Size and metadata come first, then the SHA-256 of the whole file.
     """
     try:
         beton = manifest.read(path)
@@ -88,7 +79,7 @@ def verify(path: Path, key: str) -> Beton:
 
 
 def labels_of(beton: Beton) -> np.ndarray:
-    """int64 (N,), read from the file's own metadata. Raises DataError where the file is not the one described."""
+    """int64 (N,), from the file's own metadata; DataError where the file is not the one described."""
     return _described(beton)[0]
 
 
@@ -104,7 +95,7 @@ def _described(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{beton.path}: cannot be read: {why(error)}; start again to have it written anew") from error
     except ValueError as error:
         raise DataError(f"{beton.path}: is not what it was when it was checked: {error}; start again to have it "
-                        f"written anew") from error
+                        "written anew") from error
 
 
 def _samples(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
@@ -112,15 +103,9 @@ def _samples(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
     return file_format.read_samples(beton.path, layout, len(beton.class_names))
 
 
-def _key(source: Source, split: str) -> str:
-    told = repr((_WRITER_VERSION, file_format.VERSION, file_format.PAGE_BYTES, source.name, source.fingerprint,
-                 source.class_names, split))
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
 @contextmanager
 def _locked(path: Path, kind: int, warn: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock file, shared to look or exclusively to write. It stays behind: removing it would let two in."""
+    """Hold a lock file, shared to look or exclusively to write. It is never removed, which would let two writers in."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -140,17 +125,18 @@ def _locked(path: Path, kind: int, warn: Callable[[str], None]) -> Iterator[None
         os.close(lock)
 
 
-def _look(path: Path, key: str) -> tuple[Beton | None, str | None]:
-    """The beton where it is there and whole; else what is wrong with it, or None where there is nothing at all."""
+def _look(path: Path, key: str, warn: Callable[[str], None]) -> Beton | None:
+    """The beton where it is whole, else None; warns where something is there."""
     if not path.exists() and not manifest.path_of(path).exists():
-        return None, None
+        return None
     try:
-        return verify(path, key), None
+        return verify(path, key)
     except Damaged as fault:
-        return None, str(fault)
+        warn(f"{path}: {fault}; it is written anew")
+        return None
 
 
-def _write(source: Source, split: str, path: Path, key: str, on_progress: Callable[[int, int], None]) -> Beton:
+def _write(source: Source, split: str, path: Path, key: str, on_progress: Callable[[int, int], None] | None) -> Beton:
     content = source.read(split)
     counts = check_content(source, split, content)
     samples, height, width, _ = content.images_nhwc.shape
@@ -169,7 +155,8 @@ def _write(source: Source, split: str, path: Path, key: str, on_progress: Callab
             digest.update(block)
             yield block
             done += count
-            on_progress(done, samples)
+            if on_progress:
+                on_progress(done, samples)
 
     write_durably(path, told_blocks())
     mean, std = channel_statistics(content.images_nhwc)

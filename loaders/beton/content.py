@@ -1,4 +1,4 @@
-"""What a split must be before it is written down, and what is worth knowing of its pixels."""
+"""Checks of a split before it is written, and statistics of its pixels."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from loaders.sources.base import Source, Split
 
 
 def check_content(source: Source, split: str, content: Split) -> tuple[int, ...]:
-    """How many images each class has; DataError for images, labels or class names that do not make a data set."""
+    """Images per class; DataError for images, labels or class names that do not make a data set."""
     what, images, labels, names = f"{source.name}, {split}", content.images_nhwc, content.labels, source.class_names
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.size == 0:
         raise DataError(f"{what}: images are {images.dtype} of shape {images.shape}; allowed are uint8 of (N, H, W, 3)")

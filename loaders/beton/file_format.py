@@ -1,13 +1,12 @@
 """FFCV's file format, version 2, as far as this project writes it: fixed-size raw RGB images with one integer label.
 
-A file is: header, field descriptors, one metadata row per sample, zeros up to a page; pages with the images, which
-never cross from one into the next; the allocation table. The layout follows from the sample count and the image size
-alone, images in sample order, so equal data gives equal bytes. (Own writer, because FFCV's needs worker processes that
-can leave it waiting for ever, and deals pages out to them in an order that differs from run to run.)
+A file is: header, field descriptors, one metadata row per sample, zeros up to a page; pages of whole images; the
+allocation table. The layout follows from the sample count and the image size alone, and images are in sample order, so
+equal data gives equal bytes. (FFCV's own writer needs worker processes, can hang, and gives them pages in an order that
+differs from run to run.)
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,34 +26,19 @@ SAMPLE = np.dtype([("", IMAGE), ("", "<i8")], align=True)
 _SAMPLES_AT = HEADER.itemsize + len(FIELDS) * FIELD.itemsize
 
 
-@dataclass(frozen=True)
 class Layout:
-    """Where everything lies in a beton of `samples` images of height × width × 3 bytes."""
+    """Offsets in a beton of `samples` images of height × width × 3 bytes.
 
-    samples: int
-    height: int
-    width: int
+    images_per_page is 0 where an image is larger than a page: such betons cannot be written.
+    """
 
-    @property
-    def image_bytes(self) -> int:
-        return self.height * self.width * 3
-
-    @property
-    def images_per_page(self) -> int:
-        """0 where an image is larger than a page: such betons cannot be written."""
-        return PAGE_BYTES // self.image_bytes
-
-    @property
-    def pages_at(self) -> int:
-        return -(-(_SAMPLES_AT + self.samples * SAMPLE.itemsize) // PAGE_BYTES) * PAGE_BYTES
-
-    @property
-    def table_at(self) -> int:
-        return self.pages_at + -(-self.samples // self.images_per_page) * PAGE_BYTES
-
-    @property
-    def file_bytes(self) -> int:
-        return self.table_at + self.samples * ALLOCATION.itemsize
+    def __init__(self, samples: int, height: int, width: int):
+        self.samples, self.height, self.width = samples, height, width
+        self.image_bytes = height * width * 3
+        self.images_per_page = PAGE_BYTES // self.image_bytes
+        self.pages_at = -(-(_SAMPLES_AT + samples * SAMPLE.itemsize) // PAGE_BYTES) * PAGE_BYTES
+        self.table_at = self.pages_at + -(-samples // max(1, self.images_per_page)) * PAGE_BYTES
+        self.file_bytes = self.table_at + samples * ALLOCATION.itemsize
 
     def pointers(self) -> np.ndarray:
         """uint64 (samples,): the byte offset of each image in the file."""
@@ -100,10 +84,10 @@ def blocks(images_nhwc: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, b
 
 
 def read_samples(path: Path, layout: Layout, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int64 (N,) and pointers uint64 (N,) from a file's metadata, once it is known to have this very layout.
+    """Labels int64 (N,) and pointers uint64 (N,) from the metadata of a file that has this layout.
 
-    Raises OSError, or ValueError saying what differs: size, header, fields, an image's place or shape, a label that is
-    not in 0..classes-1. The pixels and the allocation table are not looked at (the checksum covers those).
+    Raises OSError, or ValueError saying what differs: size, header, fields, an image's place or shape, a label outside
+    0..classes-1. Pixels and the allocation table are left to the checksum.
     """
     with path.open("rb") as file:
         file_bytes = file.seek(0, 2)

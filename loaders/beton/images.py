@@ -1,13 +1,12 @@
 """Decoded images of a beton, read at once."""
 
-
 import numpy as np
 
 from loaders.beton.cache import Beton, pointers_of
 
 
 def read_images(beton: Beton, indices: np.ndarray) -> np.ndarray:
-    """Some images of a beton, uint8 (n, H, W, 3) in the order of `indices`: for a few, it reads one at a time."""
+    """Images of a beton, uint8 (n, H, W, 3) in the order of `indices`. Reads one at a time: for a few images."""
     pointers, shape = pointers_of(beton), (beton.height, beton.width, 3)
     mapped = np.memmap(beton.path, np.uint8, mode="r")
     image_bytes = int(np.prod(shape))

@@ -1,4 +1,4 @@
-"""What is known of a beton, and the JSON file beside it that says so."""
+"""The description of a beton, and the JSON file beside it that holds it."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 class Beton:
     """A file of raw RGB images with labels, as its manifest describes it.
 
-    samples, height, width, file_bytes: counts, pixels, bytes. class_counts: images of each class. channel_mean and
-    channel_std: red, green, blue over all pixels of this split, in 0..1. sha256: of the file. key: of what it was
-    written from (source, split, format); fingerprint: the source's.
+    height, width: in pixels. class_counts: images per class. channel_mean and channel_std: red, green, blue over all
+    pixels of this split, in 0..1. sha256: of the file. key: of what it was written from (source, split, format);
+    fingerprint: the source's.
     """
 
     path: Path
@@ -42,7 +42,7 @@ def path_of(beton_path: Path) -> Path:
 
 
 def dumps(beton: Beton) -> str:
-    """The manifest's text: everything but the path, and a checksum over it, so that no flipped bit is believed."""
+    """The manifest's text: everything but the path, and a checksum of it, which catches flipped bits."""
     entries = {name: value for name, value in asdict(beton).items() if name != "path"}
     return json.dumps({**entries, "checksum": _checksum(entries)}, indent=1) + "\n"
 

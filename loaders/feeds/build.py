@@ -19,21 +19,17 @@ class DeviceFeed:
     """A stream whose batches arrive on `device`.
 
     On a GPU the next batch is copied from pinned memory on a side stream while the current one is used. On the CPU
-    batches are handed on as they are.
+    batches are passed on as they are.
     """
 
     def __init__(self, stream: Stream, device: torch.device):
         self.stream, self.device = stream, device
-        self.samples = stream.samples
+        self.samples, self.indices = stream.samples, stream.indices
+        self.reseed, self.close = stream.reseed, stream.close
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return len(self.stream)
-
-    @property
-    def indices(self) -> np.ndarray:
-        """The samples used, positions in the beton."""
-        return self.stream.indices
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
@@ -50,19 +46,11 @@ class DeviceFeed:
                 yield ready
             torch.cuda.current_stream(self.device).wait_stream(side)
             for tensor in coming:
-                # The allocator must not hand this memory out again while the main stream still reads it.
+                # The allocator must not reuse this memory while the main stream still reads it.
                 tensor.record_stream(torch.cuda.current_stream(self.device))
             ready = coming
         if ready is not None:
             yield ready
-
-    def reseed(self, seed: int) -> None:
-        """Draw the epochs opened from now on from another seed."""
-        self.stream.reseed(seed)
-
-    def close(self) -> None:
-        """Close the stream."""
-        self.stream.close()
 
 
 Feed = DeviceFeed | Resident
@@ -70,9 +58,9 @@ Feed = DeviceFeed | Resident
 
 @dataclass(frozen=True)
 class Feeds:
-    """`train` is augmented and shuffled; `validation` (None where nothing is held out) and `test` (None where the
-    data set has none) are neither, and cover every sample exactly once, over all processes. `kind` is "stream" or
-    "resident"."""
+    """`train` is augmented and shuffled. `validation` (None where nothing is held out) and `test` (None where the data
+    set has none) are neither; over all processes they cover every sample exactly once. `kind`: "stream" or "resident".
+    """
 
     kind: str
     train: Feed
@@ -80,7 +68,7 @@ class Feeds:
     test: Feed | None
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all feeds."""
         for feed in (self.train, self.validation, self.test):
             if feed is not None:
                 feed.close()
@@ -88,8 +76,7 @@ class Feeds:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how batches are made: `kind` ("stream", "resident"), the device, the stream's threads and batches
-    prepared ahead."""
+    """Where and how batches are made. kind: "stream" or "resident"; threads, batches_ahead: of the stream."""
 
     kind: str
     device: torch.device
@@ -98,7 +85,7 @@ class Place:
 
 
 def choose_kind(wanted: str, device: torch.device, betons: Sequence[Beton]) -> str:
-    """`auto` is resident on a GPU whose free memory holds the betons, else stream; other names are kept."""
+    """`auto` is resident on a GPU with room for the betons, otherwise stream; other names are kept."""
     if wanted != "auto":
         return wanted
     return "resident" if device.type == "cuda" and all(fits(beton, device) for beton in betons) else "stream"
@@ -107,9 +94,9 @@ def choose_kind(wanted: str, device: torch.device, betons: Sequence[Beton]) -> s
 def train_feed(beton: Beton, place: Place, *, policy: Policy, batch: int, seed: int, validation: float,
                split_seed: int, mean_rgb: tuple[int, int, int],
                shard: tuple[int, int] = (0, 1)) -> tuple[Feed, np.ndarray | None]:
-    """The training feed, and the samples held out of it (None where `validation`, a share, is 0), stratified.
+    """The training feed, and the samples held out of it, stratified (None where the share `validation` is 0).
 
-    `mean_rgb` (0..255) is the colour that a policy's fill=mean paints; `shard` as in Stream.
+    `mean_rgb` (0..255) is the colour that a policy's fill=mean paints; `shard` as in Order.
     """
     indices, held_out = np.arange(beton.samples), None
     if validation > 0:
@@ -123,28 +110,25 @@ def train_feed(beton: Beton, place: Place, *, policy: Policy, batch: int, seed: 
 
 def build_feeds(train: Beton, test: Beton | None, place: Place, *, eval_batch: int, eval_policy: Policy,
                 shard: tuple[int, int] = (0, 1), **training) -> Feeds:
-    """Feeds over a training beton and a test beton; `training` are the further arguments of `train_feed`.
+    """Feeds of a training beton and a test beton; `training` are the other arguments of `train_feed`.
 
-    `eval_policy` makes the images of validation and test the size that the training policy gives; it draws nothing.
-    Of those the process `shard` has whole batches.
+    `eval_policy` brings validation and test images to the size that the training policy gives; it draws nothing. Of
+    those images the process `shard` has whole batches.
     """
     feed, held_out = train_feed(train, place, shard=shard, **training)
     validation = None
     if held_out is not None:
         held = Held(feed.images_nhwc, feed.labels) if isinstance(feed, Resident) else None
         validation = plain_feed(train, place, eval_batch, eval_policy, whole_batches(held_out, eval_batch, shard), held)
-    tested = None
-    if test is not None:
-        tested = plain_feed(test, place, eval_batch, eval_policy,
-                            whole_batches(np.arange(test.samples), eval_batch, shard))
+    tested = None if test is None else plain_feed(test, place, eval_batch, eval_policy,
+                                                  whole_batches(np.arange(test.samples), eval_batch, shard))
     return Feeds(place.kind, feed, validation, tested)
 
 
 def plain_feed(beton: Beton, place: Place, batch: int, policy: Policy, indices: np.ndarray | None = None,
                held: Held | None = None) -> Feed:
-    """A feed of images in order, each exactly once; `held` shares device memory with another feed."""
-    if indices is None:
-        indices = np.arange(beton.samples)
+    """A feed of images in order (`indices`, by default all), each once; `held` shares another feed's device memory."""
+    indices = np.arange(beton.samples) if indices is None else indices
     if place.kind == "resident":
         return Resident(beton, indices, batch, policy, device=place.device, mean_rgb=MID_GREY, held=held)
     return DeviceFeed(Stream(beton, indices, batch, policy, threads=place.threads), place.device)

@@ -1,12 +1,12 @@
-"""FFCV 1.0.2 with its faults mended, for this project's pipelines and for FFCV's own.
+"""FFCV 1.0.2 with its faults fixed, for this project's pipelines and for FFCV's own.
 
-- Importing it and building a Loader set torch's thread count: its Compiler is told to leave torch alone.
-- It compiles every operation anew in every process: a function marked `ready` is called as it is.
+- Importing it and building a Loader set torch's thread count: its Compiler no longer touches torch.
+- It compiles every operation again in every process: a function marked `ready` is called as it is.
 - It marks numba's one shared type of byte arrays as read-only, which breaks every kernel compiled before: its reader
-  is compiled for the types that come.
-- An exception in its thread leaves the consumer waiting: it is carried over and raised in the caller.
-- Leaving an epoch early leaks its thread, and a process that ends while an iterator is alive is aborted: iterators
-  close and join, also at interpreter exit.
+  is compiled for the types of its arguments.
+- An exception in its thread leaves the consumer waiting for ever: it is raised in the caller.
+- An epoch left early leaks its thread, and a process that ends while an iterator is alive aborts: iterators are closed
+  and joined, also at interpreter exit.
 """
 
 import atexit
@@ -23,10 +23,9 @@ _OPEN: weakref.WeakSet = weakref.WeakSet()
 
 
 def import_ffcv() -> tuple[type, type, type]:
-    """FFCV's Loader, an EpochIterator that is safe, and the class its image decoders must be of.
+    """FFCV's Loader, an EpochIterator with its faults fixed, and the class that image decoders must have.
 
-    Takes several seconds the first time; torch's thread count is left as it was. Raises DataError where FFCV is
-    missing or broken.
+    Takes several seconds the first time; torch's thread count stays. Raises DataError where FFCV is missing or broken.
     """
     threads = torch.get_num_threads()
     try:
@@ -59,13 +58,13 @@ def _mend(compiler, cache_manager) -> None:
 
     compiler.set_num_threads = classmethod(set_num_threads)
     compiler.compile = classmethod(compile_unless_ready)
-    # Without FFCV's signature it is compiled when first called: never, where the fused operation reads for itself.
+    # Without FFCV's signature it is compiled on its first call: never, where the fused operation reads for itself.
     cache_manager.compile_reader = lambda self: compiler.compile(read)
     compiler.mended = True
 
 
 def _safe(iterator_class: type) -> type:
-    """FFCV's EpochIterator with its three faults mended: lost errors, lost threads, and no room for an epoch's key."""
+    """FFCV's EpochIterator with its three faults fixed: lost errors, lost threads, and no room for an epoch's key."""
 
     class SafeIterator(iterator_class):
         def __init__(self, loader, order, state):
@@ -85,7 +84,7 @@ def _safe(iterator_class: type) -> type:
         def run(self):
             try:
                 super().run()
-            except BaseException as error:  # carried to the caller, whatever it is
+            except BaseException as error:  # raised in the caller, whatever it is
                 self.failure = error
 
         def take(self):

@@ -1,9 +1,7 @@
 """The resident feed: a beton's pixels held on the device as uint8, each batch augmented there.
 
 It gives what `loaders.feeds.stream.Stream` gives, sample for sample and pixel for pixel. A batch costs the host a few
-launches and no copy; a step that is compiled or captured whole can take the pieces instead of the batches:
-
-    images = resident.policy(resident.images_nhwc, resident.order(epoch)[at: at + batch], resident.keys(epoch))
+launches and no copy.
 """
 
 from collections.abc import Iterator
@@ -12,15 +10,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import psutil
 import torch
 
 from loaders.beton.cache import Beton, labels_of, pointers_of
-from loaders.common import counter_rng
-from loaders.common.errors import DataError
 from loaders.device.executor import DevicePolicy, keys_of, working_bytes
-from loaders.feeds import shards
-from loaders.feeds.stream import Batch, check_start
+from loaders.feeds.order import Order
+from loaders.feeds.stream import Batch
 from loaders.policy.policy import Policy
 
 
@@ -38,7 +33,7 @@ def hold(beton: Beton, device: torch.device | str) -> Held:
     image_bytes = int(np.prod(shape))
     images_nhwc = torch.empty((beton.samples, *shape), dtype=torch.uint8, device=device)
     mapped = np.memmap(beton.path, np.uint8, mode="r")
-    # Within a page images follow each other; a run of them is one copy.
+    # Images within a page are adjacent: one copy for all of them.
     breaks = np.flatnonzero(np.diff(pointers) != image_bytes) + 1
     for first, stop in pairwise([0, *breaks.tolist(), beton.samples]):
         run = mapped[pointers[first]: pointers[first] + (stop - first) * image_bytes]
@@ -46,87 +41,43 @@ def hold(beton: Beton, device: torch.device | str) -> Held:
     return Held(images_nhwc, torch.from_numpy(labels.copy()).to(device))
 
 
-
-
 def fits(beton: Beton, device: torch.device | str) -> bool:
-    """Whether the images and what augmenting a batch takes stay below half of the memory that is free on the device.
-
-    The other half is for the network. Where the free memory is not known (neither CUDA nor the CPU), the answer is no.
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        free_bytes = torch.cuda.mem_get_info(device)[0]
-    elif device.type == "cpu":
-        free_bytes = psutil.virtual_memory().available
-    else:
-        return False
+    """Whether the images and the augmentation of a batch take less than half of a GPU's free memory; the other half is
+    for the network."""
     images_bytes = beton.samples * beton.height * beton.width * 3
-    return images_bytes + working_bytes(device) < free_bytes / 2
+    return images_bytes + working_bytes(device) < torch.cuda.mem_get_info(device)[0] / 2
 
 
-class Resident:
-    """Batches of a beton that lies in device memory, augmented there, in an order that is a function of (seed, epoch).
+class Resident(Order):
+    """Batches of a beton in device memory, augmented there; samples and errors as in Order.
 
-    `indices` are the samples used (positions in the beton, distinct). With `shuffle` each epoch permutes them, else
-    they come in the order given. The last batch may be smaller; every sample comes exactly once an epoch. `shard` and
-    `samples`: as in Stream. mean_rgb, mean, std, dtype: as in DevicePolicy; images are uint8 (B, H, W, 3), or for a
+    mean_rgb, mean, std, dtype: as in DevicePolicy; images are uint8 (B, H, W, 3), or for a
     floating dtype normalised (B, 3, H, W) in channels_last memory. held: what `hold` gave, to share one copy between
     feeds; by default the beton is read here.
-
-    Raises DataError where `batch` is larger than the number of samples and `shuffle` is set, where the last batch has
-    fewer samples than there are ranks, where an index is not in the beton, or where the policy was made for images of
-    another size.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, device: torch.device | str, mean_rgb: tuple[int, int, int],
                  mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
                  dtype: torch.dtype = torch.uint8, shard: tuple[int, int] = (0, 1), held: Held | None = None):
-        indices = np.asarray(indices, np.int64)
-        if shuffle and batch > len(indices):
-            raise DataError(f"train.batch={batch} is larger than the {len(indices)} training images: make it smaller")
-        shards.check(len(indices), batch, shard)
-        if len(indices) and not 0 <= indices.min() <= indices.max() < beton.samples:
-            raise DataError(f"indices from {indices.min()} to {indices.max()}: {beton.path.name} has images 0 to "
-                            f"{beton.samples - 1}")
-        if (policy.height, policy.width) != (beton.height, beton.width):
-            raise DataError(f"a policy for {policy.height}x{policy.width} px and images of {beton.height}x"
-                            f"{beton.width} px: parse it for the images' size")
-        self.beton, self.indices, self.batch = beton, indices, batch
-        self.seed, self.shuffle, self.shard, self.device = seed, shuffle, shard, torch.device(device)
+        super().__init__(beton, indices, batch, seed, shuffle, shard)
+        self.device = torch.device(device)
         self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, mean=mean, std=std, dtype=dtype, device=device)
         self.images_nhwc, self.labels = held or hold(beton, device)
-        self.samples, self.local_batch = len(indices), shards.local_batch(batch, shard)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return -(-self.samples // self.batch)
-
-    def order(self, epoch: int) -> torch.Tensor:
-        """The samples of `epoch` that come here, in their order, int64, on the device: worked out on the host."""
-        order = counter_rng.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
-        order = torch.from_numpy(shards.share(order, self.batch, self.shard))
-        return order.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else order
 
     def keys(self, epoch: int) -> torch.Tensor:
-        """What the policy must know of the seed and the epoch: int64 (3,), on the device."""
+        """The policy's keys for the seed and `epoch`: int64 (3,), on the device."""
         return keys_of(self.seed, epoch, self.device)
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """Open epoch `epoch` at batch `start`; as `Stream.epoch`, the tensors on the device and never written again."""
-        check_start(start, len(self))
-        yield self._batches(self.order(epoch), self.keys(epoch), start)
-
-    def _batches(self, order: torch.Tensor, keys: torch.Tensor, start: int) -> Iterator[Batch]:
-        for at in range(start * self.local_batch, len(order), self.local_batch):
-            indices = order[at: at + self.local_batch]
-            yield Batch(self.policy(self.images_nhwc, indices, keys), self.labels[indices], indices)
-
-    def reseed(self, seed: int) -> None:
-        """Draw the epochs opened from now on from another seed."""
-        self.seed = seed
+        """Open epoch `epoch` at batch `start`; as `Stream.epoch`, with new tensors on the device."""
+        order, keys = torch.from_numpy(self.order(epoch, start)), self.keys(epoch)
+        if self.device.type == "cuda":
+            order = order.pin_memory().to(self.device, non_blocking=True)
+        yield (Batch(self.policy(self.images_nhwc, indices, keys), self.labels[indices], indices)
+               for indices in order.split(self.local_batch) if len(indices))
 
     def close(self) -> None:
-        """Let go of the device memory. The feed cannot be used afterwards."""
+        """Free the device memory. The feed cannot be used afterwards."""
         del self.images_nhwc, self.labels

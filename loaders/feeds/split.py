@@ -1,4 +1,4 @@
-"""Cut a data set in two by index, the same way in every process."""
+"""Split a data set in two by index, in the same way in every process."""
 
 import numpy as np
 
@@ -7,20 +7,13 @@ from loaders.common.errors import DataError
 
 
 def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Keep `fraction` of the samples for validation, every class in its own proportion.
+    """Hold out `fraction` of the samples for validation, from each class in proportion.
 
-    labels: integers (N,). Returns (train_indices, validation_indices): sorted int64, disjoint, together 0..N-1. The
-    validation part has round(fraction * N) samples, dealt to the classes by largest remainder (equal remainders go to
-    the lower class); which samples of a class go is decided by a hash of (seed, index) alone.
-    Raises DataError where labels are no list of integers, fraction is not inside 0..1, or a class would be left
-    without a sample on either side.
+    labels: integers (N,); 0 < fraction < 1. Returns (train_indices, validation_indices): sorted int64, disjoint,
+    together 0..N-1. The validation part has round(fraction * N) samples, divided among the classes by largest remainder
+    (equal remainders go to the lower class). Random: which samples of a class, by a hash of (seed, index) alone. Raises
+    DataError where a class would have no sample on one side.
     """
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
-        raise DataError(f"stratified(labels): got {labels.dtype} of shape {labels.shape}; pass integers of shape (N,)")
-    if not 0 < fraction < 1:
-        raise DataError(f"stratified(fraction={fraction}): the validation share must lie between 0 and 1")
-
     classes, class_of, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quotas = fraction * counts
     taken = np.floor(quotas).astype(np.int64)
@@ -30,11 +23,10 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
     for side, left in (("validation", taken), ("training", counts - taken)):
         if not left.all():
             bare = int(np.argmin(left))
-            raise DataError(
-                f"stratified(fraction={fraction}): class {classes[bare]} has {counts[bare]} samples and would "
-                f"leave none for {side}; choose another share or give the class more samples")
+            raise DataError(f"data.validation={fraction}: class {classes[bare]} has {counts[bare]} samples and would "
+                            f"leave none for {side}; choose another share or give the class more samples")
 
-    # Within a class samples stand in the order of their hash, so the first `taken` of them are a random subset.
+    # Within a class samples are ordered by their hash, so the first `taken` of them are a random subset.
     order = np.lexsort((hash64(seed, np.arange(labels.size)), class_of))
     rank_in_class = np.arange(labels.size) - np.repeat(np.cumsum(counts) - counts, counts)
     held_out = np.zeros(labels.size, bool)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from loaders.common.errors import DataError
+from loaders.common.files import read_bounded
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-CIFAR_TRAIN, CIFAR_TEST, CIFAR_PX = 50_000, 10_000, 32
-
-
-# Fine and coarse class counts.
-CIFAR_CLASSES = {"cifar10": {"fine": 10}, "cifar100": {"fine": 100, "coarse": 20}}
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,17 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set before it is there: images per split, classes, side in pixels."""
+    """What is known of a data set before it is there: images per split, classes."""
 
     train: int
     test: int
     classes: int
-    resolution: int
 
 
 @dataclass(frozen=True)
 class Source:
-    """An opened data set. fingerprint: SHA-256 (hex) over the raw content of all splits and every setting that changes
-    a pixel or a label; read(split) → Split raises DataError where the content is bad or no longer the fingerprint's.
+    """An opened data set. fingerprint: SHA-256 (hex) of the raw content of all splits and of every setting that changes
+    a pixel or a label. read(split) raises DataError where the content is bad or no longer has that fingerprint.
     """
 
     name: str
@@ -47,3 +45,26 @@ class Source:
     fingerprint: str
     splits: tuple[str, ...]
     read: Callable[[str], Split]
+
+
+def digest_of(*parts: object) -> str:
+    """SHA-256 (hex) of plain values."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def read_unchanged(path: Path, max_bytes: int, sha256: str) -> bytes:
+    """The content of a file whose SHA-256 (hex) was taken before; DataError where it cannot be read or has changed."""
+    content = read_bounded(path, max_bytes)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(f"{path}: changed since it was opened; start again when nothing writes to it")
+    return content
+
+
+@contextmanager
+def memory_for(count: int, side_px: int, setting: str) -> Iterator[None]:
+    """Turn a failed allocation of images into a DataError that names the setting to change."""
+    try:
+        yield
+    except (MemoryError, ValueError) as error:
+        raise DataError(f"{setting}: {count} images of {side_px} x {side_px} pixels do not fit into memory; choose "
+                        "fewer or smaller ones") from error

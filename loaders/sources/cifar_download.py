@@ -19,8 +19,8 @@ _SITE = "https://www.cs.toronto.edu/~kriz/"
 def fetch(official: Official, root: Path) -> Path:
     """Download official.archive to root (its MD5 is checked), unpack its files, return the folder that holds them.
 
-    The files appear under a temporary name and are renamed once all are there; of two processes
-    one fetches and the other waits. Raises DataError for whatever goes wrong.
+    The folder appears under its name only when it is complete. Of two processes one fetches and the other waits. Raises
+    DataError for whatever goes wrong.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -42,14 +42,14 @@ def _download(official: Official, root: Path) -> None:
     try:
         download_url(_SITE + official.archive, str(root), official.archive, official.archive_md5)
     except Exception as error:
-        # Of urllib, http.client, ssl and torchvision: a network fails in more ways than can be listed.
+        # From urllib, http.client, ssl or torchvision: a network fails in more ways than can be listed.
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{_SITE}{official.archive}: not downloaded: {reason}; check the network, or put the archive "
                         f"into {root} yourself") from error
 
 
 def _unpack(official: Official, archive: Path, folder: Path) -> None:
-    """Take the expected files out of the archive, nothing else, and rename them into place together."""
+    """Take the expected files and nothing else out of the archive, and rename their folder into place."""
     expected = {f"{official.folder}/{file}": file for file in official.files}
     beside = Path(tempfile.mkdtemp(prefix=f".{official.folder}.", suffix=".tmp", dir=folder.parent))
     try:
@@ -60,7 +60,7 @@ def _unpack(official: Official, archive: Path, folder: Path) -> None:
                     continue
                 if not member.isfile() or member.size > official.max_bytes(file):
                     raise DataError(f"{archive}: {member.name} is not the official file; remove the archive and fetch "
-                                    f"it again")
+                                    "it again")
                 tar.extract(member, beside, filter="data")
         missing = [name for name in expected if not (beside / name).is_file()]
         if missing:
@@ -70,7 +70,7 @@ def _unpack(official: Official, archive: Path, folder: Path) -> None:
                 os.fsync(file.fileno())
         (beside / official.folder).rename(folder)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{archive}: cannot be unpacked ({type(error).__name__}); remove it and fetch it "
-                        f"again") from error
+        raise DataError(f"{archive}: cannot be unpacked ({type(error).__name__}); remove it and fetch it again"
+                        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -1,40 +1,49 @@
 """The official CIFAR archives: their files, keys, sizes and checksums."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from loaders.sources.base import CIFAR_PX
+SIDE_PX = 32
+PIXEL_BYTES = 3 * SIDE_PX**2
 
-_PIXEL_BYTES = 3 * CIFAR_PX**2
+
+class Labels(NamedTuple):
+    """The key of the labels in the files of images, the key of their names in the file of names, and their number."""
+
+    key: str
+    names_key: str
+    classes: int
 
 
 @dataclass(frozen=True)
 class Official:
-    """Which files hold what: the rows of each file, and under which key its labels and their names stand."""
+    """Which files hold what. rows: split -> file -> images in it; labels: "fine", "coarse" -> where they stand."""
 
     folder: str
     archive: str
     archive_md5: str
     rows: dict[str, dict[str, int]]
     meta: str
-    keys: dict[str, tuple[str, str]]
+    labels: dict[str, Labels]
 
     @property
     def files(self) -> tuple[str, ...]:
         return (*(name for split in self.rows.values() for name in split), self.meta)
 
     def max_bytes(self, file: str) -> int:
-        """A third more than the official file, which has names and labels besides the pixels; nothing is larger."""
+        """A third more than the pixels take, because the files also hold names and labels."""
         rows = next((split[file] for split in self.rows.values() if file in split), 0)
-        return 65_536 + rows * _PIXEL_BYTES * 4 // 3
+        return 65_536 + rows * PIXEL_BYTES * 4 // 3
 
 
 OFFICIAL = {
     "cifar10": Official(
         "cifar-10-batches-py", "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
         {"train": {f"data_batch_{part}": 10_000 for part in range(1, 6)}, "test": {"test_batch": 10_000}},
-        "batches.meta", {"fine": ("labels", "label_names")}),
+        "batches.meta", {"fine": Labels("labels", "label_names", 10)}),
     "cifar100": Official(
         "cifar-100-python", "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
         {"train": {"train": 50_000}, "test": {"test": 10_000}},
-        "meta", {"fine": ("fine_labels", "fine_label_names"), "coarse": ("coarse_labels", "coarse_label_names")}),
+        "meta", {"fine": Labels("fine_labels", "fine_label_names", 100),
+                 "coarse": Labels("coarse_labels", "coarse_label_names", 20)}),
 }

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from loaders.common.errors import DataError
-from loaders.common.files import check_readable, read_bounded, sha256_of_each, why
-from loaders.sources.base import Source, Split
+from loaders.common.files import check_readable, sha256_of_each, why
+from loaders.sources.base import Source, Split, memory_for, read_unchanged
 from loaders.sources.image_file import square_rgb
 
 MAX_FILE_BYTES = 512 << 20
 
 
 def open_folder(root: Path, resolution: int) -> Source:
-    """List and hash every file; classes are train's folders, sorted by name, and files stand in order of their names.
+    """List and hash every file. Classes are the folders in train, sorted by name; their files are sorted by name.
 
-    Hidden entries (`.name`) are passed over. Raises DataError naming what is missing, empty or in the wrong place.
+    Hidden entries (`.name`) are ignored. Raises DataError naming what is missing, empty or in the wrong place.
     """
     train = _list_split(root / "train")
     splits = {"train": train}
@@ -51,7 +51,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _list_split(folder: Path) -> dict[str, list[Path]]:
-    """Class name → its files. Raises DataError for what is no class folder and for a class without files."""
+    """Class name → its files; DataError for what is not a class folder and for a class without files."""
     classes = {}
     for entry in _visible(folder):
         if not os.path.isdir(entry):
@@ -70,22 +70,16 @@ def _list_split(folder: Path) -> dict[str, list[Path]]:
 
 def _read_split(splits: dict[str, dict[str, list[Path]]], class_names: tuple[str, ...], digests: dict[Path, str],
                 resolution: int, split: str) -> Split:
-    """Decode every image of a split (see picture.square_rgb), class after class."""
+    """Decode every image of a split (as square_rgb), class after class."""
     rows = [(class_names.index(name), path) for name, files in splits[split].items() for path in files]
-    try:
+    with memory_for(len(rows), resolution, f"data.resolution={resolution}"):
         images_nhwc = np.empty((len(rows), resolution, resolution, 3), np.uint8)
-    except (MemoryError, ValueError) as error:
-        raise DataError(f"data.resolution={resolution}: {len(rows)} images of this size do not fit into memory; "
-                        f"choose a smaller one") from error
 
     def decode(row: int) -> None:
         path = rows[row][1]
-        content = read_bounded(path, MAX_FILE_BYTES)
-        if hashlib.sha256(content).hexdigest() != digests[path]:
-            raise DataError(f"{path}: changed since it was opened; start again when nothing writes to it")
-        images_nhwc[row] = square_rgb(content, path, resolution)
+        images_nhwc[row] = square_rgb(read_unchanged(path, MAX_FILE_BYTES, digests[path]), path, resolution)
 
-    # The filter is set here, once, because it is the whole process's: threads may not each set and reset it.
+    # The filter belongs to the whole process: it is set once here, not by each thread.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pool = ThreadPoolExecutor(max_workers=min(4, len(os.sched_getaffinity(0))))

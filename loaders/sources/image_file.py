@@ -15,12 +15,11 @@ _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
 def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
-    """Decode an image and resize it to a square: uint8 (resolution, resolution, 3).
+    """Decode an image and resize it to a square: uint8 (resolution, resolution, 3), RGB.
 
-    The first frame of an animation; turned as its EXIF orientation says; white where it is transparent; 16-bit and
-    floating-point values scaled to 8 bits (to_8_bits says how); bicubic with antialiasing, and stretched where it is
-    not square. path only names the image in errors: DataError where it is no image, damaged, or of more than MAX_PIXELS
-    pixels.
+    Takes the first frame of an animation, turns it as its EXIF orientation says, puts white behind transparency, scales
+    16-bit and floating-point values to 8 bits (see to_8_bits) and stretches what is not square; bicubic, antialiased.
+    path only names the image in errors: DataError where it is no image, damaged, or has more than MAX_PIXELS pixels.
     """
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
@@ -29,7 +28,7 @@ def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
                 raise DataError(f"{path}: has {width} x {height} pixels; at most {MAX_PIXELS:,} are decoded; shrink it")
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            # Resized before white is laid under it: Pillow weighs colours by their alpha, and a small copy costs less.
+            # Resized first: Pillow weights colours by their alpha, and white behind a small copy costs less.
             return np.asarray(on_white(to_8_bits(image).resize((resolution, resolution), Image.Resampling.BICUBIC)))
     except DataError:
         raise
@@ -37,7 +36,7 @@ def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
         raise DataError(f"{path}: is no image of a known kind and size; known are {', '.join(FORMATS)}, up to "
                         f"{MAX_PIXELS:,} pixels; remove or replace it") from error
     except Exception as error:
-        # Decoders raise whatever a damaged file makes them trip over.
+        # A damaged file can make a decoder raise any error.
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise DataError(f"{path}: is a damaged image ({reason}); remove or replace it") from error
 
@@ -45,9 +44,9 @@ def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
 def to_8_bits(image: Image.Image) -> Image.Image:
     """An image of any Pillow mode as RGB, or as RGBA where parts of it are transparent.
 
-    16-bit grey (0..65535) is divided by 257, where Pillow's own conversion would cut it off at 255; so is the 32-bit
-    integer mode, which Pillow uses for 16-bit files too. Floating point is read as 0..1 if nothing exceeds 1, else as
-    0..255. Raises ValueError for values outside these ranges.
+    16-bit grey (0..65535) is divided by 257, where Pillow would clip it at 255; so is the 32-bit integer mode, which
+    Pillow also uses for 16-bit files. Floating point counts as 0..1 if no value exceeds 1, else as 0..255. Raises
+    ValueError for values outside these ranges.
     """
     if image.mode == "F" or image.mode.startswith("I"):
         return _scaled_grey(image).convert("RGB")
@@ -68,7 +67,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def _scaled_grey(image: Image.Image) -> Image.Image:
-    """Mode L of a one-channel image with more than 8 bits; its transparent value, if it names one, becomes white."""
+    """Mode L of a one-channel image with more than 8 bits; its transparent value, if it has one, becomes white."""
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     limit = 65535 if image.mode != "F" else 1 if high <= 1 else 255

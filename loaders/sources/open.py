@@ -1,6 +1,6 @@
 """Where images come from: a name and a few settings → uint8 images, labels and class names, split by split.
 
-Opening a source is cheap (it hashes files and reads class names); the images are read when `read` is called.
+Opening a source is cheap (it hashes files and reads class names); `read` reads the images.
 """
 
 from __future__ import annotations
@@ -9,46 +9,56 @@ import os
 from pathlib import Path
 
 from loaders.common.errors import DataError
-from loaders.sources.base import CIFAR_CLASSES, CIFAR_PX, CIFAR_TEST, CIFAR_TRAIN, DatasetInfo, Source
+from loaders.sources.base import DatasetInfo, Source
+from loaders.sources.cifar_layout import OFFICIAL, SIDE_PX
 
-NAMES = (*CIFAR_CLASSES, "folder", "shapes")
-
-
-
-
-
-
+NAMES = (*OFFICIAL, "folder", "shapes")
 
 
 def dataset_info(name: str, labels: str = "fine", classes: int = 10, resolution: int = 32, train_count: int = 10_000,
-          test_count: int = 2_000) -> DatasetInfo | None:
-    """What open_source would open, without touching data; None for class folders, which must be looked at.
+                 test_count: int = 2_000) -> DatasetInfo | None:
+    """What open_source would open, without touching data; None for class folders, whose files must be read.
 
     Raises DataError for the settings that open_source refuses.
     """
-    _check_name(name)
+    if name not in NAMES:
+        raise DataError(f"data.name={name} is not a data set; choose one of {', '.join(NAMES)}")
     if name == "folder":
+        if resolution < 1:
+            raise DataError(f"data.resolution={resolution} must be at least 1 pixel")
         return None
     if name == "shapes":
-        _check_shapes(classes, resolution, train_count, test_count)
-        return DatasetInfo(train_count, test_count, classes, resolution)
-    _check_cifar(name, labels, resolution)
-    return DatasetInfo(CIFAR_TRAIN, CIFAR_TEST, CIFAR_CLASSES[name][labels], CIFAR_PX)
+        if not 10 <= classes <= 100:
+            raise DataError(f"data.classes={classes}: shapes come in 10 to 100 classes")
+        if not 8 <= resolution <= 1024:
+            raise DataError(f"data.resolution={resolution}: shapes are drawn at 8 to 1024 pixels a side")
+        for split, count in (("train", train_count), ("test", test_count)):
+            if count < classes:
+                raise DataError(f"data.{split}_count={count} must be at least data.classes={classes}, one image per "
+                                "class")
+        return DatasetInfo(train_count, test_count, classes)
+    official = OFFICIAL[name]
+    if labels not in official.labels:
+        raise DataError(f"data.labels={labels} is not known for {name}; choose {' or '.join(official.labels)}")
+    if resolution != SIDE_PX:
+        raise DataError(f"data.resolution={resolution} does not apply: {name}'s images have {SIDE_PX} pixels a side; "
+                        f"leave it at {SIDE_PX}")
+    train, test = (sum(official.rows[split].values()) for split in ("train", "test"))
+    return DatasetInfo(train, test, official.labels[labels].classes)
 
 
 def open_source(name: str, *, root: str | Path | None = None, labels: str = "fine", download: bool = False,
                 resolution: int = 32, classes: int = 10, train_count: int = 10_000, test_count: int = 2_000,
                 seed: int = 0) -> Source:
-    """Open cifar10, cifar100, folder or shapes; raises DataError (one line) for whatever keeps it from being read.
+    """Open cifar10, cifar100, folder or shapes; raises DataError (one line) where it cannot be read.
 
     root: for CIFAR the folder that holds `cifar-10-batches-py` or `cifar-100-python`, or that folder itself; for
     class folders the one with `train/<class>/*` and perhaps `test/<class>/*`. labels: "fine", or "coarse" for
     CIFAR-100's 20 superclasses. download: fetch CIFAR where it is absent. resolution: side in pixels of images from
     folders and of shapes; CIFAR's are 32. classes, train_count, test_count, seed: of shapes.
     """
-    _check_name(name)
+    dataset_info(name, labels, classes, resolution, train_count, test_count)
     if name == "shapes":
-        _check_shapes(classes, resolution, train_count, test_count)
         from loaders.sources.shapes import open_shapes
 
         return open_shapes(classes, resolution, train_count, test_count, seed)
@@ -56,35 +66,9 @@ def open_source(name: str, *, root: str | Path | None = None, labels: str = "fin
         raise DataError(f"data.root is not set, and {name} is read from there: --data.root=DIR")
     root = Path(os.path.expanduser(root))
     if name == "folder":
-        if resolution < 1:
-            raise DataError(f"data.resolution={resolution} must be at least 1 pixel")
         from loaders.sources.class_folders import open_folder
 
         return open_folder(root, resolution)
-    _check_cifar(name, labels, resolution)
     from loaders.sources.cifar import open_cifar
 
     return open_cifar(name, root, labels, download)
-
-
-def _check_name(name: str) -> None:
-    if name not in NAMES:
-        raise DataError(f"data.name={name} is not a data set; choose one of {', '.join(NAMES)}")
-
-
-def _check_cifar(name: str, labels: str, resolution: int) -> None:
-    if labels not in CIFAR_CLASSES[name]:
-        raise DataError(f"data.labels={labels} is not known for {name}; choose {' or '.join(CIFAR_CLASSES[name])}")
-    if resolution != CIFAR_PX:
-        raise DataError(f"data.resolution={resolution} does not apply: {name}'s images have {CIFAR_PX} pixels a side; "
-                        f"leave it at {CIFAR_PX}")
-
-
-def _check_shapes(classes: int, resolution: int, train_count: int, test_count: int) -> None:
-    if not 10 <= classes <= 100:
-        raise DataError(f"data.classes={classes}: shapes come in 10 to 100 classes")
-    if not 8 <= resolution <= 1024:
-        raise DataError(f"data.resolution={resolution}: shapes are drawn at 8 to 1024 pixels a side")
-    for split, count in (("train", train_count), ("test", test_count)):
-        if count < classes:
-            raise DataError(f"data.{split}_count={count} must be at least data.classes={classes}, one image a class")

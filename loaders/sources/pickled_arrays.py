@@ -1,4 +1,4 @@
-"""What the names in a pickle of numpy arrays stand for when it is read as data: functions of this file, not numpy's."""
+"""Stand-ins for the names in a pickle of numpy arrays that is read as data: they are this file's, not numpy's."""
 
 import re
 from collections.abc import Callable
@@ -17,13 +17,13 @@ class Refused(ValueError):
 
 
 class Name(str):
-    """An allowed name out of a GLOBAL opcode, without its module."""
+    """An allowed name from a GLOBAL opcode, without its module."""
 
 
 class Dtype:
     """A plain numeric dtype, given in two steps as pickles do: kind and size first, byte order later."""
 
-    def __init__(self, spec: object):
+    def __init__(self, spec: object, align: object = 0, copy: object = 1):
         match = re.fullmatch(r"([<>|=]?)([biuf][1248])", text_of(spec))
         if not match:
             raise Refused(f"dtype {text_of(spec)[:20]!r} is not a plain number's")
@@ -41,13 +41,14 @@ class Dtype:
 
 
 class Array:
-    """An array, given in two steps as pickles do: empty first, filled later.
+    """An array, complete (content, dtype, shape, order) or given in two steps: empty first, filled later.
 
-    It keeps what it was given and copies nothing until `value` is asked for, so that naming one long string in
-    a million arrays costs a million references.
+    It copies nothing until `value` is asked for, so that naming one long string in a million arrays costs a million
+    references.
     """
 
-    parts: tuple | None = None
+    def __init__(self, *parts: object):
+        self.parts = parts
 
     def build(self, state: tuple) -> None:
         *_, shape, dtype, column_major, content = state
@@ -58,13 +59,13 @@ class Array:
         """Read-only. Raises Refused or ValueError where the parts do not make an array of numbers."""
         content, dtype, shape, order = self.parts or (None, None, None, None)
         if not isinstance(dtype, Dtype) or not isinstance(shape, tuple) or not isinstance(content, str | bytes):
-            raise Refused("an array of something else than numbers")
+            raise Refused("an array of something other than numbers")
         raw = content.encode("latin-1") if isinstance(content, str) else content
         return np.frombuffer(raw, dtype.numpy).reshape(shape, order="F" if text_of(order) == "F" else "C")
 
 
 def text_of(value: object) -> str:
-    """A name or key as str. Long ones are refused: the same one may be named a million times."""
+    """A name or key as str; long ones are refused, because the same one may be named a million times."""
     if not isinstance(value, str | bytes) or len(value) > _LONGEST_TEXT:
         raise Refused(f"a long string or a {type(value).__name__} where a name belongs")
     return value.decode("latin-1") if isinstance(value, bytes) else value
@@ -76,40 +77,30 @@ def _reconstruct(array_type: object, shape: object, code: object) -> Array:
     return Array()
 
 
-def _frombuffer(content: object, dtype: object, shape: object, order: object) -> Array:
-    array = Array()
-    array.parts = content, dtype, shape, order
-    return array
-
-
 def _scalar(dtype: object, content: object) -> int | float | bool:
-    return _frombuffer(text_of(content), dtype, (1,), "C").value.item()
-
-
-def _dtype(spec: object, align: object = 0, copy: object = 1) -> Dtype:
-    return Dtype(spec)
+    return Array(text_of(content), dtype, (1,), "C").value.item()
 
 
 def _encode(text: object, encoding: object) -> str:
-    """How Python 3 writes bytes for Python 2. They stay text here: whoever needs the bytes encodes them as Latin-1."""
+    """How Python 3 writes bytes for Python 2. They stay text here; `Array.value` encodes them."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Refused("_codecs.encode of something else than Latin-1 text")
+        raise Refused("_codecs.encode of something other than Latin-1 text")
     return text
 
 
-_CALLS: dict[str, Callable] = {"_reconstruct": _reconstruct, "_frombuffer": _frombuffer, "scalar": _scalar,
-                               "dtype": _dtype, "encode": _encode}
+_CALLS: dict[str, Callable] = {"_reconstruct": _reconstruct, "_frombuffer": Array, "scalar": _scalar, "dtype": Dtype,
+                               "encode": _encode}
 
 
 def named(module: str, name: str) -> Name:
-    """What a GLOBAL opcode yields. Raises Refused, naming it, for all that plain data does not need."""
+    """What a GLOBAL opcode yields; Refused for any name that plain data does not need."""
     if name not in _MODULES.get(module, ()):
         raise Refused(f"it asks for {f'{module}.{name}'[:80]!r}; only plain data and numpy arrays are read")
     return Name(name)
 
 
 def call(name: object, arguments: object) -> object:
-    """What a REDUCE opcode yields: the stand-in of that name, called."""
+    """What a REDUCE opcode yields: the result of the stand-in of that name."""
     if not isinstance(name, Name) or name not in _CALLS or not isinstance(arguments, tuple):
         raise Refused("it calls something that is not a function")
     return _CALLS[name](*arguments)

@@ -1,22 +1,20 @@
-"""A drawn data set that needs no network: one figure an image, its class an outline, or an outline and a pattern.
+"""A drawn data set that needs no network: one figure per image, its class an outline, or an outline and a pattern.
 
-Place, size, turn, colours (light on dark or dark on light), the ground's gradient, distracting blobs and noise are
-drawn for every image anew, so that no pixel says anything by itself and a linear classifier fails. Everything about
-an image is a pure function of (seed, split, index): the counts only say where a split ends, and the resolution how
-finely the same scene is sampled, noise aside. (Another processor's sine may round a value in ten thousand otherwise.)
+Place, size, turn, colours (light on dark or dark on light), the background's gradient, distracting blobs and noise are
+drawn for each image, so that no single pixel tells the class and a linear classifier fails. An image is a pure function
+of (seed, split, index): the counts only say where a split ends, and the resolution how finely the same scene is
+sampled, except for noise. (Another processor's sine may round one value in ten thousand differently.)
 """
 
-import hashlib
 from functools import partial
 
 import numpy as np
 
 from loaders.common.counter_rng import hash64, uniform
-from loaders.common.errors import DataError
-from loaders.sources.base import Source, Split
+from loaders.sources.base import Source, Split, digest_of, memory_for
 from loaders.sources.outlines import OUTLINES, PATTERNS
 
-# Part of the fingerprint: to be raised by whoever changes a pixel.
+# Part of the fingerprint: raise it when a pixel changes.
 VERSION = 1
 DISTRACTORS = 3
 # Radians either way: more would need more images to learn the same from.
@@ -30,25 +28,21 @@ _NAMES = ("pattern", "x", "y", "size", "turn", "pattern_turn", "dark_on_light", 
 
 
 def open_shapes(classes: int, resolution: int, train_count: int, test_count: int, seed: int) -> Source:
-    """The source for 10 to 100 classes; a class is an outline, or from 11 classes on an outline with a pattern."""
-    kinds = list(OUTLINES)
-    surfaces = list(PATTERNS)
+    """The source of 10 to 100 classes; a class is an outline, or from 11 classes on an outline with a pattern."""
+    kinds, surfaces = list(OUTLINES), list(PATTERNS)
     names = tuple(kinds) if classes == len(kinds) else tuple(
         f"{kinds[c % len(kinds)]}, {surfaces[c // len(kinds)]}" for c in range(classes))
     counts = {"train": train_count, "test": test_count}
-    told = repr(("shapes", VERSION, classes, resolution, sorted(counts.items()), seed))
-    return Source("shapes", names, resolution, hashlib.sha256(told.encode()).hexdigest(), tuple(_SPLITS),
+    fingerprint = digest_of("shapes", VERSION, classes, resolution, sorted(counts.items()), seed)
+    return Source("shapes", names, resolution, fingerprint, tuple(_SPLITS),
                   partial(_draw_split, counts, classes, resolution, seed))
 
 
 def _draw_split(counts: dict[str, int], classes: int, resolution: int, seed: int, split: str) -> Split:
     count, stream = counts[split], _SPLITS[split]
-    try:
+    with memory_for(count, resolution, f"data.{split}_count={count}"):
         labels = labels_of(np.arange(count), classes, seed, stream)
         images_nhwc = np.empty((count, resolution, resolution, 3), np.uint8)
-    except (MemoryError, ValueError) as error:
-        raise DataError(f"data.{split}_count={count}: so many images of {resolution} pixels a side do not fit into "
-                        f"memory; choose fewer or smaller ones") from error
     step = max(1, _PIXELS_AT_ONCE // resolution**2)
     for start in range(0, count, step):
         rows = np.arange(start, min(start + step, count))
@@ -57,7 +51,7 @@ def _draw_split(counts: dict[str, int], classes: int, resolution: int, seed: int
 
 
 def labels_of(indices: np.ndarray, classes: int, seed: int, stream: int) -> np.ndarray:
-    """int64 class of each index: every run of `classes` images holds each class once, in an order of its own."""
+    """int64 class of each index: each block of `classes` images holds every class once, in its own order."""
     block, place = np.divmod(indices, classes)
     orders = np.argsort(hash64(seed, stream, _LABEL, block[:, None], np.arange(classes)), axis=1, kind="stable")
     return orders[np.arange(len(indices)), place]
@@ -102,12 +96,12 @@ def _own_frame(x: np.ndarray, y: np.ndarray, at: dict[str, np.ndarray], size: np
 
 
 def _cover(inside_px: np.ndarray) -> np.ndarray:
-    """Which share of a pixel is covered, from how far (in pixels) its centre lies inside an edge."""
+    """Covered share of a pixel, from how far (in pixels) its centre lies inside an edge."""
     return np.clip(inside_px + 0.5, 0, 1)
 
 
 def _noise(indices: np.ndarray, resolution: int, seed: int, stream: int) -> np.ndarray:
-    """float32 (N, resolution, resolution, 3) in -0.5..0.5, one byte of hash a value."""
+    """float32 (N, resolution, resolution, 3) in -0.5..0.5, one byte of hash per value."""
     values = resolution * resolution * 3
     words = hash64(seed, stream, _NOISE, indices[:, None], np.arange(-(-values // 8)))
     octets = words.astype("<u8", copy=False).view(np.uint8)[:, :values]
@@ -116,7 +110,8 @@ def _noise(indices: np.ndarray, resolution: int, seed: int, stream: int) -> np.n
 
 def _paint(at: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, figure: np.ndarray, second: np.ndarray,
            noise: np.ndarray) -> np.ndarray:
-    """Ground, blobs, figure, noise: uint8 NHWC. The ground is dark and the figure's two colours light, or reverse."""
+    """Background, blobs, figure, noise: uint8 NHWC. The background is dark and the figure's two colours light, or vice
+    versa."""
     sign = np.where(at["dark_on_light"] < 0.5, -1, 1).astype(np.float32)
     level = {"ground": 0.5 + sign * (0.28 + 0.2 * at["gap"])}
     far, near = 0.5 - sign * (0.3 + 0.15 * at["gap"]), 0.5 - sign * (0.1 + 0.05 * at["middle"])

@@ -1,10 +1,10 @@
 """Read the data in a pickle without running it: a machine that knows containers, strings, numbers and numpy arrays.
 
-Python's own unpickler calls whatever a file names and believes every size it states. This one steps through the
-opcodes (pickletools only tokenises) and builds plain values; the few names that a pickled array needs have
-stand-ins (pickled_arrays.py), so neither numpy nor the import system ever sees what a file says. The cost of a file is
-bounded by its length: sizes are checked against the bytes that are there, operations are counted, and only short
-strings may be keys, since hashing a tuple of tuples of tuples can take for ever.
+Python's own unpickler calls whatever a file names and trusts every size that it states. This one steps through the
+opcodes (pickletools only tokenises) and builds plain values. The few names that a pickled array needs have stand-ins
+(pickled_arrays.py), so neither numpy nor the import system sees what a file says. The cost of a file is bounded by its
+length: sizes are checked against the bytes present, operations are counted, and only short strings may be keys, because
+hashing nested tuples can take for ever.
 """
 
 import pickletools
@@ -20,15 +20,25 @@ _MARK = object()
 _LITERALS = frozenset({
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8"})
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_FRESH = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
+    "BINUNICODE8", "BYTEARRAY8"})
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (), "MARK": _MARK}
 
 
 def _pairs(items: list) -> dict:
     if len(items) % 2:
         raise Refused("a dictionary with a key that has no value")
     return {text_of(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+# Opcode -> how many operands it takes from the stack (None: all since the mark), and what it makes of them.
+_MAKE = {"EMPTY_LIST": (0, list), "LIST": (None, list), "EMPTY_DICT": (0, dict), "DICT": (None, _pairs),
+         "TUPLE": (None, tuple), "TUPLE1": (1, tuple), "TUPLE2": (2, tuple), "TUPLE3": (3, tuple),
+         "STACK_GLOBAL": (2, lambda names: named(*map(text_of, names))), "REDUCE": (2, lambda items: call(*items))}
+# The same for opcodes that change what is then on top of the stack, which must be of these types.
+_CHANGE = {"APPEND": (1, list, list.extend), "APPENDS": (None, list, list.extend),
+           "SETITEM": (2, dict, lambda top, items: top.update(_pairs(items))),
+           "SETITEMS": (None, dict, lambda top, items: top.update(_pairs(items))),
+           "BUILD": (1, (Array, Dtype), lambda top, items: top.build(*items))}
 
 
 class _Machine:
@@ -38,76 +48,52 @@ class _Machine:
         self.stack: list = []
         self.memo: dict[int, object] = {}
 
-    def top(self, *kinds: type) -> object:
+    def top(self, kinds: type | tuple[type, ...]) -> object:
         if not self.stack or not isinstance(self.stack[-1], kinds):
             raise Refused("an operation on something that does not have it")
         return self.stack[-1]
 
-    def pop(self, count: int) -> list:
+    def take(self, count: int | None) -> list:
+        """Remove the last `count` items from the stack; None: those since the mark, which goes too."""
+        if count is None:
+            marked = (back for back, item in enumerate(reversed(self.stack), 1) if item is _MARK)
+            return self.take(next(marked, len(self.stack) + 1))[1:]
         if len(self.stack) < count:
-            raise Refused("an operation without operands")
-        items = self.stack[len(self.stack) - count:]
-        del self.stack[len(self.stack) - count:]
+            raise Refused("an operation without its operands")
+        start = len(self.stack) - count
+        items = self.stack[start:]
+        del self.stack[start:]
         return items
-
-    def pop_to_mark(self) -> list:
-        for start in range(len(self.stack) - 1, -1, -1):
-            if self.stack[start] is _MARK:
-                return self.pop(len(self.stack) - start)[1:]
-        raise Refused("items without a beginning")
-
-    def push(self, value: object) -> None:
-        self.stack.append(value)
 
     def run(self, name: str, argument: object) -> None:
         """Carry out one opcode that is not STOP."""
         if name in _LITERALS:
-            self.push(argument)
-        elif name == "BYTEARRAY8":
-            self.push(bytes(argument))
+            self.stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
         elif name in _CONSTANTS:
-            self.push(_CONSTANTS[name])
+            self.stack.append(_CONSTANTS[name])
+        elif name in _MAKE:
+            count, make = _MAKE[name]
+            self.stack.append(make(self.take(count)))
+        elif name in _CHANGE:
+            count, kinds, change = _CHANGE[name]
+            items = self.take(count)
+            change(self.top(kinds), items)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memo[len(self.memo) if name == "MEMOIZE" else argument] = self.top(object)
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            self.push(self.memo[argument])
-        elif name == "MARK":
-            self.push(_MARK)
-        elif name in _FRESH:
-            self.push(_FRESH[name]())
-        elif name in ("APPENDS", "APPEND"):
-            items = self.pop(1) if name == "APPEND" else self.pop_to_mark()
-            self.top(list).extend(items)
-        elif name in ("SETITEMS", "SETITEM"):
-            items = self.pop(2) if name == "SETITEM" else self.pop_to_mark()
-            self.top(dict).update(_pairs(items))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            self.push(tuple(self.pop(int(name[-1]))))
-        elif name == "TUPLE":
-            self.push(tuple(self.pop_to_mark()))
-        elif name == "LIST":
-            self.push(self.pop_to_mark())
-        elif name == "DICT":
-            self.push(_pairs(self.pop_to_mark()))
+            self.stack.append(self.memo[argument])
         elif name == "GLOBAL":
-            self.push(named(*argument.split(" ", 1)))
-        elif name == "STACK_GLOBAL":
-            self.push(named(*map(text_of, self.pop(2))))
-        elif name == "REDUCE":
-            self.push(call(*self.pop(2)))
-        elif name == "BUILD":
-            [state] = self.pop(1)
-            self.top(Array, Dtype).build(state)
+            self.stack.append(named(*argument.split(" ", 1)))
         elif name not in ("PROTO", "FRAME"):
             raise Refused(f"it uses the opcode {name}; only plain data and numpy arrays are read")
 
 
 def loads(content: bytes, path: str | Path) -> dict[str, object]:
-    """The dictionary that a pickle holds, of any protocol and of Python 2 or 3, with its keys as text.
+    """The dictionary in a pickle of any protocol, of Python 2 or 3, with its keys as text.
 
-    Values are lists, tuples, dictionaries, strings, bytes, numbers, or numpy arrays of numbers (read-only). What Python
-    2 wrote as a byte string comes as str (Latin-1). Raises DataError naming path for whatever is damaged, is not a
-    dictionary, or asks for anything but data; no name in the file is imported and nothing in it is called.
+    Values are lists, tuples, dictionaries, strings, bytes, numbers, or read-only numpy arrays of numbers. Python 2's
+    byte strings become str (Latin-1). Raises DataError naming path where the content is damaged, is not a dictionary,
+    or asks for anything but data; no name in the file is imported and nothing in it is called.
     """
     machine = _Machine()
     try:
@@ -122,8 +108,12 @@ def loads(content: bytes, path: str | Path) -> dict[str, object]:
             raise Refused(f"it has more than {MAX_ENTRIES} entries")
         return {key: value.value if isinstance(value, Array) else value for key, value in found.items()}
     except Refused as error:
-        raise DataError(f"{path}: not read: {error}; put the official file in its place") from error
+        raise unusable(path, f"not read: {error}") from error
     except Exception as error:
-        # Whatever a damaged file trips over (ValueError, KeyError, OverflowError, MemoryError, ...) is that file's.
-        raise DataError(f"{path}: is no readable pickle, it is damaged or cut short ({type(error).__name__}); "
-                        f"put the official file in its place") from error
+        # A damaged file can cause any error: ValueError, KeyError, OverflowError, MemoryError, ...
+        raise unusable(path, f"is no readable pickle, it is damaged or cut short ({type(error).__name__})") from error
+
+
+def unusable(path: str | Path, what: str) -> DataError:
+    """The error for a file that is not the official one."""
+    return DataError(f"{path}: {what}; put the official file in its place")

@@ -1,1 +1,1 @@
-"""The schema that recipes are checked against, and how they are loaded."""
+"""The schema of recipes, their checks, and how they are loaded."""

@@ -1,56 +1,59 @@
 """Strict checkers for recipe values: what a value must be, said in words, with no silent conversion.
 
-fastargs' own take `bool("False")` for True and `int(3.7)` for 3; these accept a value of the right type, or the text
-of one from the command line, and nothing else. Each raises ValueError with what is allowed.
+fastargs' own checkers take `bool("False")` for True and `int(3.7)` for 3. These accept a value of the right type, or
+its text from the command line, and nothing else. Each raises ValueError saying what is allowed.
 """
 
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fastargs.validation import Checker
 
 TRUTHS = {"true": True, "false": False}
 
 
-class Whole(Checker):
-    """A whole number in low..high; text like "128" counts, 3.7 and true do not."""
+class Strict(Checker):
+    """A checker whose `read` returns the value or raises any ValueError; `check` raises one that says what is allowed.
+    """
+
+    def check(self, value):
+        try:
+            return self.read(value)
+        except ValueError:
+            raise ValueError(self.help()) from None
+
+
+class Whole(Strict):
+    """A whole number in low..high. Text such as "128" is accepted; 3.7 and true are not."""
 
     def __init__(self, low: int, high: int = 2**63 - 1):
         self.low, self.high = low, high
 
-    def check(self, value):
-        if isinstance(value, str):
-            try:
-                value = int(value)
-            except ValueError:
-                raise ValueError(self.help()) from None
+    def read(self, value):
+        value = int(value) if isinstance(value, str) else value
         if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
-            raise ValueError(self.help())
+            raise ValueError
         return value
 
     def help(self):
         return f"a whole number >= {self.low}" if self.high == 2**63 - 1 else f"a whole number {self.low}..{self.high}"
 
 
-class Number(Checker):
-    """A finite number in low..high, the ends included unless `above` asks for more than low."""
+class Number(Strict):
+    """A finite number in low..high. With `above`, low itself is not allowed."""
 
     def __init__(self, low: float = -math.inf, high: float = math.inf, above: bool = False):
         self.low, self.high, self.above = low, high, above
 
-    def check(self, value):
-        if isinstance(value, str):
-            try:
-                value = float(value)
-            except ValueError:
-                raise ValueError(self.help()) from None
-        # Neither NaN and infinities nor whole numbers that no float holds.
+    def read(self, value):
+        value = float(value) if isinstance(value, str) else value
+        # Refuses NaN, infinities and whole numbers that no float holds.
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-            raise ValueError(self.help())
+            raise ValueError
         if not self.low <= value <= self.high or (self.above and value == self.low):
-            raise ValueError(self.help())
+            raise ValueError
         return float(value)
 
     def help(self):
@@ -59,96 +62,82 @@ class Number(Checker):
         return f"a number {'above ' if self.above else ''}{self.low:g}..{self.high:g}"
 
 
-class Truth(Checker):
+class Truth(Strict):
     """true or false."""
 
-    def check(self, value):
-        if isinstance(value, str):
-            value = TRUTHS.get(value.lower())
+    def read(self, value):
+        value = TRUTHS.get(value.lower()) if isinstance(value, str) else value
         if not isinstance(value, bool):
-            raise ValueError(self.help())
+            raise ValueError
         return value
 
     def help(self):
         return "true or false"
 
 
-class Choice(Checker):
+class Choice(Strict):
     """One of a few names or whole numbers."""
 
     def __init__(self, *names: str | int):
         self.names = {str(name): name for name in names}
 
-    def check(self, value):
+    def read(self, value):
         if isinstance(value, bool) or not isinstance(value, str | int) or str(value) not in self.names:
-            raise ValueError(self.help())
+            raise ValueError
         return self.names[str(value)]
 
     def help(self):
         return "one of " + ", ".join(self.names)
 
 
-class Text(Checker):
+class Text(Strict):
     """One line of text, at most `longest` characters."""
 
     def __init__(self, longest: int = 4096):
         self.longest = longest
 
-    def check(self, value):
+    def read(self, value):
         if not isinstance(value, str) or len(value) > self.longest or any(ord(letter) < 32 for letter in value):
-            raise ValueError(self.help())
+            raise ValueError
         return value
 
     def help(self):
         return f"one line of text, at most {self.longest} characters"
 
 
-class Several(Checker):
+class Several(Strict):
     """A list of values, or their text with commas between; `count` fixes how many (None: any number, also none)."""
 
     def __init__(self, each: Checker, count: int | None = None):
         self.each, self.count = each, count
 
-    def check(self, value):
+    def read(self, value):
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")] if value.strip() else []
         if not isinstance(value, list | tuple) or self.count not in (None, len(value)):
-            raise ValueError(self.help())
-        try:
-            return tuple(self.each.check(part) for part in value)
-        except ValueError:
-            raise ValueError(self.help()) from None
+            raise ValueError
+        return tuple(self.each.check(part) for part in value)
 
     def help(self):
         return f"{self.count or 'any number of'} values with commas between, each {self.each.help()}"
 
 
-class Pairs(Checker):
-    """Names (or whole numbers) each with a value: a mapping, or its text, NAME:VALUE with commas between."""
+class Pairs(Strict):
+    """Names (or whole numbers), each with a value: a mapping, or its text, NAME:VALUE with commas between."""
 
     def __init__(self, key: Checker, value: Checker):
         self.key, self.value = key, value
 
-    def check(self, value):
+    def read(self, value):
         if isinstance(value, str):
-            value = self._read(value)
+            pairs = [part.rpartition(":") for part in value.split(",") if part.strip()]
+            value = unique((name.strip(), each.strip()) for name, _, each in pairs)
+            if "" in value:
+                raise ValueError
         if not isinstance(value, Mapping):
-            raise ValueError(self.help())
-        try:
-            checked = {self.key.check(name): self.value.check(each) for name, each in value.items()}
-        except ValueError:
-            raise ValueError(self.help()) from None
+            raise ValueError
         # Different texts may name one key: 1 and 01.
-        if len(checked) != len(value):
-            raise ValueError(self.help())
-        return checked
-
-    def _read(self, text: str) -> dict[str, str]:
-        pairs = [part.rpartition(":") for part in text.split(",") if part.strip()]
-        names = [name.strip() for name, _, _ in pairs]
-        if not all(names) or len(set(names)) != len(names):
-            raise ValueError(self.help())
-        return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
+        return unique((self.key.check(name), self.value.check(each)) for name, each in value.items())
 
     def help(self):
         return f"KEY:VALUE pairs with commas between, no key twice, KEY {self.key.help()}, VALUE {self.value.help()}"
@@ -157,8 +146,8 @@ class Pairs(Checker):
 class Stages(Checker):
     """Stages of training in order: a list of mappings, or its JSON text; each comes back with all of its keys.
 
-    name: what it is called; epochs; lrs: pattern -> highest rate, in order; frozen: patterns of what stays as it is;
-    moving_statistics: whether frozen batch norms still follow the batches.
+    lrs: pattern -> highest rate, in order. frozen: patterns of what does not train. moving_statistics: whether frozen
+    batch norms still follow the batches.
     """
 
     keys = {"name": Text(40), "epochs": Whole(1, 100_000), "lrs": Pairs(Text(200), Number(0, above=True)),
@@ -168,7 +157,7 @@ class Stages(Checker):
     def check(self, value):
         if isinstance(value, str):
             try:
-                value = json.loads(value or "[]", object_pairs_hook=_once)
+                value = json.loads(value or "[]", object_pairs_hook=unique)
             except (ValueError, RecursionError):
                 raise ValueError(self.help()) from None
         if not isinstance(value, list | tuple):
@@ -200,9 +189,11 @@ class Stages(Checker):
         return "a list of stages, each with name, epochs, lrs and perhaps frozen, moving_statistics (JSON as text)"
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object's pairs as a dict; ValueError where a key stands twice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
+def unique(pairs: Iterable[tuple[object, object]]) -> dict:
+    """The dictionary of `pairs`; ValueError for a key that is given twice."""
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key} is given twice")
+        found[key] = value
     return found

@@ -1,54 +1,46 @@
 """One setting of a recipe, and the conditions under which a section of settings applies."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastargs import Param
 from fastargs.config import Config
 
 
 class Setting(Param):
-    """A fastargs parameter that also knows its unit ("" where it is a plain number or a name)."""
+    """A fastargs parameter with a unit ("" for a plain number or a name)."""
 
     def __init__(self, checker, default, desc: str, unit: str = ""):
         super().__init__(checker, desc=desc, default=default)
         self.unit = unit
 
 
-class When:
-    """A section's condition: `path` holds one of `names` (or, with no names, a value other than 0)."""
+@dataclass(frozen=True)
+class Condition:
+    """When a section applies, as a function of the configuration and, for messages, in words."""
 
-    def __init__(self, path: str, *names: str):
-        self.path, self.names = path, names
-
-    def __call__(self, config: Config) -> bool:
-        value = config[self.path]
-        return value in self.names if self.names else bool(value)
-
-    def __str__(self):
-        return f"{self.path}={'|'.join(self.names)}" if self.names else f"{self.path} above 0"
-
-
-class Unless:
-    """A section's condition: none of `paths` is set (each is empty or 0)."""
-
-    def __init__(self, *paths: str):
-        self.paths = paths
+    holds: Callable[[Config], bool]
+    words: str
 
     def __call__(self, config: Config) -> bool:
-        return not any(config[path] for path in self.paths)
+        return self.holds(config)
 
-    def __str__(self):
-        return f"no {' and no '.join(self.paths)}"
+    def __str__(self) -> str:
+        return self.words
 
 
-class Either:
-    """A section's condition: one of several holds."""
+def when(path: str, *names: str) -> Condition:
+    """`path` holds one of `names` or, without names, a value other than 0."""
+    if names:
+        return Condition(lambda config: config[path] in names, f"{path}={'|'.join(names)}")
+    return Condition(lambda config: bool(config[path]), f"{path} above 0")
 
-    def __init__(self, *conditions: Callable):
-        self.conditions = conditions
 
-    def __call__(self, config: Config) -> bool:
-        return any(condition(config) for condition in self.conditions)
+def unless(*paths: str) -> Condition:
+    """None of `paths` is set: each is empty or 0."""
+    return Condition(lambda config: not any(config[path] for path in paths), f"no {' and no '.join(paths)}")
 
-    def __str__(self):
-        return " or ".join(map(str, self.conditions))
+
+def either(*conditions: Condition) -> Condition:
+    """One of several conditions holds."""
+    return Condition(lambda config: any(each(config) for each in conditions), " or ".join(map(str, conditions)))

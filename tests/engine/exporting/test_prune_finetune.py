@@ -74,3 +74,6 @@ def test_fine_tuning_is_the_last_stage_at_a_tenth_of_its_rates():
     assert tuning.epochs == 4 and tuning.get("average.ema") == 0 and tuning.get("train.sizes") == {}
     (plain,) = build_stages(prune_finetune.tuning_recipe(load("quickstart"), 1))
     assert dict(plain.lrs) == pytest.approx({"*": 0.01})
+    # Choosing on the test set and milestones would not go together with a short stage that nothing watches.
+    for other in (load("resnet34"), load("quickstart", settings={"schedule.name": "step", "schedule.milestones": "3"})):
+        assert prune_finetune.tuning_recipe(other, 1).epochs == 1

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from loaders.sources.base import Source, Split
 
 from loaders.beton.content import channel_statistics, check_content
 from loaders.common.errors import DataError
+from loaders.sources.base import Source, Split
 
 IMAGES = np.zeros((4, 2, 3, 3), np.uint8)
 LABELS = np.array([0, 1, 2, 1])
@@ -29,7 +29,7 @@ def test_counts_of_each_class():
     (IMAGES, LABELS - 1, "abc", "labels run from -1 to 1"), (IMAGES, LABELS, "abca", "differ from each other; a comes"),
     (IMAGES, LABELS, ("a", "", "c"), "must be printable text"), (IMAGES, LABELS, ("a", "b\n", "c"), "printable text"),
     (IMAGES, LABELS, ("a", "\udc80", "c"), "printable text"), (IMAGES, LABELS, "abcd", "class d has no image")])
-def test_what_is_no_data_set_is_refused(images, labels, names, part):
+def test_content_that_is_not_a_data_set_is_refused(images, labels, names, part):
     with pytest.raises(DataError, match=part) as caught:
         check_content(source(tuple(names)), "train", Split(images, labels))
     assert str(caught.value).startswith("made, train: ") and "\n" not in str(caught.value)

@@ -1,5 +1,5 @@
-"""FFCV reads what this project writes, and the other way round. In one child process: FFCV's writer forks, its import
-takes seconds and changes torch's threads."""
+"""FFCV reads what this project writes, and vice versa. In one child process: FFCV's writer forks, its import takes
+seconds and changes torch's threads."""
 
 import subprocess
 import sys
@@ -19,9 +19,9 @@ from ffcv.reader import Reader
 from ffcv import types
 from ffcv.writer import DatasetWriter
 
-from loaders import beton_format as own
-from loaders.beton import ensure, labels_of, pointers_of
-from loaders.sources import Source, Split
+from loaders.beton import file_format as own
+from loaders.beton.cache import ensure, labels_of, pointers_of
+from loaders.sources.base import Source, Split
 
 assert own.HEADER == types.HeaderType and own.FIELD == types.FieldDescType
 assert own.ALLOCATION == types.ALLOC_TABLE_TYPE and own.VERSION == types.CURRENT_VERSION
@@ -63,6 +63,7 @@ print("the stock writer with one worker writes the same bytes")
 '''
 
 
+@pytest.mark.slow("imports FFCV in a process of its own")
 def test_the_format_is_ffcvs(tmp_path):
     pytest.importorskip("torch")
     if not any(Path(folder, "ffcv").is_dir() for folder in sys.path):

@@ -58,7 +58,7 @@ def test_an_image_larger_than_a_page_does_not_fit():
     assert Layout(1, 1673, 1672).images_per_page == 0
 
 
-def test_views_that_are_not_contiguous_are_written_as_they_look():
+def test_views_that_are_not_contiguous_are_written_in_their_own_order():
     images = RANDOM.integers(0, 256, (4, 3, 6, 5), dtype=np.uint8).transpose(0, 2, 3, 1)[::-1]
     assert file_of(images, np.arange(4)) == file_of(np.ascontiguousarray(images), np.arange(4))
 
@@ -80,11 +80,11 @@ def test_labels_and_pointers_come_back(small):
 
 
 @pytest.mark.parametrize(("layout", "classes", "part"), [
-    (Layout(19, 4, 6), 7, "bytes where 19 images"), (Layout(20, 6, 4), 7, "not all 6 x 4 pixels"),
-    (Layout(20, 4, 6), 6, "labels run from 0 to 6, allowed are 0 to 5"), (Layout(20, 5, 6), 7, "not all 5 x 6")])
+    ((19, 4, 6), 7, "bytes where 19 images"), ((20, 6, 4), 7, "not all 6 x 4 pixels"),
+    ((20, 4, 6), 6, "labels run from 0 to 6, allowed are 0 to 5"), ((20, 5, 6), 7, "not all 5 x 6")])
 def test_another_shape_or_number_of_classes_is_refused(small, layout, classes, part):
     with pytest.raises(ValueError, match=part):
-        read_samples(small[0], layout, classes)
+        read_samples(small[0], Layout(*layout), classes)
 
 
 @pytest.mark.parametrize(("at", "value", "part"), [

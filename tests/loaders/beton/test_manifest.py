@@ -65,7 +65,7 @@ def test_a_signed_manifest_with_wrong_entries_is_refused(beton, change, part):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", "[" * 100_000, "\udcff", '{"checksum": NaN}'])
-def test_what_is_no_manifest_is_refused(beton, text):
+def test_a_file_that_is_not_a_manifest_is_refused(beton, text):
     manifest.path_of(beton.path).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match="manifest"):
         manifest.read(beton.path)

@@ -1,6 +1,5 @@
-"""The stream feed on a small beton: every sample once, the law's order and pixels, errors raised, nothing leaked."""
+"""The stream feed on a small beton: every sample once, its order and pixels, errors raised, nothing leaked."""
 
-import hashlib
 import sys
 import threading
 import time
@@ -17,41 +16,17 @@ from loaders.feeds import stream
 from loaders.feeds.build import Place, build_feeds, plain_feed
 from loaders.feeds.stream import BufferPool, Stream
 from loaders.policy.policy import parse
-from loaders.sources.open import open_source
+from tests.loaders.feeds.batches import digest, pixels_by_sample
+
+pytestmark = pytest.mark.slow("imports FFCV, which takes seconds")
 
 COUNT = 300
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def source():
-    return open_source("shapes", resolution=16, train_count=COUNT, test_count=100)
-
-
-@pytest.fixture(scope="module")
-def beton(source, tmp_path_factory):
-    return ensure(source, "train", tmp_path_factory.mktemp("cache"))
-
-
 def make(beton, batch=64, policy="crop(pad_px=2), flip()", **options):
     options = {"seed": 3, "shuffle": True} | options
     return Stream(beton, np.arange(beton.samples), batch, parse(policy, 16, 16), **options)
-
-
-def digest(feed, epoch=0, start=0):
-    """One hash over an epoch's pixels, labels and indices, in order."""
-    hashed = hashlib.sha256()
-    with feed.epoch(epoch, start) as batches:
-        for batch in batches:
-            for tensor in batch:
-                hashed.update(tensor.numpy().tobytes())
-    return hashed.hexdigest()
-
-
-def pixels_by_sample(feed, epoch=0):
-    with feed.epoch(epoch) as batches:
-        return {int(index): image.numpy().tobytes() for batch in batches
-                for index, image in zip(batch.indices, batch.images_bhwc, strict=True)}
 
 
 @pytest.mark.parametrize("start", [0, 3])
@@ -78,7 +53,7 @@ def test_a_plain_feed_is_the_data_set_in_order(source, beton):
     assert np.array_equal(indices, np.arange(COUNT))
 
 
-def test_an_epoch_has_every_sample_once_with_its_label_in_the_laws_order(source, beton):
+def test_an_epoch_has_every_sample_once_with_its_label_in_the_order_of_seed_and_epoch(source, beton):
     feed = make(beton)
     with feed.epoch(5) as batches:
         sizes, seen, labels = [], [], []
@@ -107,7 +82,7 @@ def test_seed_0_epoch_1_is_not_seed_1_epoch_0(beton):
     assert digest(make(beton, seed=0), 1) != digest(make(beton, seed=1), 0)
 
 
-def test_any_batch_is_reached_without_the_ones_before_it(beton):
+def test_an_epoch_opens_at_any_batch(beton):
     feed = make(beton)
     with feed.epoch(1) as batches:
         whole = [batch.images_bhwc for batch in batches]
@@ -138,7 +113,7 @@ def test_batches_that_are_held_never_change(beton):
     assert all(torch.equal(batch.images_bhwc, copy) for batch, copy in held)
 
 
-def test_buffers_nobody_holds_are_used_again(beton):
+def test_buffers_that_nobody_holds_are_reused(beton):
     pool = BufferPool((2, 2), np.dtype("uint8"))
     first = torch.from_numpy(pool.take(1))
     assert pool.take(2).base is not pool.buffers[0]
@@ -146,7 +121,7 @@ def test_buffers_nobody_holds_are_used_again(beton):
     assert pool.take(2).base is pool.buffers[0]
 
 
-def test_threads_that_take_at_once_never_get_the_same_buffer():
+def test_concurrent_threads_never_get_the_same_buffer():
     pool, clashes, interval = BufferPool((4,), np.dtype("uint8")), [], sys.getswitchinterval()
 
     def take_and_check(mark):
@@ -186,7 +161,7 @@ def test_200_epochs_left_early_leave_no_thread_and_no_memory(beton):
 
 @pytest.mark.parametrize("kind", ["stream", "resident"])
 @pytest.mark.parametrize("start", [-1, 6])
-def test_an_epoch_is_not_opened_where_it_has_no_batch(beton, kind, start):
+def test_an_epoch_does_not_open_outside_its_batches(beton, kind, start):
     feed = plain_feed(beton, Place(kind, CPU, 1), 64, parse("none", beton.height, beton.width))
     refused = pytest.raises(DataError, match=f"an epoch of 5 batches cannot be opened at batch {start}")
     with refused, feed.epoch(0, start):
@@ -211,7 +186,7 @@ class Planted(Exception):
     """What a broken operation raises."""
 
 
-def test_an_error_in_the_pipeline_is_raised_in_the_caller_and_the_feed_goes_on(beton, monkeypatch):
+def test_an_error_in_the_pipeline_is_raised_in_the_caller_and_the_next_epoch_works(beton, monkeypatch):
     feed, calls = make(beton), []
     real = stream.augment
 
@@ -232,7 +207,7 @@ def test_an_error_in_the_pipeline_is_raised_in_the_caller_and_the_feed_goes_on(b
         assert sum(len(batch.labels) for batch in batches) == COUNT
 
 
-def test_torchs_threads_are_left_alone(beton):
+def test_torchs_thread_count_stays(beton):
     torch.set_num_threads(2)
     feed = make(beton, threads=1)
     with feed.epoch() as batches:
@@ -240,14 +215,14 @@ def test_torchs_threads_are_left_alone(beton):
     assert torch.get_num_threads() == 2
 
 
-def test_numbas_shared_types_are_left_alone(beton):
+def test_numbas_shared_types_stay(beton):
     import numba
 
     make(beton)
     assert numba.uint8[::1].mutable and numba.uint64[::1].mutable
 
 
-def test_more_workers_than_cores_are_clamped(beton):
+def test_threads_are_limited_to_the_cores(beton):
     feed = make(beton, threads=64)
     assert feed.threads == stream.usable_cores()
     assert digest(feed) == digest(make(beton))

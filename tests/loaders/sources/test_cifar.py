@@ -137,7 +137,7 @@ BAD_BATCHES = {
 
 
 @pytest.mark.parametrize(("content", "part"), BAD_BATCHES.values(), ids=BAD_BATCHES)
-def test_what_is_no_cifar_is_one_line_naming_the_file(small10, content, part):
+def test_a_file_that_is_not_cifar_is_one_line_that_names_it(small10, content, part):
     root, _ = small10
     path = root / "cifar-10-batches-py" / "data_batch_2"
     path.write_bytes(pickle.dumps(content, protocol=2))
@@ -167,7 +167,7 @@ class Evil:
         return os.mkdir, ("never",)
 
 
-def test_hostile_and_truncated_files_and_files_that_are_too_large(small10):
+def test_hostile_truncated_and_too_large_files_are_refused(small10):
     root, _ = small10
     path = root / "cifar-10-batches-py" / "test_batch"
     whole = path.read_bytes()
@@ -226,6 +226,7 @@ def real_test_split(tmp_path_factory):
     return root, content, sorted(shared.COARSE), shared.COARSE
 
 
+@pytest.mark.slow("unpacks 10,000 real images")
 def test_the_real_images(real_test_split, monkeypatch):
     root, (images, labels, _, class_names), coarse_names, coarse = real_test_split
     shrink(monkeypatch, "cifar100", 10_000)
@@ -239,7 +240,8 @@ def test_the_real_images(real_test_split, monkeypatch):
         assert class_names[label] in coarse[coarse_names[superlabel]].split()
 
 
-def test_the_official_counts_are_asked_for(real_test_split):
+@pytest.mark.slow("unpacks 10,000 real images")
+def test_the_official_counts_are_required(real_test_split):
     root = real_test_split[0]
     with pytest.raises(DataError, match=r"train: 'data' is uint8 of shape \(10000, 3072\), not .* \(50000, 3072\)"):
         open_source("cifar100", root=root).read("train")

@@ -61,7 +61,7 @@ def test_absent_data_is_fetched_once_with_its_checksum(site, tmp_path):
     assert sorted(os.listdir(root)) == [".cifar-100-python.lock", FOLDER, "cifar-100-python.tar.gz"]
 
 
-def test_nothing_is_fetched_unasked(site, tmp_path):
+def test_nothing_is_fetched_without_a_request(site, tmp_path):
     with pytest.raises(DataError, match="--data.download=true"):
         open_source("cifar100", root=tmp_path)
     assert site.calls == []

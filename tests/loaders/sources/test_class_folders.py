@@ -24,7 +24,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_classes_are_sorted_and_files_stand_in_order_of_their_names(root):
+def test_classes_and_their_files_are_sorted_by_name(root):
     source = open_source("folder", root=root, resolution=5)
     assert source.class_names == ("ant", "cat", "dog") and source.splits == ("train", "test")
     train, test = source.read("train"), source.read("test")
@@ -117,5 +117,5 @@ def test_what_is_wrong_is_named(root, spoil, part):
 def test_resolution_is_positive_and_fits(root):
     with pytest.raises(DataError, match="data.resolution=0 must be at least 1"):
         open_source("folder", root=root, resolution=0)
-    with pytest.raises(DataError, match="data.resolution=10000000: 9 images of this size do not fit"):
+    with pytest.raises(DataError, match="data.resolution=10000000: 9 images of 10000000 x 10000000 pixels do not fit"):
         open_source("folder", root=root, resolution=10_000_000).read("train")

@@ -82,7 +82,7 @@ def test_premultiplied_alpha():
     assert np.abs(blended - expected).max() <= 2
 
 
-def test_sixteen_bits_are_scaled_not_cut_off():
+def test_sixteen_bits_are_scaled_not_clipped():
     values = np.array([[0, 257, 1000, 32768], [65535, 65278, 128, 129], [514, 300, 255, 256], [1, 2, 3, 4]], np.uint16)
     content = stored(Image.fromarray(values))
     assert Image.open(io.BytesIO(content)).mode.startswith("I")

@@ -40,20 +40,20 @@ def test_distance_is_negative_exactly_inside(name):
 
 
 @pytest.mark.parametrize("name", OUTLINES)
-def test_distance_changes_by_at_most_one_a_unit(name):
+def test_distance_changes_by_at_most_one_per_unit(name):
     distance = OUTLINES[name](U, V)
     for axis in (0, 1):
         assert np.abs(np.diff(distance, axis=axis)).max() <= (AXIS[1] - AXIS[0]) * 1.001
 
 
-def test_figures_are_of_similar_size_so_that_area_gives_none_away():
+def test_figures_have_similar_areas_so_that_area_does_not_tell_the_class():
     cell = float(AXIS[1] - AXIS[0]) ** 2
     areas = {name: float((outline(U, V) < 0).sum()) * cell for name, outline in OUTLINES.items()}
     assert max(areas.values()) < 3.2 * min(areas.values())
     assert all(np.abs(U[outline(U, V) < 0]).max() < 1.3 for outline in OUTLINES.values())
 
 
-def test_patterns_show_both_colours_but_for_the_plain_one():
+def test_all_patterns_but_the_plain_one_show_both_colours():
     speckle = np.random.default_rng(0).random(U.shape, np.float32) - 0.5
     disc = OUTLINES["disc"](U, V)
     for name, pattern in PATTERNS.items():

@@ -1,0 +1,43 @@
+"""Which samples of a beton an epoch has, in which order and batches: what all feeds share."""
+
+import numpy as np
+
+from loaders.beton.manifest import Beton
+from loaders.common import counter_rng
+from loaders.common.errors import DataError
+from loaders.feeds import shards
+
+
+class Order:
+    """The samples `indices` (distinct positions in a beton), in an order that is a function of (seed, epoch) alone.
+
+    With `shuffle` each epoch permutes them, otherwise they keep their order. Every sample comes once per epoch; the
+    last batch may be smaller. With `shard` = (rank, ranks) only that process's block of each batch comes (see
+    loaders.feeds.shards); `samples` counts those of all processes.
+
+    Raises DataError where `shuffle` is set and `batch` is larger than the number of samples (training batches would not
+    have the size asked for), or where the last batch has fewer samples than there are processes.
+    """
+
+    def __init__(self, beton: Beton, indices: np.ndarray, batch: int, seed: int, shuffle: bool, shard: tuple[int, int]):
+        self.beton, self.indices, self.batch = beton, np.asarray(indices, np.int64), batch
+        self.seed, self.shuffle, self.shard, self.samples = seed, shuffle, shard, len(self.indices)
+        if shuffle and batch > self.samples:
+            raise DataError(f"train.batch={batch} is larger than the {self.samples} training images: make it smaller")
+        shards.check(self.samples, batch, shard)
+        self.local_batch = shards.local_batch(batch, shard)
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-self.samples // self.batch)
+
+    def order(self, epoch: int, start: int = 0) -> np.ndarray:
+        """This process's samples of `epoch` from batch `start` on, int64; DataError unless 0 <= start <= batches."""
+        if not 0 <= start <= len(self):
+            raise DataError(f"an epoch of {len(self)} batches cannot be opened at batch {start}: give 0 to {len(self)}")
+        order = counter_rng.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
+        return shards.share(order, self.batch, self.shard)[start * self.local_batch:]
+
+    def reseed(self, seed: int) -> None:
+        """Draw the epochs opened from now on from another seed."""
+        self.seed = seed

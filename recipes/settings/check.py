@@ -1,0 +1,86 @@
+"""A recipe's values against the schema (each known, of its type and range, and with an effect) and each other."""
+
+from collections.abc import Iterator, Mapping
+
+from recipes.settings.messages import RecipeError, did_you_mean, in_one_line
+from recipes.settings.schema import declare
+from recipes.settings.setting import Setting
+
+
+def check(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """Every setting that applies, in the schema's order: its default, changed by `base`, changed by `given`.
+
+    A setting that does not apply beside the others is dropped from `base` and refused in `given`. Raises RecipeError
+    for that, and for an unknown setting (with the nearest known one), a wrong type or a value out of range.
+    """
+    config = declare()
+    entries: dict[str, Setting] = {".".join(path): param for path, param in config.entries.items()}
+    for path, value in {**base, **given}.items():
+        if path not in entries:
+            raise RecipeError(f"{in_one_line(path)} is unknown{did_you_mean(path, entries)} (--help lists every "
+                              "setting)")
+        try:
+            config.content[tuple(path.split("."))] = entries[path].checker.check(value)
+        except ValueError as error:
+            raise RecipeError(f"{path}={in_one_line(value)} must be {error}") from None
+    applying = [path for path, param in entries.items() if param.section.is_enabled(config)]
+    for path in given:
+        if path not in applying:
+            raise RecipeError(f"{path}={in_one_line(given[path])} has no effect here: it needs "
+                              f"{entries[path].section.condition}")
+    return {path: config[path] for path in applying if config[path] is not None}
+
+
+def refuse_conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> None:
+    """RecipeError for settings that are each in range but together could not work or would not do anything.
+
+    `given` are the settings of the command line: only there must each have an effect. A dumped recipe names them all.
+    """
+    for problem in _conflicts(values, given):
+        raise RecipeError(problem)
+
+
+def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Iterator[str]:
+    held_out, watch, select = values["data.validation"] > 0, values["eval.watch"], values["eval.select"]
+    if values["train.patience"] and not (held_out or select == "test"):
+        yield f"train.patience={values['train.patience']} needs a validation set: set data.validation above 0"
+    if select == "test" and watch == "none":
+        yield "eval.select=test needs the test set after each epoch: eval.watch=none leaves it out"
+    if (values["train.stop_at"] or values["train.patience"]) and watch == "none":
+        yield "train.stop_at and train.patience look at the watched split: eval.watch=none leaves none"
+    if held_out and select == "test":
+        yield "eval.select=test chooses on the test set though data.validation holds images out: set one of them"
+
+    if values["train.step"] == "graph" and values["train.accumulate"] > 1:
+        yield (f"train.step=graph replays whole steps and train.accumulate={values['train.accumulate']} adds several "
+               "up: choose compile, or larger batches")
+
+    # A schedule runs in each stage: the shortest one bounds it.
+    epochs, milestones = min(stage_epochs(values)), values.get("schedule.milestones")
+    bound = f"a stage's {epochs} epochs" if values["train.stages"] else f"train.epochs={epochs}"
+    if values.get("schedule.momentum_low", 0) > values.get("schedule.momentum_high", 1):
+        yield f"schedule.momentum_low={values['schedule.momentum_low']:g} must not be above momentum_high"
+    if milestones is not None and not (milestones and sorted(set(milestones)) == list(milestones)
+                                       and milestones[-1] < epochs):
+        shown = ",".join(map(str, milestones))
+        yield f"schedule.milestones={shown} must be one or more rising epochs below {bound}"
+    if values.get("schedule.warmup_epochs", 0) >= epochs:
+        yield f"schedule.warmup_epochs={values['schedule.warmup_epochs']:g} must be below {bound}"
+    if values.get("optim.nesterov") and not values.get("optim.momentum"):
+        yield "optim.nesterov=true needs optim.momentum above 0: set one of them"
+
+    epochs = sum(stage_epochs(values))
+    run = f"stages of {epochs} epochs" if values["train.stages"] else f"train.epochs={epochs}"
+    if "checkpoint.every" in given and values["checkpoint.every"] > epochs:
+        yield f"checkpoint.every={values['checkpoint.every']} has no effect in {run}: make it smaller, or 0"
+    for late in [epoch for epoch in values["train.sizes"] if epoch >= epochs]:
+        yield f"train.sizes: epoch {late} (from 0) is never reached in {run}: leave it out"
+    if not values["optim.decay_all"] and not values["optim.weight_decay"]:
+        yield "optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out"
+    if "mix.smooth" in given and not values["train.label_smoothing"]:
+        yield "mix.smooth has no effect with train.label_smoothing=0: leave one of them out"
+
+
+def stage_epochs(values: Mapping[str, object]) -> list[int]:
+    """Epochs of each stage, or of the run where it has none."""
+    return [stage["epochs"] for stage in values["train.stages"]] or [values["train.epochs"]]
