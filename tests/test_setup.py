@@ -1,15 +1,15 @@
-"""The distribution holds every package of the repository, by name."""
+"""The distribution holds every package: setup.py finds the folders that have an __init__.py, and each has one."""
 
-import ast
 from pathlib import Path
 
+from setuptools import find_packages
+
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("benchmarks", "engine", "loaders", "recipes")
 
 
-def test_every_package_is_named():
-    call = next(node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
-                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup")
-    named = ast.literal_eval(next(word.value for word in call.keywords if word.arg == "packages"))
-    rooms = ("benchmarks", "engine", "loaders", "recipes")
-    found = [file.parent.relative_to(ROOT) for room in rooms for file in (ROOT / room).rglob("__init__.py")]
-    assert sorted(named) == sorted(".".join(folder.parts) for folder in found)
+def test_every_folder_of_code_is_a_package():
+    found = find_packages(str(ROOT), include=[name for package in PACKAGES for name in (package, f"{package}.*")])
+    folders = {file.parent.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
+    assert sorted(found) == sorted(".".join(folder.parts) for folder in folders)
+    assert "find_packages" in (ROOT / "setup.py").read_text()

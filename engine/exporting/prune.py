@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from engine.common.errors import EngineError
-from engine.optim.optimizer_list import Together
+from engine.optim.optimizer_list import OptimizerList
 
 # kind -> what it does, as it is told
 KINDS = {"weights": "weights, the smallest of all layers together",
@@ -54,9 +54,9 @@ def apply(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         model.get_parameter(name).mul_(mask)
 
 
-def hold(optimizer: torch.optim.Optimizer | Together, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+def hold(optimizer: torch.optim.Optimizer | OptimizerList, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
     """Apply the masks after each step of `optimizer`, from now on."""
-    for each in optimizer.optimizers if isinstance(optimizer, Together) else (optimizer,):
+    for each in optimizer.optimizers if isinstance(optimizer, OptimizerList) else (optimizer,):
         each.register_step_post_hook(lambda *_: apply(model, masks))
 
 
