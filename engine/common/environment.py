@@ -1,4 +1,4 @@
-"""Versions, hardware and commit that a result was measured with."""
+"""The versions, hardware and commit that a result was measured with."""
 
 import importlib.metadata
 import os
@@ -24,21 +24,17 @@ def versions() -> dict[str, str]:
 
 def hardware(device: torch.device) -> dict[str, object]:
     """What a timing depends on: processor, cores this process may use, torch's threads, GPU."""
-    facts: dict[str, object] = {
-        "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "torch_threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-    }
+    facts: dict[str, object] = {"processor": processor_name(), "cores": len(os.sched_getaffinity(0)),
+                                "torch_threads": torch.get_num_threads(), "platform": platform.platform()}
     if device.type == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(device)
-        facts["gpu_memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30, 1)
-        facts["cuda"] = torch.version.cuda
+        memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
+        facts |= {"gpu": torch.cuda.get_device_name(device), "gpu_memory_gib": round(memory_gib, 1),
+                  "cuda": torch.version.cuda}
     return facts
 
 
 def processor_name() -> str:
-    """The processor's name and, where the name is vague, its vector units."""
+    """The processor's name and vector units."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -48,7 +44,7 @@ def processor_name() -> str:
 
 
 def commit() -> str:
-    """The commit of the code that runs, "-dirty" where files differ from it; "unknown" outside a checkout."""
+    """The commit of the running code, with "-dirty" if files differ from it; "unknown" outside a checkout."""
     try:
         done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], check=True,
                               cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5)

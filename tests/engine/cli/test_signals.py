@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from engine.cli import parser
-from engine.cli.signals import TOGETHER_S, Interrupted, Signals, noticing
+from engine.cli.signals import ECHO_S, Interrupted, Signals, noticing
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_second_leaves_at_once_but_an_echo_does_not(left, monkeypatch):
     monkeypatch.setattr("engine.cli.signals.time.monotonic", lambda: now[0])
     with Signals() as signals:
         signal.raise_signal(signal.SIGTERM)
-        now[0] += TOGETHER_S
+        now[0] += ECHO_S
         signal.raise_signal(signal.SIGTERM)
         assert not left and signals.noted == signal.SIGTERM
         now[0] += 0.1

@@ -33,16 +33,16 @@ def test_reading_it_imports_no_torch():
 
 
 def test_each_round_has_a_name_of_its_own_whatever_former_rounds_left_in_the_store():
-    checkpointer = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
     def come(rank):
-        return agree_on_round(TCPStore("127.0.0.1", checkpointer.port, is_master=False), rank, 3, 20)
+        return agree_on_round(TCPStore("127.0.0.1", store.port, is_master=False), rank, 3, 20)
 
     names = []
     with ThreadPoolExecutor(3) as pool:
         for _ in range(3):
             # Who is killed while it waits leaves a greeting that nobody takes up.
-            checkpointer.set("greeting of 2", f"dead {len(names)}")
+            store.set("greeting of 2", f"dead {len(names)}")
             came = set(pool.map(come, range(3)))
             assert len(came) == 1
             names += came
@@ -51,6 +51,6 @@ def test_each_round_has_a_name_of_its_own_whatever_former_rounds_left_in_the_sto
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_who_waits_in_vain_for_the_others_says_so(rank):
-    checkpointer = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with pytest.raises(RuntimeError, match="(?i)time"):
-        agree_on_round(checkpointer, rank, 2, 0.2)
+        agree_on_round(store, rank, 2, 0.2)

@@ -189,9 +189,9 @@ def test_lookahead_starts_anew_in_place():
         (lambda net: Lookahead(net.parameters(), 1, 0.0), "average.lookahead_share=0.0 must be above 0 and at most 1"),
         (lambda net: Lookahead(net.parameters(), 1, 1.1), "average.lookahead_share=1.1 must be above 0 and at most 1"),
         (lambda net: Ema(net, 0.9).load_state_dict({"averages": 1, "model": {}}),
-         "saved average is of another network: go on with"),
+         "saved average is of another network: resume with"),
         (lambda net: Lookahead(net.parameters(), 1, 0.5).load_state_dict({"slow": [torch.zeros(3)]}),
-         "saved lookahead is of another network: go on with"),
+         "saved lookahead is of another network: resume with"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(make, message):

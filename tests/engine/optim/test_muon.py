@@ -84,12 +84,12 @@ def test_the_singular_values_come_near_1_and_the_vectors_stay(rows, columns, dty
 def test_matrices_of_a_batch_do_not_touch_each_other():
     matrices = torch.randn(5, 7, 11, generator=torch.Generator().manual_seed(0))
     matrices[2] = 0
-    together = orthogonal(matrices)
+    batched = orthogonal(matrices)
     for index, matrix in enumerate(matrices):
-        torch.testing.assert_close(together[index], orthogonal(matrix[None])[0])
-    assert not together[2].any()
-    torch.testing.assert_close(orthogonal(matrices.mT).mT, together)
-    torch.testing.assert_close(orthogonal(matrices * 2**20), together)
+        torch.testing.assert_close(batched[index], orthogonal(matrix[None])[0])
+    assert not batched[2].any()
+    torch.testing.assert_close(orthogonal(matrices.mT).mT, batched)
+    torch.testing.assert_close(orthogonal(matrices * 2**20), batched)
 
 
 def test_only_the_iterations_are_in_bf16():

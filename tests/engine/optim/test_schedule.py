@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.common.errors import EngineError
-from engine.optim.schedule import Constant, Cosine, Exponential, Linear, OneCycle, Step, lr_after_epochs
+from engine.optim.schedule import Constant, Cosine, Exponential, Linear, OneCycle, StepDecay, lr_after_epochs
 
 # The rate after these epochs, as the author of the enhanced ResNet-34 logged them: 391 steps an epoch, 200 epochs.
 LOGGED = {
@@ -113,7 +113,7 @@ def test_cosine_of_nothing_but_the_rise_ends_at_the_peak():
 
 
 def test_step_equals_torch():
-    schedule = Step(0.5, (3, 4, 8), gamma=0.2)
+    schedule = StepDecay(0.5, (3, 4, 8), gamma=0.2)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 4, 8], gamma=0.2)
     for step, (lr, _) in enumerate(stepped(optimizer, scheduler, 12)):
@@ -169,7 +169,7 @@ def test_constant():
 
 
 @pytest.mark.parametrize("schedule", [OneCycle(0.2, 40), Cosine(0.2, 40, 5, 0.1), Linear(0.2, 40, 5, 0.1),
-                                      Step(0.2, (10, 20)), Constant(0.2)])
+                                      StepDecay(0.2, (10, 20)), Constant(0.2)])
 def test_rates_are_proportional_to_the_peak(schedule):
     double = type(schedule)(**{**schedule.__dict__, "lr": 0.4})
     for step in range(40):
@@ -202,11 +202,11 @@ def test_rates_are_proportional_to_the_peak(schedule):
         (lambda: Exponential(1.0, 1.0, 10), r"schedule\.high=1\.0 must be above schedule\.low=1\.0 and finite"),
         (lambda: Exponential(1.0, float("inf"), 10), r"schedule\.high=inf"),
         (lambda: Exponential(0.1, 1.0, 1), r"schedule\.total_steps=1 must be 2 or more"),
-        (lambda: Step(0.1, ()), r"schedule\.milestones=\(\)"),
-        (lambda: Step(0.1, (0, 3)), r"schedule\.milestones=\(0, 3\)"),
-        (lambda: Step(0.1, (4, 3)), r"schedule\.milestones=\(4, 3\)"),
-        (lambda: Step(0.1, (3, 3)), r"schedule\.milestones=\(3, 3\)"),
-        (lambda: Step(0.1, (3,), gamma=0), r"schedule\.gamma=0"),
+        (lambda: StepDecay(0.1, ()), r"schedule\.milestones=\(\)"),
+        (lambda: StepDecay(0.1, (0, 3)), r"schedule\.milestones=\(0, 3\)"),
+        (lambda: StepDecay(0.1, (4, 3)), r"schedule\.milestones=\(4, 3\)"),
+        (lambda: StepDecay(0.1, (3, 3)), r"schedule\.milestones=\(3, 3\)"),
+        (lambda: StepDecay(0.1, (3,), gamma=0), r"schedule\.gamma=0"),
         (lambda: Constant(0.1).at(-1), "step -1 must be 0 or more"),
         (lambda: OneCycle(0.1, 3).at(-1), "step -1 must be 0 or more"),
     ],
