@@ -1,7 +1,5 @@
 """What a run shows: a progress bar on a terminal, plain lines in a pipe; both end with the same table."""
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -22,7 +20,7 @@ class LossGauge:
     def __init__(self):
         self.shown, self.copy, self.event = float("nan"), None, None
 
-    def read(self, tally: torch.Tensor) -> float:
+    def read(self, tally: "torch.Tensor") -> float:
         """Mean loss of (summed loss, correct, count), perhaps one refresh old."""
         on_gpu = tally.device.type == "cuda"
         if not on_gpu or (self.event is not None and self.event.query()):
@@ -73,7 +71,7 @@ class Screen:
         self.epoch_started = time.perf_counter()
         self._bar(f"epoch {epoch + 1}/{epochs}", 0, steps, "")
 
-    def step(self, epoch: int, epochs: int, step: int, steps: int, tally: torch.Tensor, batch: int) -> None:
+    def step(self, epoch: int, epochs: int, step: int, steps: int, tally: "torch.Tensor", batch: int) -> None:
         """Move the bar; cheap enough to call after each step."""
         now = time.perf_counter()
         if self.bars is None or now - self.refreshed < REFRESH_S:

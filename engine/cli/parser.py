@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.cli.signals import noticing
+from engine.cli.signals import noting_ctrl_c
 from engine.common.errors import EngineError
 from engine.common.files import refuse_unwritable
 from engine.distributed.torchrun import speaks_for_all
@@ -89,32 +89,26 @@ def print_help(parser: Parser) -> None:
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit: 0, its own status, 2 after a user's mistake, 130 after Ctrl-C."""
+    line = ""
     try:
-        with noticing() as interrupts:
-            try:
-                status = main() or 0
-            except Exception as error:
-                # A library can turn a KeyboardInterrupt into an error of its own.
-                if interrupts and not isinstance(error, USER_ERRORS):
-                    raise KeyboardInterrupt from None
-                raise
-            if interrupts and not status:
-                raise KeyboardInterrupt
+        with noting_ctrl_c() as interrupts:
+            status = main() or 0
+        if interrupts and not status:
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except USER_ERRORS as error:
-        if speaks_for_all():
-            print(f"error: {error}", file=sys.stderr)
-        status = 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        status = 0
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        line, status = f"error: {error}" if speaks_for_all() else "", 2
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts:
+            # A library can turn a KeyboardInterrupt into an error of its own.
+            line, status = "interrupted", 130
+        elif isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+            status = 0
+        elif getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            line, status = f"error: {in_one_line(error.filename)} is longer than a name may be: choose a shorter one", 2
+        else:
             raise
-        print(f"error: {in_one_line(error.filename)} is longer than a name may be: choose a shorter one",
-              file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
+    if line:
+        print(line, file=sys.stderr)
     raise SystemExit(status)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,22 +13,21 @@ _seen: list[int] = []
 
 
 @contextmanager
-def noticing() -> Iterator[list[int]]:
-    """Ctrl-C raises KeyboardInterrupt as usual and is also added to the list that is yielded (main thread only)."""
+def noting_ctrl_c() -> Iterator[list[int]]:
+    """Ctrl-C raises KeyboardInterrupt as usual, and its number is also added to the list that is yielded."""
     def note(number, _frame):
         _seen.append(number)
         raise KeyboardInterrupt
 
     _seen.clear()
-    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    taken = default and threading.current_thread() is threading.main_thread()
-    if taken:
+    former = signal.getsignal(signal.SIGINT)
+    if former is signal.default_int_handler:
         signal.signal(signal.SIGINT, note)
     try:
         yield _seen
     finally:
-        if taken:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if former is signal.default_int_handler:
+            signal.signal(signal.SIGINT, former)
 
 
 class Interrupted(Exception):

@@ -1,5 +1,6 @@
 """The versions, hardware and commit that a result was measured with."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -15,10 +16,8 @@ def versions() -> dict[str, str]:
     """Installed versions by importlib.metadata (FFCV's own `__version__` is wrong)."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -1,7 +1,5 @@
 """The process group of a run: sums, copies, a neighbour's image, and agreeing on when to stop or save."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta

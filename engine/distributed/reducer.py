@@ -5,8 +5,6 @@ bucket decides in which order three or more addends are rounded: a resumed run w
 one. Here the layout depends on the parameters alone, and the network is not wrapped, which suits compiled steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate
 

@@ -3,8 +3,6 @@
 Importing this imports no torch. Without torchrun `ranks_of` returns None, and only `speaks_for_all` is called.
 """
 
-from __future__ import annotations
-
 import os
 import time
 import uuid

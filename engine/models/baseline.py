@@ -11,8 +11,6 @@
 2,520,676 parameters at 100 classes and 32 px. Weights start as torch's layers start them, as its author's did.
 """
 
-from __future__ import annotations
-
 from engine.models.conv_stack import ConvStack
 
 

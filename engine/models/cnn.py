@@ -12,8 +12,6 @@
 convolutions with batch norm. Parameters at width 32, 10 classes, average head: 288,746 at depth 6.
 """
 
-from __future__ import annotations
-
 from engine.common.errors import check, check_one_of
 from engine.models.conv_stack import NORMS, ConvStack, start_kaiming
 

@@ -13,8 +13,6 @@
 2,553,994 parameters at 10 classes and 32 px. Weights start as torch's layers start them, as its author's did.
 """
 
-from __future__ import annotations
-
 from engine.models.conv_stack import ConvStack
 
 

@@ -1,7 +1,5 @@
 """What baseline, cnn and cnn4 have in common: stages of convolutions, each ending in a max-pool, and a linear head."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """How big a network is: parameters, and floating-point operations per image."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -7,8 +7,6 @@
 Every entry outside the head must fit the network by name and shape.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

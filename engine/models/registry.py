@@ -1,7 +1,5 @@
 """The registry of architectures. Reading the names imports neither torch nor a network."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,7 @@ MODELS = {
 }
 
 
-def build(name: str, classes: int, resolution: int = 32, **options: Any) -> nn.Module:
+def build(name: str, classes: int, resolution: int = 32, **options: Any) -> "nn.Module":
     """Build the network called `name` on torch's current default device.
 
     It maps float images (batch, 3, resolution, resolution), NCHW or channels_last, to logits (batch, classes).

@@ -18,8 +18,6 @@ probability, independently per image; otherwise its branch is divided by the pro
 norms as 1 and 0. The names are torchvision's, so patterns such as `layer3` mean the same in every residual network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

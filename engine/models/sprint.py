@@ -16,8 +16,6 @@ from images of the training set; only the stem's bias trains.
 1,971,352 trainable parameters and 118 million multiply-adds per image at widths 64, 256, 256 and 10 classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

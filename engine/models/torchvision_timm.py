@@ -11,8 +11,6 @@ The small stem is that of the CIFAR ResNets (He et al. 2016, section 4.2): the f
 stride and starts as Kaiming fan-out, and the max-pool that ends the stem, where there is one, is left out.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Collection
 from functools import partial
@@ -22,6 +20,7 @@ from torch import nn
 from torchvision import models
 
 from engine.common.errors import EngineError, check, check_one_of
+from engine.models.conv_stack import start_kaiming
 from loaders.common.text import did_you_mean
 
 STEMS = ("own", "small")
@@ -102,11 +101,11 @@ def _network(make: Callable[[], nn.Module], arch: str, classes: int, resolution:
 
 
 def _on_default_device(make: Callable[[], nn.Module]) -> nn.Module:
-    if torch.get_default_device().type != "meta":
-        return make()
     try:
         return make()
     except RuntimeError:
+        if torch.get_default_device().type != "meta":
+            raise
         # RegNets compute their widths with tensors, and meta tensors have no values.
         with torch.device("cpu"):
             return make().to("meta")
@@ -120,7 +119,7 @@ def _make_stem_small(network: nn.Module, arch: str) -> None:
         raise EngineError(f"model.stem=small replaces a first Conv2d of stride 2, and that of {arch} is {found}: leave "
                           "model.stem=own or choose another network")
     small = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None)
-    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+    start_kaiming(small)
     if small.bias is not None:
         nn.init.zeros_(small.bias)
     network.set_submodule(name, small)

@@ -3,8 +3,6 @@
 It may be a `.safetensors` file, a checkpoint of Cadence, or a file by torch.save, which is read with weights_only.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import re

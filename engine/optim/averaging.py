@@ -4,8 +4,6 @@ Both refer to the tensors they follow, so create them after the network is on it
 wait for the device.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import defaultdict
 from collections.abc import Iterable
@@ -35,12 +33,10 @@ class Ema:
         self.every, self.averages = every, 0
         # torch's AveragedModel waits for the device at each update, and averages integers too.
         self._average = get_ema_multi_avg_fn(decay)
-        pairs = defaultdict(lambda: ([], []))
-        for averaged, current in zip(_tensors(self.model), _tensors(model), strict=True):
-            averages, currents = pairs[averaged.dtype]
-            averages.append(averaged)
-            currents.append(current)
-        self._pairs = list(pairs.values())
+        by_dtype = defaultdict(list)
+        for pair in zip(_tensors(self.model), _tensors(model), strict=True):
+            by_dtype[pair[0].dtype].append(pair)
+        self._pairs = [list(map(list, zip(*pairs, strict=True))) for pairs in by_dtype.values()]
 
     def update(self, updates_done: int) -> None:
         """Call after each update of the network, with the number of updates so far."""

@@ -9,8 +9,6 @@ only, and one weight at a time.
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale "rms": Liu et al. 2025, arXiv:2502.16982.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -23,7 +21,13 @@ from engine.common.errors import EngineError, check_one_of
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
-SCALES = ("rms", "shape", "unit")
+# The factor, besides the rate, of an orthogonal update of a matrix. rms gives entries the root mean square of AdamW's
+# updates, so that its rates fit.
+SCALES = {
+    "rms": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
+    "shape": lambda rows, columns: math.sqrt(max(1.0, rows / columns)),
+    "unit": lambda rows, columns: 1.0,
+}
 # The smallest norm to divide by: a matrix of zeros stays zero.
 EPS = 1e-7
 
@@ -58,22 +62,11 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def update_factor(scale: str, rows: int, columns: int) -> float:
-    """The factor, besides the rate, of an orthogonal update of rows by columns.
-
-    rms: 0.2 sqrt(max(rows, columns)), which gives entries the root mean square of AdamW's updates, so that its rates
-    fit; shape: sqrt(max(1, rows / columns)); unit: 1.
-    """
-    if scale == "rms":
-        return 0.2 * math.sqrt(max(rows, columns))
-    return math.sqrt(max(1.0, rows / columns)) if scale == "shape" else 1.0
-
-
 class Muon(torch.optim.Optimizer):
     """Muon over weights of two or more dimensions, given as torch's optimisers take them.
 
     A step: buffer += (1 - momentum) (gradient - buffer); d = the buffer, or with `nesterov` gradient + momentum
-    (buffer - gradient); p *= 1 - lr weight_decay; p -= lr update_factor(scale, rows, columns) orthogonal(d). With
+    (buffer - gradient); p *= 1 - lr weight_decay; p -= lr SCALES[scale](rows, columns) orthogonal(d). With
     scale "unit" p is first brought to the Frobenius norm sqrt(rows), in place of weight decay, as cifar10-airbench
     does. Nothing is random and no step waits for the device; a rate may be a tensor without dimensions on the weights'
     device. `dtype` is that of the iterations, by default the device's fast_dtype.
@@ -136,7 +129,7 @@ def _updates(group: dict[str, Any], directions: Sequence[torch.Tensor]) -> list[
         matrices = torch.empty(len(indices), rows, columns, dtype=dtype, device=device)
         torch._foreach_copy_([m.view(d.shape) for m, d in zip(matrices.unbind(), of_shape, strict=True)], of_shape)
         moves = orthogonal(matrices).to(weights_dtype)
-        moves *= group["lr"] * update_factor(group["scale"], rows, columns)
+        moves *= group["lr"] * SCALES[group["scale"]](rows, columns)
         for index, move in zip(indices, moves.unbind(), strict=True):
             updates[index] = move.view(directions[index].shape)
     return updates

@@ -1,7 +1,5 @@
 """Several optimisers that step, save and load as one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -9,8 +9,6 @@ A group is a dict as torch's optimisers take it: "params" (pairs of name and par
 every group, each at its scale.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Patterns that name parameters of a network, and what to say of one that names none."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 

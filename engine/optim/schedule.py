@@ -6,8 +6,6 @@ naming it. `lr` is the highest rate; a group with a lower one takes its share of
 `total_steps` also answers for the step one past the end: with the last step's rate, unless it says otherwise.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -19,12 +17,10 @@ Rates = tuple[float, float | None]
 class Schedule:
     """What all schedules check. A subclass has a field `lr`, perhaps `total_steps`, and computes `_at` of a step."""
 
-    least_steps = 1
-
     def __post_init__(self) -> None:
         check("schedule.lr", self.lr, 0 < self.lr < math.inf, "above 0 and finite")
-        total = getattr(self, "total_steps", math.inf)
-        check("schedule.total_steps", total, total >= self.least_steps, f"{self.least_steps} or more")
+        total = getattr(self, "total_steps", 1)
+        check("schedule.total_steps", total, total >= 1, "1 or more")
 
     def at(self, step: int) -> Rates:
         """(rate, momentum or None); EngineError for a step below 0 or above `total_steps`."""
@@ -123,12 +119,11 @@ class Exponential(Schedule):
     low: float
     high: float
     total_steps: int
-    least_steps = 2
 
     def __post_init__(self) -> None:
         check("schedule.low", self.low, 0 < self.low < math.inf, "above 0 and finite")
         check("schedule.high", self.high, self.low < self.high < math.inf, f"above schedule.low={self.low} and finite")
-        super().__post_init__()
+        check("schedule.total_steps", self.total_steps, self.total_steps >= 2, "2 or more")
 
     @property
     def lr(self) -> float:

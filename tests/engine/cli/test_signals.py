@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from engine.cli import parser
-from engine.cli.signals import ECHO_S, Interrupted, Signals, noticing
+from engine.cli.signals import ECHO_S, Interrupted, Signals, noting_ctrl_c
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def test_afterwards_signals_do_what_they_did():
 
 
 def test_a_ctrl_c_that_a_library_lost_ends_the_training_that_begins_after_it():
-    with noticing() as seen:
+    with noting_ctrl_c() as seen:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert seen == [signal.SIGINT]
         with Signals() as signals, pytest.raises(Interrupted):
             signals.check()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with noticing(), Signals() as signals:
+    with noting_ctrl_c(), Signals() as signals:
         signals.check()
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from engine.common.errors import EngineError
-from engine.optim.muon import SCALES, Muon, fast_dtype, orthogonal, update_factor
+from engine.optim.muon import SCALES, Muon, fast_dtype, orthogonal
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 # Two alike, a wide and a tall convolution, the same matrix standing and lying, and a one by one.
@@ -225,9 +225,9 @@ def test_the_iterations_are_in_bf16_only_where_that_is_native(monkeypatch):
 
 
 def test_the_factors_of_the_scales():
-    assert update_factor("rms", 4, 25) == update_factor("rms", 25, 4) == 1.0
-    assert (update_factor("shape", 36, 4), update_factor("shape", 4, 36)) == (3.0, 1.0)
-    assert update_factor("unit", 36, 4) == 1.0
+    assert SCALES["rms"](4, 25) == SCALES["rms"](25, 4) == 1.0
+    assert (SCALES["shape"](36, 4), SCALES["shape"](4, 36)) == (3.0, 1.0)
+    assert SCALES["unit"](36, 4) == 1.0
 
 
 @pytest.mark.parametrize(
