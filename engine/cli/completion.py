@@ -14,9 +14,8 @@ from engine.cli.overview import SUMMARIES
 from engine.common.errors import EngineError
 from engine.storage.export_formats import FILES
 from recipes.settings import load
-from recipes.settings.checkers import Choice, Truth
+from recipes.settings.checkers import Truth
 from recipes.settings.schema import declare
-from recipes.settings.setting import Setting
 
 # bash splits --name=value into three words at "="; shtab's function knows --name value.
 BASH_EQUALS = """
@@ -44,10 +43,7 @@ LITERALS = ("action", "nargs", "choices", "metavar", "help")
 
 
 def script(words: Sequence[str]) -> str:
-    """The completion of `cadence` for the one shell that `words` holds.
-
-    Raises EngineError for anything but one of SHELLS, and where shtab is missing.
-    """
+    """The completion of `cadence` for the one shell in `words`; EngineError for another, or if shtab is missing."""
     if len(words) != 1 or words[0] not in SHELLS:
         raise EngineError(f"completion takes one shell ({', '.join(SHELLS)}), not {' '.join(words) or 'none'}")
     try:
@@ -68,7 +64,9 @@ def script(words: Sequence[str]) -> str:
                 option.complete = shtab.FILE
         if takes_settings(source):
             for path, setting in declare().entries.items():
-                option = command.add_argument(f"--{'.'.join(path)}", choices=choices_of(setting), metavar="VALUE",
+                checker = setting.checker
+                choices = ("true", "false") if isinstance(checker, Truth) else getattr(checker, "names", None)
+                option = command.add_argument(f"--{'.'.join(path)}", choices=choices, metavar="VALUE",
                                               help=setting.desc.replace("%", "%%"))
                 if setting.unit.startswith("path"):
                     option.complete = shtab.FILE
@@ -98,10 +96,3 @@ def takes_settings(source: ast.Module) -> bool:
     parsers = [node for node in ast.walk(source) if isinstance(node, ast.Call)
                and getattr(node.func, "attr", getattr(node.func, "id", "")) == "Parser"]
     return not all(any(word.arg == "settings" for word in parser.keywords) for parser in parsers)
-
-
-def choices_of(setting: Setting) -> tuple[str, ...] | None:
-    """The values that a setting allows, None where they are no short list of names."""
-    if isinstance(setting.checker, Choice):
-        return tuple(setting.checker.names)
-    return ("true", "false") if isinstance(setting.checker, Truth) else None

@@ -43,11 +43,9 @@ class Screen:
         tty = stream.isatty() and not quiet
         self.console = Console(file=stream, highlight=False, soft_wrap=not tty, width=None if tty else 120,
                                quiet=quiet, markup=False, emoji=False)
-        self.bars = None
-        if tty:
-            self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                                 TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console,
-                                 transient=True)
+        self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                             TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console,
+                             transient=True) if tty else None
         self.gauge, self.refreshed, self.epoch_started = LossGauge(), 0.0, 0.0
 
     def __enter__(self):
@@ -102,6 +100,6 @@ class Screen:
     def table(self, title: str, rows: list[tuple[str, str]]) -> None:
         """The closing table."""
         table = Table(title=title, show_header=False, title_justify="left")
-        for name, value in rows:
-            table.add_row(name, value)
+        for row in rows:
+            table.add_row(*row)
         self.console.print(table)

@@ -65,16 +65,15 @@ def print_help(parser: Parser) -> None:
     """The command's options, then every setting with its type, default and unit."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     console.print(escape(parser.format_help()))
     if not parser.takes_settings:
         return
     console.print("Settings, as --section.name=VALUE or in a file (--config-file):\n")
-    table = Table(box=None, pad_edge=False)
-    for title in ("setting", "default", "unit", "allowed", "meaning"):
-        table.add_column(title, overflow="fold")
+    table = Table(*(Column(title, overflow="fold") for title in ("setting", "default", "unit", "allowed", "meaning")),
+                  box=None, pad_edge=False)
     section = None
     for path, param in declare().entries.items():
         if param.section is not section:

@@ -21,21 +21,13 @@ FAR = 1 << 62
 Value = TypeVar("Value")
 
 
-class PeersLost(EngineError):
-    """Another process of the run has ended or does not answer."""
-
-
 class ProcessGroup:
     """The open process group as process `rank` of `ranks` sees it; the first one `leads`: it writes and prints."""
 
     def __init__(self, ranks: Ranks, store):
-        self.rank, self.ranks, self.leads, self.store = ranks.rank, ranks.ranks, ranks.rank == 0, store
+        self.rank, self.ranks = self.shard = ranks.rank, ranks.ranks
         self.local_rank, self.local_ranks = ranks.local_rank, ranks.local_ranks
-
-    @property
-    def shard(self) -> tuple[int, int]:
-        """(rank, ranks)"""
-        return self.rank, self.ranks
+        self.leads, self.store = ranks.rank == 0, store
 
     def wait_for_all(self, place: str) -> None:
         """Wait until every process has reached `place`, for hours if necessary; uses no device."""
@@ -143,7 +135,7 @@ class Agreement:
 def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
     """Open the process group, by gloo between hosts and NCCL between GPUs, and close it at the end.
 
-    Raises PeersLost if another process ends or does not answer for `timeout_s`.
+    Raises EngineError if another process ends or does not answer for `timeout_s`.
     """
     try:
         store = open_store(STORE_TIMEOUT_S)
@@ -155,9 +147,9 @@ def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
         if not is_loss(error):
             raise
         what = f"did not answer for {timeout_s:g} s" if "timed out" in str(error).lower() else "ended"
-        raise PeersLost(f"another process of the run {what}, so process {ranks.rank} of {ranks.ranks} ends too: look "
-                        "for the first error, and continue with --resume, or let torchrun do so with "
-                        "--max-restarts") from None
+        raise EngineError(f"another process of the run {what}, so process {ranks.rank} of {ranks.ranks} ends too: look "
+                          "for the first error, and continue with --resume, or let torchrun do so with "
+                          "--max-restarts") from None
 
 
 def is_loss(error: RuntimeError) -> bool:

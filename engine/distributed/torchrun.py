@@ -55,10 +55,10 @@ def open_store(timeout_s: float):
     while isinstance(store, PrefixStore):
         # Torch's own prefix counts restarts, which differ between nodes.
         store = store.underlying_store
-    launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    store = PrefixStore(f"cadence/{os.environ.get('TORCHELASTIC_RUN_ID', '')}", store)
     if not _round:
-        _round.append(agree_on_round(PrefixStore(f"cadence/{launch}", store), rank, ranks, timeout_s))
-    return PrefixStore(f"cadence/{launch}/{_round[0]}", store)
+        _round.append(agree_on_round(store, rank, ranks, timeout_s))
+    return PrefixStore(_round[0], store)
 
 
 def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
@@ -74,16 +74,14 @@ def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
         name = store.get(f"answer to {own}").decode()
         store.set(f"{rank} is in {name}", "yes")
         return name
-    missing, answered = set(range(1, ranks)), set()
+    missing = set(range(1, ranks))
     while missing:
         for other in sorted(missing):
             if store.check([f"{other} is in {own}"]):
                 missing.remove(other)
             elif store.check([f"greeting of {other}"]):
                 greeting = store.get(f"greeting of {other}").decode()
-                if greeting not in answered:
-                    store.set(f"answer to {greeting}", own)
-                    answered.add(greeting)
+                store.set(f"answer to {greeting}", own)
         if time.monotonic() > ends:
             raise RuntimeError(f"TCPStore: timed out waiting for process {min(missing)} of {ranks}")
         time.sleep(POLL_S)

@@ -15,8 +15,6 @@ convolutions with batch norm. Parameters at width 32, 10 classes, average head: 
 from engine.common.errors import check, check_one_of
 from engine.models.conv_stack import NORMS, ConvStack, start_kaiming
 
-HEADS = ("average", "flatten")
-
 
 class Cnn(ConvStack):
     """See ConvStack.
@@ -31,7 +29,7 @@ class Cnn(ConvStack):
         check("model.width", width, width >= 1, "1 or more")
         check("model.kernel_px", kernel_px, kernel_px >= 1 and kernel_px % 2 == 1, "odd and positive")
         check_one_of("model.norm", norm, NORMS)
-        check_one_of("model.head", head, HEADS)
+        check_one_of("model.head", head, ("average", "flatten"))
         count = min(3, depth)
         super().__init__("cnn", classes, resolution, dropout=dropout, kernel_px=kernel_px, norm=norm,
                          stages=[[width * 2**stage] * ((depth + stage) // count) for stage in range(count)],

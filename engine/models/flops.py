@@ -9,8 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 def parameters(model: nn.Module) -> tuple[int, int]:
     """(total, trainable) parameters; shared ones count once, buffers (running statistics) do not."""
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, _ in counts), sum(n for n, trainable in counts if trainable)
+    return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def flops_per_image(model: nn.Module, resolution: int) -> int:

@@ -9,9 +9,9 @@ Every entry outside the head must fit the network by name and shape.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -31,8 +31,7 @@ RENAMED = (
 AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """What a network starts with: how many tensors were copied and from where, and which modules start anew."""
 
     entries: int
@@ -40,7 +39,7 @@ class Loaded:
     source: str
 
     def __str__(self) -> str:
-        verb = "starts" if len(self.heads) == 1 else "start"
+        verb = "start" if self.heads[1:] else "starts"
         return f"{self.entries} entries from {self.source}; {' and '.join(self.heads)} {verb} anew"
 
 

@@ -19,6 +19,7 @@ norms as 1 and 0. The names are torchvision's, so patterns such as `layer3` mean
 """
 
 from collections.abc import Sequence
+from itertools import count
 
 import torch
 from torch import nn
@@ -39,10 +40,8 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.skip = StochasticDepth(skip, "row") if skip else nn.Identity()
-        self.downsample = None
-        if stride != 1 or before != channels:
-            self.downsample = nn.Sequential(nn.Conv2d(before, channels, 1, stride, bias=False),
-                                            nn.BatchNorm2d(channels))
+        self.downsample = None if stride == 1 and before == channels else nn.Sequential(
+            nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -71,15 +70,13 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        before, done, total = width, 0, sum(blocks)
-        for layer, count in enumerate(blocks):
-            made = []
-            for number in range(count):
-                done += 1
-                made.append(BasicBlock(before, width * 2**layer, 2 if layer and not number else 1,
-                                       stochastic_depth * done / total))
-                before = width * 2**layer
-            setattr(self, f"layer{layer + 1}", nn.Sequential(*made))
+        skips = (stochastic_depth * number / sum(blocks) for number in count(1))
+        before, channels = width, width
+        for layer, blocks_here in enumerate(blocks, 1):
+            first = BasicBlock(before, channels, 1 if layer == 1 else 2, next(skips))
+            others = (BasicBlock(channels, channels, 1, next(skips)) for _ in range(blocks_here - 1))
+            setattr(self, f"layer{layer}", nn.Sequential(first, *others))
+            before, channels = channels, 2 * channels
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(8 * width, classes)

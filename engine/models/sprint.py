@@ -51,14 +51,13 @@ class Group(nn.Module):
         super().__init__()
         self.conv1, self.pool, self.norm1 = conv(before, channels), nn.MaxPool2d(2), norm(channels)
         self.act = ACTIVATIONS[activation]()
-        self.residual = convs > 2
         self.rest = nn.ModuleList(nn.Sequential(conv(channels, channels), norm(channels)) for _ in range(convs - 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = branch = self.act(self.norm1(self.pool(self.conv1(x))))
         for number, layer in enumerate(self.rest, 1):
             branch = layer(branch)
-            if self.residual and number == len(self.rest):
+            if 1 < number == len(self.rest):
                 branch = branch + x
             branch = self.act(branch)
         return branch

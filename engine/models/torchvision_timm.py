@@ -23,11 +23,6 @@ from engine.common.errors import EngineError, check, check_one_of
 from engine.models.conv_stack import start_kaiming
 from loaders.common.text import did_you_mean
 
-STEMS = ("own", "small")
-SMALLEST_PX = 8
-WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
-# A stem has at most three convolutions before its max-pool (He et al. 2019, arXiv:1812.01187: ResNet-C and -D).
-STEM_CONVOLUTIONS = 3
 # What the libraries raise for sizes that a network cannot take.
 REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, ZeroDivisionError)
 
@@ -46,7 +41,7 @@ def from_torchvision(classes: int, resolution: int = 32, *, arch: str = "resnet5
         options["image_size"] = resolution
     elif arch.startswith("maxvit_"):
         options["input_size"] = (resolution, resolution)
-    elif arch in WITH_AUXILIARY_HEADS:
+    elif arch in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
     return _network(partial(models.get_model, arch, **options), arch, classes, resolution, stem)
 
@@ -74,8 +69,8 @@ def from_timm(classes: int, resolution: int = 32, *, arch: str = "resnet50", ste
 
 def _check(library: str, known: Collection[str], classes: int, resolution: int, arch: str, stem: str) -> None:
     check("model.classes", classes, classes >= 1, "1 or more")
-    check("data.resolution", resolution, resolution >= SMALLEST_PX, f"{SMALLEST_PX} px or more")
-    check_one_of("model.stem", stem, STEMS)
+    check("data.resolution", resolution, resolution >= 8, "8 px or more")
+    check_one_of("model.stem", stem, ("own", "small"))
     if arch not in known:
         lister = "timm.list_models()" if library == "timm" else "torchvision.models.list_models()"
         raise EngineError(f"model.arch={arch} is none of {library}'s {len(known)} networks; "
@@ -126,7 +121,8 @@ def _make_stem_small(network: nn.Module, arch: str) -> None:
     convolutions = 0
     for name, module in network.named_modules():
         convolutions += isinstance(module, nn.Conv2d)
-        if convolutions > STEM_CONVOLUTIONS:
+        # A stem has at most three before its max-pool (ResNet-C and -D: He et al. 2019, arXiv:1812.01187).
+        if convolutions > 3:
             return
         if isinstance(module, nn.MaxPool2d) and module.stride in (2, (2, 2)):
             network.set_submodule(name, nn.Identity())

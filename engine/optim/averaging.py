@@ -21,9 +21,8 @@ class Ema:
 
     Of every `every`th update of the network the first one is copied, and each further one makes the average
     decay * average + (1 - decay) * network (Polyak & Juditsky 1992; torch.optim.swa_utils). Integer buffers are copied.
-    `model` has the network's memory layout and requires no gradients.
-
-    Raises EngineError for a decay not between 0 and 1 and for `every` below 1.
+    `model` has the network's memory layout and requires no gradients. Raises EngineError for a decay not between 0 and
+    1 and for `every` below 1.
     """
 
     def __init__(self, model: nn.Module, decay: float, every: int = 1):
@@ -34,7 +33,7 @@ class Ema:
         # torch's AveragedModel waits for the device at each update, and averages integers too.
         self._average = get_ema_multi_avg_fn(decay)
         by_dtype = defaultdict(list)
-        for pair in zip(_tensors(self.model), _tensors(model), strict=True):
+        for pair in zip(*([*net.parameters(), *net.buffers()] for net in (self.model, model)), strict=True):
             by_dtype[pair[0].dtype].append(pair)
         self._pairs = [list(map(list, zip(*pairs, strict=True))) for pairs in by_dtype.values()]
 
@@ -73,9 +72,7 @@ class Lookahead:
     """A slow copy of `parameters`: every `every` updates it moves `share` of the way to them, and they are set to it.
 
     Zhang et al. 2019, arXiv:1907.08610. The copy starts at the parameters. A run ends on the slow weights if `every`
-    divides its number of updates.
-
-    Raises EngineError for `every` below 1 and for a share that is not above 0 and at most 1.
+    divides its number of updates. Raises EngineError for `every` below 1 and a share not above 0 and at most 1.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], every: int, share: float):
@@ -106,10 +103,6 @@ class Lookahead:
         if [p.shape for p in state["slow"]] != [p.shape for p in self._slow]:
             raise EngineError("the saved lookahead is of another network: resume with the settings it was saved with")
         _copy(self._slow, state["slow"])
-
-
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
 
 
 @torch.no_grad()

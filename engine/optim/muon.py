@@ -69,9 +69,8 @@ class Muon(torch.optim.Optimizer):
     (buffer - gradient); p *= 1 - lr weight_decay; p -= lr SCALES[scale](rows, columns) orthogonal(d). With
     scale "unit" p is first brought to the Frobenius norm sqrt(rows), in place of weight decay, as cifar10-airbench
     does. Nothing is random and no step waits for the device; a rate may be a tensor without dimensions on the weights'
-    device. `dtype` is that of the iterations, by default the device's fast_dtype.
-
-    Raises EngineError for a weight of fewer dimensions, an unknown scale, and weight decay with scale "unit".
+    device. `dtype` is that of the iterations, by default the device's fast_dtype. Raises EngineError for a weight of
+    fewer dimensions, an unknown scale, and weight decay with scale "unit".
     """
 
     def __init__(self, params: Iterable[Any], lr: float | torch.Tensor = 1e-3, *, momentum: float = 0.95,

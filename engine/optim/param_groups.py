@@ -5,8 +5,7 @@
     optimizer = build_optimizer("sgd", groups, momentum=0.9, nesterov=True)
 
 A group is a dict as torch's optimisers take it: "params" (pairs of name and parameter), "pattern", "lr",
-"weight_decay", and "lr_scale", its rate divided by the highest: one schedule, whose `lr` is that highest rate, serves
-every group, each at its scale.
+"weight_decay", and "lr_scale", its rate divided by the highest, which scales the one schedule for this group.
 """
 
 import math
@@ -32,20 +31,17 @@ OPTIMIZERS = {
 REST = {"sgd": ("rest_momentum",), "adamw": ("beta1", "beta2", "eps")}
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
-Member = tuple[str, nn.Parameter]
-
 
 def by_pattern(model: nn.Module, lrs: Mapping[str, float]) -> list[dict[str, Any]]:
     """One group per pattern, over the parameters that require a gradient.
 
     A pattern names a module or parameter with all beneath it (`layer3`: `layer3.0.conv1.weight`, not `layer30`), or
     is a shell pattern over the whole name (`*.bn?.*`, `*`). A parameter goes to the first pattern that matches it.
-    Raises EngineError for a pattern left without parameters, a parameter without a pattern, no pattern at all, and a
-    rate that is not above 0 and finite.
+    Raises EngineError for a pattern without parameters, a parameter without a pattern, and a rate not above 0.
     """
     if not lrs:
         raise EngineError("no pattern was given: `*` takes every parameter")
-    taken: dict[str | None, list[Member]] = {pattern: [] for pattern in (*lrs, None)}
+    taken: dict[str | None, list[tuple[str, nn.Parameter]]] = {pattern: [] for pattern in (*lrs, None)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             taken[next((pattern for pattern in lrs if matches(pattern, name)), None)].append((name, parameter))

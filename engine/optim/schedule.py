@@ -1,9 +1,8 @@
 """Learning-rate schedules: a step's number to (rate, momentum), pure and without torch.
 
 A step is one update of the weights, counted from 0. A momentum of None leaves the optimiser's own. Each field is the
-recipe's setting of the same name, in steps where the recipe counts epochs; a value out of range raises EngineError
-naming it. `lr` is the highest rate; a group with a lower one takes its share of each step's rate. A schedule over
-`total_steps` also answers for the step one past the end: with the last step's rate, unless it says otherwise.
+recipe's setting of the same name, in steps instead of epochs; a value out of range raises EngineError naming it. `lr`
+is the highest rate. Step `total_steps`, one past the end, has the last step's rate unless a schedule says otherwise.
 """
 
 import math
@@ -52,9 +51,8 @@ class StepDecay(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rising = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
-        check("schedule.milestones", self.milestones, rising and len(self.milestones) > 0,
-              "rising steps, the first above 0")
+        rising = len(self.milestones) > 0 and sorted({0, *self.milestones}) == [0, *self.milestones]
+        check("schedule.milestones", self.milestones, rising, "rising steps, the first above 0")
         check("schedule.gamma", self.gamma, 0 < self.gamma <= 1, "above 0 and at most 1")
 
     def _at(self, step: int) -> Rates:
@@ -177,9 +175,9 @@ class OneCycle(Schedule):
 
 
 def lr_after_epochs(schedule: Schedule, steps_per_epoch: int, epochs: int) -> list[float]:
-    """The rate in force after each epoch: after epoch e (from 0), that of step (e + 1) * steps_per_epoch.
+    """The rate after each epoch: after epoch e (from 0), that of step (e + 1) * steps_per_epoch.
 
-    A training script logs the same where it steps its scheduler after each batch and reads the rate at an epoch's end.
+    It is what a scheduler that is stepped after each batch shows at an epoch's end.
     """
     return [schedule.at((epoch + 1) * steps_per_epoch)[0] for epoch in range(epochs)]
 
