@@ -37,7 +37,7 @@ def test_five_blocks_a_layer_and_a_1x1_downsample_where_the_shape_changes():
 
 def test_convolutions_start_as_kaiming_fan_out_and_norms_as_identity():
     torch.manual_seed(0)
-    model = ResNet(100, width=32)
+    model = ResNet(100, width=16)
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             out, _, height, width = module.weight.shape

@@ -7,7 +7,7 @@ from engine.models.flops import flops_per_image, parameters
 from engine.models.sprint import WHITEN_EPS, Group, Sprint
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def images():
     """Neighbouring pixels and channels go together, as in photographs."""
     torch.manual_seed(0)
