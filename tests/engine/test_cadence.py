@@ -64,6 +64,7 @@ def test_the_documentation_shows_the_help_as_it_is():
     assert OVERVIEW in (ROOT / "docs" / "cadence.md").read_text("utf-8")
 
 
+@pytest.mark.slow("starts a process that has imported nothing")
 def test_the_help_imports_nothing_that_takes_time():
     code = ("import sys; from engine import cadence; sys.argv = ['cadence', '--help']; cadence.main(); "
             "print(*{name.partition('.')[0] for name in sys.modules})")
@@ -71,6 +72,7 @@ def test_the_help_imports_nothing_that_takes_time():
     assert not HEAVY & set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow("starts processes to compare")
 def test_a_subcommand_is_its_module():
     ours, theirs = run("engine.cadence", "train", "--list"), run("engine.train", "--list")
     assert (ours.stdout, ours.stderr, ours.returncode) == (theirs.stdout, "", 0) and "quickstart" in ours.stdout
@@ -85,6 +87,7 @@ def test_the_version_is_the_installed_one(monkeypatch, capsys):
     monkeypatch.undo()
 
 
+@pytest.mark.slow("starts a process whose output nobody reads")
 @pytest.mark.parametrize("words", [["completion", "zsh"], ["--help"]], ids=" ".join)
 def test_a_reader_that_has_read_enough_is_no_error(words):
     if words[0] == "completion":
@@ -150,6 +153,7 @@ def ask(scripts):
     return answers
 
 
+@pytest.mark.slow("starts bash")
 @pytest.mark.parametrize(("words", "offered"), [
     (["lr"], ["lr_find"]),
     (["train", "--recipe", "base"], ["baseline", "baseline_onecycle"]),
@@ -173,6 +177,7 @@ def test_bash_completes(ask, words, offered):
     assert ask(*words) == offered
 
 
+@pytest.mark.slow("starts bash")
 def test_bash_offers_every_command(ask):
     assert ask("") == [*SUMMARIES, "completion"]
 

@@ -13,6 +13,7 @@ from engine.distributed import process_group, reducer
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow("starts three processes, which talk to each other")
 def test_three_processes_sum_copy_exchange_and_agree():
     done = subprocess.run([sys.executable, HERE / "process_group_checks.py"], capture_output=True, text=True,
                           timeout=120, env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"})

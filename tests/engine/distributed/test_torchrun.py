@@ -27,6 +27,7 @@ def test_what_torchrun_says():
     assert ranks_of({"RANK": "1", "WORLD_SIZE": "2"}) == Ranks(1, 2, 0, 1)
 
 
+@pytest.mark.slow("starts a process, which has not imported torch")
 def test_reading_it_imports_no_torch():
     code = "import sys, engine.distributed.torchrun as d; d.ranks_of({}); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

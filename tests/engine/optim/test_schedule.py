@@ -222,6 +222,7 @@ def test_schedules_are_frozen():
         Constant(0.1).lr = 1
 
 
+@pytest.mark.slow("starts a process, which has not imported torch")
 def test_schedules_need_no_torch():
     code = "import sys, engine.optim.schedule; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
