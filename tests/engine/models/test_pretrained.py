@@ -1,4 +1,4 @@
-"""A network starts with another training's weights, its head as drawn; or not at all, with one line that says why."""
+"""A network starts with the weights of another training except for its head, or is refused in one line."""
 
 import re
 import types
@@ -20,7 +20,7 @@ SHUFFLENET = "shufflenetv2_x0.5-f707e7126e.pth"
 
 
 def pair(name="cnn", classes=(5, 7), **options):
-    """Two networks that differ in their weights and classes."""
+    """Two networks with different weights and numbers of classes."""
     torch.manual_seed(1)
     other = build(name, classes[0], **options)
     for parameter in other.parameters():
@@ -181,7 +181,7 @@ def shufflenet_start(model, name):
 
 
 @pytest.mark.parametrize("name", ["IMAGENET1K_V1", "DEFAULT", "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"])
-def test_published_weights_that_are_there(cache, shufflenet, name):
+def test_published_weights_in_the_cache(cache, shufflenet, name):
     torch.manual_seed(5)
     published = torchvision.models.shufflenet_v2_x0_5().state_dict()
     cache.mkdir(parents=True)

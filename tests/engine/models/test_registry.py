@@ -27,7 +27,7 @@ def test_every_network_maps_a_batch_to_logits(name, resolution):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_channels_last_lasts_to_the_head(name):
+def test_channels_last_is_kept_up_to_the_head(name):
     model = build(name, 10, **SMALL.get(name, {})).to(memory_format=torch.channels_last).eval()
     images = torch.randn(2, 3, 32, 32)
     expected = model(images)
@@ -94,12 +94,12 @@ def test_dropout_reaches_the_network(name):
     assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.625]
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(EngineError, match="model.name=resnet35 is not known; did you mean resnet34?"):
         build("resnet35", 10)
 
 
-def test_an_unknown_option_is_answered_with_the_nearest():
+def test_an_unknown_option_gets_the_nearest():
     with pytest.raises(EngineError, match="model.widht is no setting of cnn; did you mean width?"):
         build("cnn", 10, widht=3)
 

@@ -29,7 +29,7 @@ def equal(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_a_step_is_each_optimisers_own():
+def test_a_step_steps_each_optimiser():
     alone, first, second = made()
     model, *optimizers = made()
     both = OptimizerList(optimizers)
@@ -46,7 +46,7 @@ def test_a_step_is_each_optimisers_own():
     assert equal(weights(model), weights(alone))
 
 
-def test_the_groups_are_the_very_ones_also_after_loading():
+def test_the_groups_are_the_optimisers_own_even_after_loading():
     _, first, second = made()
     both = OptimizerList([first, second])
     both.load_state_dict(both.state_dict())
@@ -56,14 +56,14 @@ def test_the_groups_are_the_very_ones_also_after_loading():
     assert [g["lr"] for g in first.param_groups + second.param_groups] == [7.0] * 3
 
 
-def test_a_gradient_can_become_zeros():
+def test_gradients_can_be_zeroed():
     model, *optimizers = made()
     backward(model, 0)
     OptimizerList(optimizers).zero_grad(set_to_none=False)
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 
 
-def test_a_saved_state_goes_on_exactly():
+def test_a_loaded_state_continues_exactly():
     model, *optimizers = made()
     both = OptimizerList(optimizers)
     backward(model, 0)
@@ -89,7 +89,7 @@ def test_a_state_of_other_optimisers_is_refused():
             OptimizerList([first, second]).load_state_dict(state)
 
 
-def test_a_gradient_scaler_takes_it_for_one_optimiser():
+def test_a_gradient_scaler_treats_it_as_one_optimiser():
     plain, first, second = made()
     backward(plain, 0)
     OptimizerList([first, second]).step()
@@ -104,7 +104,7 @@ def test_a_gradient_scaler_takes_it_for_one_optimiser():
     before = weights(model)
     both.zero_grad()
     backward(model, 1, scaler.scale)
-    # An overflow in one optimiser's gradients holds the other's back too.
+    # An overflow in one optimiser's gradients skips the step of the other too.
     model[2].bias.grad[0] = float("inf")
     scaler.step(both)
     scaler.update()
