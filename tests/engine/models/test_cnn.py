@@ -1,3 +1,5 @@
+"""The CNN family: what each of its parameters changes."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""What every network of the registry can do, and what is refused."""
+
 import importlib.util
 import subprocess
 import sys

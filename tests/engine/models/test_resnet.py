@@ -1,3 +1,5 @@
+"""ResNet-34 for 32 px: its shapes, blocks and initial weights."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""The sprint net against its definition by hand, and its whitening."""
+
 import pytest
 import torch
 from torch import nn

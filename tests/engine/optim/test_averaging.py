@@ -1,3 +1,5 @@
+"""Averages of the weights against their formulas, saved and loaded."""
+
 import copy
 import io
 

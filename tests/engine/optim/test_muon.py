@@ -1,3 +1,5 @@
+"""Muon against a plain implementation in numpy, and against torch's."""
+
 import io
 import math
 

@@ -1,3 +1,5 @@
+"""Several optimisers as one: steps, states, gradient scaling."""
+
 import io
 
 import pytest

@@ -1,3 +1,5 @@
+"""Groups of parameters, and the optimisers over them against their formulas."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""Patterns that name parameters, and the messages about those that name none."""
+
 import pytest
 from torch import nn
 

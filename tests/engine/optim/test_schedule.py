@@ -1,3 +1,5 @@
+"""Schedules against torch's schedulers, and by hand."""
+
 import math
 import subprocess
 import sys
