@@ -92,7 +92,10 @@ def measure(words: list[str], file: str) -> None:
 
 
 if __name__ == "__main__":
-    import engine.session.resume  # noqa: F401  (before the fork, once for all)
+    # Before the fork, once for all; every optimiser of torch imports torch's compiler.
+    import torch._inductor.config  # noqa: F401
+
+    import engine.session.resume  # noqa: F401
     from loaders.feeds.ffcv_fixes import import_ffcv
 
     import_ffcv()
