@@ -107,8 +107,8 @@ def test_a_bad_training_command_is_one_line_with_status_2(words, said, refused):
 
 def test_an_unwritable_run_folder_is_refused_before_any_work(tmp_path, refused):
     (tmp_path / "file").write_text("")
-    assert "is not a folder that can be written" in refused(train, "--recipe", "quickstart",
-                                                            f"--run.folder={tmp_path}/file/run")
+    said = refused(train, "--recipe", "quickstart", f"--run.folder={tmp_path}/file/run")
+    assert "is not a folder that can be" in said
     (tmp_path / "config.yaml").write_text("")
     assert "already holds a run" in refused(train, "--recipe", "quickstart", f"--run.folder={tmp_path}")
 
