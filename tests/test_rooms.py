@@ -22,12 +22,12 @@ MAY_IMPORT = {
     "loaders/feeds": "loaders/common loaders/policy loaders/beton loaders/host loaders/device",
 
     "engine/common": "loaders/common",
-    "engine/optim": "engine/common",
+    "engine/optim": "loaders/common engine/common",
     "engine/distributed": "engine/common",
     "engine/plots": "engine/common",
     "engine/training": "engine/common engine/optim engine/distributed",
     "engine/storage": "recipes/settings engine/common engine/training",
-    "engine/models": "engine/common engine/storage",
+    "engine/models": "loaders/common engine/common engine/storage",
     "engine/cli": "recipes/settings loaders/common engine/common engine/distributed engine/storage",
     # The composition root: below it only `storage` and `cli` know what a recipe is, to keep and to read one.
     "engine/build": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/feeds "

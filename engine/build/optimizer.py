@@ -29,7 +29,7 @@ def build_schedule(recipe: Recipe, stage: stages.Stage, updates_per_epoch: int) 
         kind = schedule.Cosine if settings.name == "cosine" else schedule.Linear
         return kind(lr, total, round(settings.warmup_epochs * updates_per_epoch), settings.final_fraction)
     if settings.name == "step":
-        return schedule.Step(lr, tuple(e * updates_per_epoch for e in settings.milestones), settings.gamma)
+        return schedule.StepDecay(lr, tuple(e * updates_per_epoch for e in settings.milestones), settings.gamma)
     low, high = recipe.get("schedule.momentum_low"), recipe.get("schedule.momentum_high")
     return schedule.OneCycle(lr, total, settings.pct_start, settings.div, settings.final_div, low, high)
 

@@ -1,1 +1,1 @@
-"""What the commands share: arguments, the terminal, signals, shell completion."""
+"""What the commands share: arguments, the terminal, signals, the overview of all commands, shell completion."""

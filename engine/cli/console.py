@@ -1,6 +1,4 @@
-"""What a person watches: a progress bar on a terminal, plain lines in a pipe; both end with the same table."""
-
-from __future__ import annotations
+"""What a run shows: a progress bar on a terminal, plain lines in a pipe; both end with the same table."""
 
 import sys
 import time
@@ -20,21 +18,18 @@ class LossGauge:
     """The running mean loss without waiting for the device: on a GPU the latest value that has arrived."""
 
     def __init__(self):
-        self.shown = float("nan")
-        self.copy = self.event = None
+        self.shown, self.copy, self.event = float("nan"), None, None
 
-    def read(self, tally: torch.Tensor) -> float:
-        """Mean loss of (summed loss, correct, count), perhaps a refresh old."""
-        if tally.device.type != "cuda":
-            loss, _, count = tally.tolist()
-            return loss / max(count, 1)
-        if self.event is not None and self.event.query():
-            loss, _, count = self.copy.tolist()
+    def read(self, tally: "torch.Tensor") -> float:
+        """Mean loss of (summed loss, correct, count), perhaps one refresh old."""
+        on_gpu = tally.device.type == "cuda"
+        if not on_gpu or (self.event is not None and self.event.query()):
+            loss, _, count = (self.copy if on_gpu else tally).tolist()
             self.shown, self.event = loss / max(count, 1), None
-        if self.event is None:
-            self.copy = tally.to("cpu", non_blocking=True)
+        if on_gpu and self.event is None:
             import torch
 
+            self.copy = tally.to("cpu", non_blocking=True)
             self.event = torch.cuda.Event()
             self.event.record()
         return self.shown
@@ -44,17 +39,14 @@ class Screen:
     """Lines and bars of one run, on `stream` (standard output); a quiet one shows nothing."""
 
     def __init__(self, stream=None, quiet: bool = False):
-        self.stream = stream or sys.stdout
-        tty = self.stream.isatty() and not quiet
-        self.console = Console(file=self.stream, highlight=False, soft_wrap=not tty, width=None if tty else 120,
+        stream = stream or sys.stdout
+        tty = stream.isatty() and not quiet
+        self.console = Console(file=stream, highlight=False, soft_wrap=not tty, width=None if tty else 120,
                                quiet=quiet, markup=False, emoji=False)
-        self.bars = None
-        if tty:
-            self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                                 TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console,
-                                 transient=True)
-        self.task, self.gauge = None, LossGauge()
-        self.refreshed = self.began = 0.0
+        self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                             TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console,
+                             transient=True) if tty else None
+        self.gauge, self.refreshed, self.epoch_started = LossGauge(), 0.0, 0.0
 
     def __enter__(self):
         if self.bars:
@@ -66,39 +58,38 @@ class Screen:
             self.bars.stop()
 
     def say(self, line: str) -> None:
-        """Print one line."""
         self.console.print(line)
 
     def writing(self, done: int, total: int) -> None:
-        """Progress of a beton that is being written, in images."""
+        """Progress in writing a beton, in images."""
         self._bar(f"writing beton ({total:,} images)", done, total, "")
 
     def epoch_starts(self, epoch: int, epochs: int, steps: int) -> None:
         """A new bar of `steps`."""
-        self.began = time.perf_counter()
+        self.epoch_started = time.perf_counter()
         self._bar(f"epoch {epoch + 1}/{epochs}", 0, steps, "")
 
-    def step(self, epoch: int, epochs: int, step: int, steps: int, tally: torch.Tensor, batch: int) -> None:
-        """Move the bar; cheap enough to be called after each step."""
+    def step(self, epoch: int, epochs: int, step: int, steps: int, tally: "torch.Tensor", batch: int) -> None:
+        """Move the bar; cheap enough to call after each step."""
         now = time.perf_counter()
         if self.bars is None or now - self.refreshed < REFRESH_S:
             return
         self.refreshed = now
-        rate = step * batch / max(now - self.began, 1e-9)
+        rate = step * batch / max(now - self.epoch_started, 1e-9)
         detail = f"loss {self.gauge.read(tally):.4f}  {rate:,.0f} images/s"
         self._bar(f"epoch {epoch + 1}/{epochs}", step, steps, detail)
 
     def _bar(self, title: str, done: int, total: int, detail: str) -> None:
         if self.bars is None:
             return
-        if self.task is None or self.bars.tasks[-1].description != title:
-            if self.task is not None:
-                self.bars.remove_task(self.task)
-            self.task = self.bars.add_task(title, total=total, detail=detail)
-        self.bars.update(self.task, completed=done, detail=detail)
+        if [task.description for task in self.bars.tasks] != [title]:
+            for task in self.bars.task_ids:
+                self.bars.remove_task(task)
+            self.bars.add_task(title, total=total, detail=detail)
+        self.bars.update(self.bars.task_ids[0], completed=done, detail=detail)
 
     def epoch_row(self, record, epochs: int, watched: str) -> None:
-        """One line an epoch."""
+        """One line per epoch."""
         parts = [f"epoch {record.epoch + 1:>3}/{epochs}", f"lr {record.lr:.6f}", f"loss {record.train_loss:.4f}",
                  f"top-1 {record.train_top1:7.2%}"]
         if record.watched_top1 is not None:
@@ -109,6 +100,6 @@ class Screen:
     def table(self, title: str, rows: list[tuple[str, str]]) -> None:
         """The closing table."""
         table = Table(title=title, show_header=False, title_justify="left")
-        for name, value in rows:
-            table.add_row(name, value)
+        for row in rows:
+            table.add_row(*row)
         self.console.print(table)

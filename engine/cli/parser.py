@@ -1,4 +1,4 @@
-"""What every door shares: reading the command line, the table of settings, and errors as one line with status 2."""
+"""What every command shares: reading the command line, the table of settings, errors as one line with status 2."""
 
 import argparse
 import errno
@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.cli.signals import noticing
+from engine.cli.signals import noting_ctrl_c
 from engine.common.errors import EngineError
 from engine.common.files import refuse_unwritable
 from engine.distributed.torchrun import speaks_for_all
 from loaders.common.errors import DataError
-from recipes.settings.load import RecipeError, as_text, did_you_mean, in_one_line
+from loaders.common.text import did_you_mean
+from recipes.settings.load import RecipeError, as_text, in_one_line
 from recipes.settings.schema import declare
 
 USER_ERRORS = (RecipeError, DataError, EngineError)
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         raise EngineError(f"{message} (--help shows what there is)")
 
     def read(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
-        """Parse into the door's own options and the recipe's settings (`--train.epochs=3` or `--train.epochs 3`)."""
+        """Parse into the command's own options and the recipe's settings (`--train.epochs=3` or `--train.epochs 3`)."""
         argv = list(sys.argv[1:] if argv is None else argv)
         own, settings = [], {}
         while argv:
@@ -39,44 +40,42 @@ class Parser(argparse.ArgumentParser):
             if not (self.takes_settings and name.startswith("--") and "." in name):
                 own.append(word)
                 continue
+            path, shown = name[2:], in_one_line(name)
             if not equals:
                 if not argv or argv[0].startswith("--"):
-                    raise EngineError(f"{in_one_line(name)} needs a value: {in_one_line(name)}=VALUE")
+                    raise EngineError(f"{shown} needs a value: {shown}=VALUE")
                 value = argv.pop(0)
-            if name[2:] in settings:
-                raise EngineError(f"{in_one_line(name)} is given twice: keep one of {in_one_line(settings[name[2:]])} "
-                                  f"and {in_one_line(value)}")
-            settings[name[2:]] = value
+            if path in settings:
+                raise EngineError(f"{shown} is given twice: keep one of {in_one_line(settings[path])} and "
+                                  f"{in_one_line(value)}")
+            settings[path] = value
         if "-h" in own or "--help" in own:
             print_help(self)
             raise SystemExit(0)
         options, rest = self.parse_known_args(own)
         if rest:
-            known = [option for action in self._actions for option in action.option_strings]
-            raise EngineError(f"{in_one_line(rest[0])} is unknown{did_you_mean(rest[0], known)} (--help shows what "
-                              "there is)")
+            hint = did_you_mean(rest[0], [option for action in self._actions for option in action.option_strings])
+            self.error(f"{in_one_line(rest[0])} is unknown{hint and '; '}{hint}")
         if isinstance(file := getattr(options, "json", None), str):
             refuse_unwritable(Path(file))
         return options, settings
 
 
 def print_help(parser: Parser) -> None:
-    """The door's options, then every setting with its type, default and unit."""
+    """The command's options, then every setting with its type, default and unit."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     console.print(escape(parser.format_help()))
     if not parser.takes_settings:
         return
     console.print("Settings, as --section.name=VALUE or in a file (--config-file):\n")
-    config = declare()
-    table = Table(box=None, pad_edge=False)
-    for title in ("setting", "default", "unit", "allowed", "meaning"):
-        table.add_column(title, overflow="fold")
+    table = Table(*(Column(title, overflow="fold") for title in ("setting", "default", "unit", "allowed", "meaning")),
+                  box=None, pad_edge=False)
     section = None
-    for path, param in config.entries.items():
+    for path, param in declare().entries.items():
         if param.section is not section:
             section = param.section
             needs = f" (only with {section.condition})" if section.condition else ""
@@ -88,33 +87,27 @@ def print_help(parser: Parser) -> None:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a door's main and exit: 0, its own status, 2 after a user's mistake, 130 after Ctrl-C."""
+    """Run a command's main and exit: 0, its own status, 2 after a user's mistake, 130 after Ctrl-C."""
+    line = ""
     try:
-        with noticing() as seen:
-            try:
-                status = main() or 0
-            except Exception as error:
-                # What a library made of a KeyboardInterrupt in the middle of it.
-                if seen and not isinstance(error, USER_ERRORS):
-                    raise KeyboardInterrupt from None
-                raise
-            if seen and not status:
-                raise KeyboardInterrupt
+        with noting_ctrl_c() as interrupts:
+            status = main() or 0
+        if interrupts and not status:
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except USER_ERRORS as error:
-        if speaks_for_all():
-            print(f"error: {error}", file=sys.stderr)
-        status = 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        status = 0
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        line, status = f"error: {error}" if speaks_for_all() else "", 2
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts:
+            # A library can turn a KeyboardInterrupt into an error of its own.
+            line, status = "interrupted", 130
+        elif isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+            status = 0
+        elif getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            line, status = f"error: {in_one_line(error.filename)} is longer than a name may be: choose a shorter one", 2
+        else:
             raise
-        print(f"error: {in_one_line(error.filename)} is longer than a name may be: choose a shorter one",
-              file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
+    if line:
+        print(line, file=sys.stderr)
     raise SystemExit(status)

@@ -1,5 +1,6 @@
-"""Versions, hardware and commit that a result was measured with."""
+"""The versions, hardware and commit that a result was measured with."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -15,30 +16,24 @@ def versions() -> dict[str, str]:
     """Installed versions by importlib.metadata (FFCV's own `__version__` is wrong)."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def hardware(device: torch.device) -> dict[str, object]:
     """What a timing depends on: processor, cores this process may use, torch's threads, GPU."""
-    facts: dict[str, object] = {
-        "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "torch_threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-    }
+    facts: dict[str, object] = {"processor": processor_name(), "cores": len(os.sched_getaffinity(0)),
+                                "torch_threads": torch.get_num_threads(), "platform": platform.platform()}
     if device.type == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(device)
-        facts["gpu_memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30, 1)
-        facts["cuda"] = torch.version.cuda
+        memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
+        facts |= {"gpu": torch.cuda.get_device_name(device), "gpu_memory_gib": round(memory_gib, 1),
+                  "cuda": torch.version.cuda}
     return facts
 
 
 def processor_name() -> str:
-    """The processor's name and, where the name is vague, its vector units."""
+    """The processor's name and vector units."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -48,7 +43,7 @@ def processor_name() -> str:
 
 
 def commit() -> str:
-    """The commit of the code that runs, "-dirty" where files differ from it; "unknown" outside a checkout."""
+    """The commit of the running code, with "-dirty" if files differ from it; "unknown" outside a checkout."""
     try:
         done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], check=True,
                               cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either complete or absent, and folders that can be written."""
 
 import contextlib
 import errno
@@ -15,16 +15,16 @@ LARGEST_JSON_BYTES = 64 << 20
 
 
 def expand(path: str | os.PathLike) -> Path:
-    """`path` with a leading `~` or `~name` replaced by that user's home folder, where there is such a user."""
+    """`path` with a leading `~` or `~name` replaced by that user's home folder, if there is such a user."""
     return Path(os.path.expanduser(path))
 
 
 def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> None:
     """Write `content` durably: after a crash `path` is the old file or the new one, never a part of one.
 
-    With `previous` the new file is read back and compared first, and what `path` was before is kept there; `path` is
-    at no moment absent. Raises EngineError where the disk is full or the folder cannot be written, or where what was
-    read back differs; nothing half-written stays.
+    With `previous` the new file is first read back and compared, and the old file is kept there; `path` is never
+    absent in between. Raises EngineError if the disk is full, the folder cannot be written, or the content read back
+    differs; nothing half-written stays.
     """
     def keep_former(new_file: Path) -> None:
         if new_file.read_bytes() != content:
@@ -39,9 +39,8 @@ def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> No
                 # Not every file system has hard links.
                 shutil.copyfile(path, former)
             os.replace(former, previous)
-        except BaseException:
+        finally:
             remove(former)
-            raise
 
     try:
         write_durably(path, [content], keep_former if previous else None)
@@ -50,43 +49,43 @@ def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> No
 
 
 def remove(*paths: Path) -> None:
-    """Remove what is there; what cannot be removed stays."""
+    """Remove the files that exist; those that cannot be removed stay."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote left in `folder`."""
+    """Remove what a process that was killed while writing left in `folder`."""
     remove(*folder.glob(".*.part"))
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or the nearest of its parents, that is there."""
+    """The path itself if it exists, otherwise the nearest parent that does."""
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
 
 
 def refuse_unwritable(path: Path) -> None:
-    """EngineError, before any work, where a file could not be written at `path`."""
+    """EngineError, before any work, if a file could not be written at `path`."""
     if path.is_dir() or not can_be_made(path.parent):
         raise EngineError(f"{path} cannot be written: give the name of a file in a folder that can be")
 
 
 def refuse_unwritable_folder(folder: Path, setting: str) -> None:
-    """EngineError, before any work, where `folder`, which `setting` chose, could not be made or written."""
+    """EngineError, before any work, if `folder`, chosen by `setting`, could not be made or written."""
     if not can_be_made(folder):
         raise EngineError(f"{setting}={folder} cannot be written, {nearest_existing(folder)} is not a folder that can "
                           f"be: choose another with --{setting.lstrip('-')}")
 
 
 def can_be_made(folder: Path) -> bool:
-    """Whether `folder` is there and can be written, or can be made."""
+    """Whether `folder` exists and can be written, or can be made."""
     nearest = nearest_existing(folder)
     return nearest.is_dir() and os.access(nearest, os.W_OK)
 
 
 def read_json(path: Path, way: str) -> dict:
-    """A JSON file's object; EngineError ending with `way`, what to do, where the file is missing, damaged or huge."""
+    """A JSON file's object; EngineError ending with `way` (what to do) if the file is missing, damaged or huge."""
     try:
         found = json.loads(path.read_text("utf-8")) if path.stat().st_size <= LARGEST_JSON_BYTES else None
     except (OSError, ValueError, RecursionError):
@@ -97,8 +96,7 @@ def read_json(path: Path, way: str) -> dict:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as strict JSON by `write_atomic`, into a folder that is made where it is not there; NaN and
-    infinities, which JSON lacks, become null."""
+    """Write `value` as strict JSON by `write_atomic`, making its folder; NaN and infinities become null."""
     make_folder(path.parent)
     write_atomic(path, (json.dumps(finite(value), indent=1, allow_nan=False) + "\n").encode())
 
@@ -113,14 +111,14 @@ def finite(value: object) -> object:
 
 
 def refused(path: Path, error: OSError) -> EngineError:
-    """The one line for a file that could not be written."""
+    """The one-line error for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EngineError(f"{path}: no space left on the disk: free some, or choose another folder")
     return EngineError(f"{path} cannot be written ({error.strerror}): choose another folder")
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents; EngineError where that is not allowed or something else is in the way."""
+    """Create a folder and its parents; EngineError if that is not allowed or something else is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):

@@ -1,6 +1,4 @@
-"""What the processes of a run do together: sums, copies, a neighbour's image, and agreeing on when to stop or save."""
-
-from __future__ import annotations
+"""The process group of a run: sums, copies, a neighbour's image, and agreeing on when to stop or save."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,63 +11,56 @@ import torch.distributed as dist
 from engine.common.errors import EngineError
 from engine.distributed.torchrun import Ranks, open_store
 
-# One process may write betons for hours while the others have theirs; torchrun ends all of them if it dies.
-PATIENCE_S = 12 * 3600
-# What the messages of a lost connection have in common; torch gives them no type of their own.
+# One process may write betons for hours while the others wait; torchrun ends all of them if it dies.
+STORE_TIMEOUT_S = 12 * 3600
+# Words of the messages of a lost connection, for which torch has no exception type of its own.
 LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "TCPStore")
-# Further than any step.
+# Above any step.
 FAR = 1 << 62
 
 Value = TypeVar("Value")
 
 
-class PeersLost(EngineError):
-    """Another process has ended or does not answer."""
-
-
 class ProcessGroup:
-    """The open process group, seen from process `rank` of `ranks`; the first one, which `leads`, writes and prints."""
+    """The open process group as process `rank` of `ranks` sees it; the first one `leads`: it writes and prints."""
 
     def __init__(self, ranks: Ranks, store):
-        self.rank, self.ranks, self.leads, self.store = ranks.rank, ranks.ranks, ranks.rank == 0, store
+        self.rank, self.ranks = self.shard = ranks.rank, ranks.ranks
         self.local_rank, self.local_ranks = ranks.local_rank, ranks.local_ranks
-
-    @property
-    def shard(self) -> tuple[int, int]:
-        """(rank, ranks), as feeds take it."""
-        return self.rank, self.ranks
+        self.leads, self.store = ranks.rank == 0, store
 
     def wait_for_all(self, place: str) -> None:
-        """Wait until every process has come to `place`, for as long as it takes; needs no device."""
+        """Wait until every process has reached `place`, for hours if necessary; uses no device."""
         if self.store.add(f"{place} reached", 1) == self.ranks:
             self.store.set(f"{place} reached by all", "yes")
-        self.store.wait([f"{place} reached by all"], timedelta(seconds=PATIENCE_S))
+        self.store.wait([f"{place} reached by all"], timedelta(seconds=STORE_TIMEOUT_S))
 
     def add(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace each tensor by its sum over all processes, the same bits in each of them."""
+        """Replace each tensor by its sum over all processes; every process gets the same bits."""
         for tensor in tensors:
             dist.all_reduce(tensor)
 
     def copy_from_first(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace each tensor by the first process's, in place."""
         for tensor in tensors:
-            # What lies in memory otherwise than row by row (channels_last) goes through a copy that does not.
-            straight = tensor.detach().contiguous()
-            dist.broadcast(straight, 0)
-            tensor.detach().copy_(straight)
+            # broadcast needs contiguous memory, which channels_last tensors do not have.
+            contiguous = tensor.detach().contiguous()
+            dist.broadcast(contiguous, 0)
+            tensor.detach().copy_(contiguous)
 
     def from_first(self, function: Callable[[], Value]) -> Value:
-        """What `function` returns, called in the first process only; an EngineError that it raises is raised in all."""
-        answer: list = [None, None]
+        """Call `function` in the first process only and return its result, or raise its EngineError, in all of them."""
+        outcome: list = [None, None]
         if self.leads:
             try:
-                answer[0] = function()
+                outcome[0] = function()
             except EngineError as error:
-                answer[1] = str(error)
-        dist.broadcast_object_list(answer, 0)
-        if answer[1] is not None:
-            raise EngineError(answer[1])
-        return answer[0]
+                outcome[1] = str(error)
+        dist.broadcast_object_list(outcome, 0)
+        result, message = outcome
+        if message is not None:
+            raise EngineError(message)
+        return result
 
     def gather(self, value: Value) -> list[Value]:
         """Every process's `value`, by rank, in every process."""
@@ -78,78 +69,76 @@ class ProcessGroup:
         return values
 
     def largest(self, number: int) -> int:
-        """The largest of the processes' numbers, by way of the hosts."""
+        """The largest of the processes' numbers, sent between the hosts."""
         tensor = torch.tensor(int(number))
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
     def first_bad(self, step: int) -> int:
-        """The smallest of the processes' steps (each at least 0, or -1 for none), -1 where none has one."""
+        """The smallest of the processes' steps (each at least 0, or -1 for none); -1 if no process has one."""
         return unwished(self.largest(wish_for(step)))
 
     def image_before(self, images_bhwc: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The image uint8 (1, H, W, 3) and the label int64 (1,) that come before this process's block of the batch.
+        """The image uint8 (1, H, W, 3) and label int64 (1,) just before this process's block of the batch.
 
-        They are the last of the former process's block, for the first process of the last one's: exactly what a single
-        process finds before that place of the whole batch, going round. Nothing waits for the device.
+        They are the last of the previous process's block, and for the first process the last of the whole batch.
+        Does not wait for the device.
         """
         own = torch.cat([images_bhwc[-1].reshape(-1), labels[-1:].view(torch.uint8)])
-        found = own.new_empty(self.ranks * len(own))
-        dist.all_gather_into_tensor(found, own)
-        # A copy, for the label's eight bytes must lie where a whole number may.
-        before = found.view(self.ranks, -1)[self.rank - 1].clone()
+        everyones = own.new_empty(self.ranks * len(own))
+        dist.all_gather_into_tensor(everyones, own)
+        before = everyones.view(self.ranks, -1)[self.rank - 1].clone()
         pixels = images_bhwc[-1].numel()
+        # A copy of the label's eight bytes is aligned, as an int64 must be.
         return before[:pixels].view(1, *images_bhwc.shape[1:]), before[pixels:].clone().view(torch.int64)
 
 
 def wish_for(step: int) -> int:
-    """A step, or -1 for none, as a wish of which the largest is the smallest step."""
+    """A step (-1: none) encoded so that the largest code is the smallest step."""
     return FAR - step if step >= 0 else 0
 
 
 def unwished(wish: int) -> int:
-    """The step that `wish_for` was given."""
+    """The step that `wish_for` encoded."""
     return FAR - wish if wish else -1
 
 
 class Agreement:
-    """What any of the processes wishes, known to all of them at the same step.
+    """The maxima over the processes of `wishes` integers, known to all processes at the same step.
 
-    Whole numbers travel through the hosts alone: they are sent at one step and looked at in the next, so that neither
-    a device nor, as a rule, a host waits for them.
+    They are sent between the hosts at one step and read at the next, so no device waits for them and hosts rarely do.
     """
 
     def __init__(self, wishes: int):
         self.wishes, self.sent = wishes, None
 
     def send(self, *wishes: int) -> None:
-        """Send this process's wishes."""
+        """Send this process's integers."""
         tensor = torch.tensor(wishes)
         self.sent = tensor, dist.all_reduce(tensor, dist.ReduceOp.MAX, async_op=True)
 
     def heard(self) -> list[int]:
-        """The largest of each wish that was sent, once; zeros where none was."""
+        """The maxima of what was sent, once; zeros if nothing was sent since."""
         if self.sent is None:
             return [0] * self.wishes
-        tensor, work = self.sent
-        self.sent = None
+        (tensor, work), self.sent = self.sent, None
         work.wait()
         return tensor.tolist()
 
     def settle(self, *wishes: int) -> list[int]:
-        """The largest of each wish, with those that were sent before, at once: for the end of an epoch."""
+        """The maxima of these and of what was sent before, waiting for all processes: for the end of an epoch."""
         self.send(*map(max, wishes, self.heard()))
         return self.heard()
 
 
 @contextmanager
 def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
-    """Open the process group: gloo between hosts, NCCL between GPUs, where there are any; it is closed in the end.
+    """Open the process group, by gloo between hosts and NCCL between GPUs, and close it at the end.
 
-    Who waits longer than `timeout_s` for another process, or finds it gone, gets PeersLost.
+    Raises EngineError if another process ends or does not answer for `timeout_s`.
     """
     try:
-        store = open_store(PATIENCE_S)
+        store = open_store(STORE_TIMEOUT_S)
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
                                 rank=ranks.rank, world_size=ranks.ranks, timeout=timedelta(seconds=timeout_s))
         yield ProcessGroup(ranks, store)
@@ -158,11 +147,11 @@ def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
         if not is_loss(error):
             raise
         what = f"did not answer for {timeout_s:g} s" if "timed out" in str(error).lower() else "ended"
-        raise PeersLost(f"another process of the run {what}, so process {ranks.rank} of {ranks.ranks} ends too: look "
-                        "for what came first, and go on with --resume, or let torchrun do so with "
-                        "--max-restarts") from None
+        raise EngineError(f"another process of the run {what}, so process {ranks.rank} of {ranks.ranks} ends too: look "
+                          "for the first error, and continue with --resume, or let torchrun do so with "
+                          "--max-restarts") from None
 
 
 def is_loss(error: RuntimeError) -> bool:
-    """Whether an error comes from talking to other processes."""
+    """Whether an error comes from the communication with other processes."""
     return isinstance(error, dist.DistError) or any(word in str(error) for word in LOST)

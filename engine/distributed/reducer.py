@@ -1,52 +1,44 @@
-"""Adding up the gradients of several processes while the backward pass still runs.
+"""Sums the gradients of several processes while the backward pass still runs.
 
-DistributedDataParallel does this too, but it lays its buckets out anew after a process's first step, and where in a
-bucket a number lies decides in which order three or more processes' shares of it are rounded: a run that is stopped
-and goes on would not have the bits of one that isn't. Here the layout is a function of the parameters alone, and a
-compiled step, whose network had better be the bare one, is served by the same few lines.
+DistributedDataParallel does this too, but it rebuilds its buckets after a process's first step, and the position in a
+bucket decides in which order three or more addends are rounded: a resumed run would not have the bits of an unbroken
+one. Here the layout depends on the parameters alone, and the network is not wrapped, which suits compiled steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-# What is ready first is small, so that sending begins early; the rest in pieces that fill the wire.
+# A small first bucket, so that sending starts early; then buckets large enough for the network's full bandwidth.
 FIRST_BYTES, BUCKET_BYTES = 1 << 20, 25 << 20
 
 
 class Bucket:
-    """Some parameters' gradients side by side in one flat tensor, each part in its parameter's memory layout."""
+    """The gradients of `parameters` in one flat tensor, each part in its parameter's memory layout."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter]):
-        self.parameters = list(parameters)
-        self.flat = torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype,
-                                device=parameters[0].device)
-        self.parts, at = [], 0
-        for p in self.parameters:
-            self.parts.append(self.flat.as_strided(p.shape, p.stride(), at))
-            at += p.numel()
-        self.clear()
-
-    def clear(self) -> None:
-        """Nothing has arrived and nothing is under way."""
-        self.missing, self.work = len(self.parameters), None
+    def __init__(self, parameters: list[nn.Parameter]):
+        self.parameters, self.missing = parameters, len(parameters)
+        offsets = [0, *accumulate(p.numel() for p in parameters)]
+        self.flat = torch.zeros(offsets[-1], dtype=parameters[0].dtype, device=parameters[0].device)
+        self.parts = [self.flat.as_strided(p.shape, p.stride(), offset)
+                      for p, offset in zip(parameters, offsets, strict=False)]
 
     def send(self) -> None:
-        """Begin to add the gradients as they are; a missing one counts as zeros."""
-        came = [(part, p.grad) for part, p in zip(self.parts, self.parameters, strict=True) if p.grad is not None]
-        if len(came) < len(self.parts):
+        """Start to sum the gradients as they are; a missing one counts as zeros."""
+        parts = [part for part, p in zip(self.parts, self.parameters, strict=True) if p.grad is not None]
+        if len(parts) < len(self.parts):
             self.flat.zero_()
-        if came:
-            torch._foreach_copy_(*(list(side) for side in zip(*came, strict=True)))
+        if parts:
+            torch._foreach_copy_(parts, [p.grad for p in self.parameters if p.grad is not None])
         self.work = dist.all_reduce(self.flat, async_op=True)
 
     def receive(self) -> None:
-        """The sums become the gradients, without a copy; a parameter that had none keeps none."""
+        """Make the sums the gradients, without a copy; a parameter that had none keeps none. Ready for a new pass."""
         self.work.wait()
+        self.missing = len(self.parameters)
         for part, p in zip(self.parts, self.parameters, strict=True):
             if p.grad is not None:
                 p.grad = part
@@ -55,7 +47,7 @@ class Bucket:
 class GradientReducer:
     """Sums the gradients of `parameters` over all processes, in buckets, from the last parameter to the first.
 
-    A bucket is sent as soon as a backward pass between `expect` and `finish` has filled it and those before it.
+    A bucket is sent as soon as a backward pass between `expect` and `finish` has filled it and all before it.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]):
@@ -65,40 +57,39 @@ class GradientReducer:
                       for bucket in self.buckets for p in bucket.parameters]
 
     def expect(self) -> None:
-        """The backward pass that follows is the last before the update: what it completes may be sent."""
+        """The next backward pass is the last before the update: buckets that it fills may be sent."""
         self.expecting = True
 
     def _arrived(self, bucket: Bucket) -> None:
         if not self.expecting:
             return
         bucket.missing -= 1
-        # In the order of the buckets, which is the same in every process, whatever became complete first.
+        # In the buckets' order, which is the same in every process, whichever is filled first.
         while self.next < len(self.buckets) and not self.buckets[self.next].missing:
             self.buckets[self.next].send()
             self.next += 1
 
     def finish(self) -> None:
-        """Send what was not sent yet; afterwards every gradient is the sum. Does not wait for a GPU."""
+        """Send the buckets that were not sent; afterwards every gradient is the sum. Does not wait for a GPU."""
         for bucket in self.buckets[self.next:]:
             bucket.send()
         for bucket in self.buckets:
             bucket.receive()
-            bucket.clear()
         self.expecting, self.next = False, 0
 
     def close(self) -> None:
-        """Let go of the parameters."""
+        """Remove the hooks from the parameters."""
         for hook in self.hooks:
             hook.remove()
 
 
 def grouped(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """The parameters from the last to the first, in lists of one type, of about FIRST_BYTES and then BUCKET_BYTES."""
+    """The parameters from last to first, in groups of one dtype and of about FIRST_BYTES, then BUCKET_BYTES each."""
     groups: list[list[nn.Parameter]] = []
-    size, limit = 0, FIRST_BYTES
-    for p in reversed(list(parameters)):
+    size = 0
+    for p in reversed(parameters):
+        limit = FIRST_BYTES if len(groups) < 2 else BUCKET_BYTES
         if not groups or size >= limit or groups[-1][-1].dtype != p.dtype:
-            limit = BUCKET_BYTES if groups else FIRST_BYTES
             size = 0
             groups.append([])
         groups[-1].append(p)

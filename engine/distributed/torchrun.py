@@ -1,9 +1,7 @@
-"""torchrun's environment: which of its processes this is, and whose error is shown. Imports no torch by itself.
+"""torchrun's environment: which of its processes this is, and which of them shows an error.
 
-Without torchrun `ranks_of` gives None, and nothing else here is called.
+Importing this imports no torch. Without torchrun `ranks_of` returns None, and only `speaks_for_all` is called.
 """
-
-from __future__ import annotations
 
 import os
 import time
@@ -12,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-# How long an error may look for the others' before it is shown all the same.
+# How long a process that shows an error waits for the store.
 STORE_S = 10
 POLL_S = 0.02
 # The name of this process's round, once it is known.
@@ -23,8 +21,8 @@ _round: list[str] = []
 class Ranks:
     """Process `rank` of `ranks`; on its own node it is `local_rank` of `local_ranks`.
 
-    launch: torchrun's id of this launch, the same after restarts, "" where it has none of its own; restarts: how often
-    torchrun has started the processes anew.
+    launch: torchrun's id of this launch, the same after restarts, "" if it has none of its own. restarts: how often
+    torchrun has restarted the processes.
     """
 
     rank: int
@@ -36,41 +34,38 @@ class Ranks:
 
 
 def ranks_of(environment: Mapping[str, str]) -> Ranks | None:
-    """What torchrun (or whoever sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT as it does) says; None without."""
+    """What torchrun, or whatever sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT as it does, says; None without."""
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
         return None
-
-    def number(name: str, otherwise: int = 0) -> int:
-        return int(environment.get(name, otherwise))
-
+    defaults = {"RANK": 0, "WORLD_SIZE": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "TORCHELASTIC_RESTART_COUNT": 0}
+    *ranks, restarts = (int(environment.get(name, default)) for name, default in defaults.items())
     launch = environment.get("TORCHELASTIC_RUN_ID", "")
-    return Ranks(number("RANK"), number("WORLD_SIZE"), number("LOCAL_RANK"), number("LOCAL_WORLD_SIZE", 1),
-                 "" if launch == "none" else launch, number("TORCHELASTIC_RESTART_COUNT"))
+    return Ranks(*ranks, launch if launch != "none" else "", restarts)
 
 
 def open_store(timeout_s: float):
-    """The key-value store that torchrun keeps, seen from this round of its processes; all of them come to open it.
+    """torchrun's key-value store, with a prefix for this round of processes; all of them must open it.
 
-    RuntimeError where they have not come after `timeout_s`.
+    RuntimeError if they have not done so after `timeout_s`.
     """
     from torch.distributed import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, ranks = next(iter(rendezvous("env://", timeout=timedelta(seconds=timeout_s))))
     while isinstance(store, PrefixStore):
-        # Torch's own prefix counts a node's restarts, and nodes count differently.
+        # Torch's own prefix counts restarts, which differ between nodes.
         store = store.underlying_store
-    launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    store = PrefixStore(f"cadence/{os.environ.get('TORCHELASTIC_RUN_ID', '')}", store)
     if not _round:
-        _round.append(agree_on_round(PrefixStore(f"cadence/{launch}", store), rank, ranks, timeout_s))
-    return PrefixStore(f"cadence/{launch}/{_round[0]}", store)
+        _round.append(agree_on_round(store, rank, ranks, timeout_s))
+    return PrefixStore(_round[0], store)
 
 
 def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
-    """A name for this round of processes that no former round had, the same in all of them.
+    """A name for this round of processes, the same in all of them and different from all earlier rounds.
 
-    The store still holds what former rounds wrote. So process 0 answers every greeting that it finds, the dead ones'
-    too, until each other process has said that it got the answer. RuntimeError where that took longer than `timeout_s`.
+    The store still holds what earlier rounds wrote. So process 0 answers every greeting that it finds, even of dead
+    processes, until each other process has confirmed the answer. RuntimeError if that takes longer than `timeout_s`.
     """
     own, ends = uuid.uuid4().hex, time.monotonic() + timeout_s
     if rank:
@@ -79,16 +74,14 @@ def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
         name = store.get(f"answer to {own}").decode()
         store.set(f"{rank} is in {name}", "yes")
         return name
-    missing, answered = set(range(1, ranks)), set()
+    missing = set(range(1, ranks))
     while missing:
         for other in sorted(missing):
             if store.check([f"{other} is in {own}"]):
                 missing.remove(other)
             elif store.check([f"greeting of {other}"]):
                 greeting = store.get(f"greeting of {other}").decode()
-                if greeting not in answered:
-                    store.set(f"answer to {greeting}", own)
-                    answered.add(greeting)
+                store.set(f"answer to {greeting}", own)
         if time.monotonic() > ends:
             raise RuntimeError(f"TCPStore: timed out waiting for process {min(missing)} of {ranks}")
         time.sleep(POLL_S)
@@ -96,12 +89,12 @@ def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
 
 
 def speaks_for_all() -> bool:
-    """Whether this process is the one to show an error: of several that end, the first to ask; a lone one always."""
+    """Whether this process is the one to show an error: the first of several to ask; a lone one always."""
     ranks = ranks_of(os.environ)
     if ranks is None or ranks.ranks == 1:
         return True
     try:
         return open_store(STORE_S).add("errors", 1) == 1
     except RuntimeError:
-        # The store is gone with its keeper: better twice than not at all.
+        # The store is gone: show the error twice rather than not at all.
         return True

@@ -1,1 +1,1 @@
-"""Networks: one file a family, one table of names."""
+"""Networks: one file per family, and the registry of their names."""

@@ -1,6 +1,4 @@
-"""How big a network is: parameters, and floating-point operations for one image."""
-
-from __future__ import annotations
+"""How big a network is: parameters, and floating-point operations per image."""
 
 import copy
 
@@ -10,17 +8,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
-    """(total, trainable) parameters; shared ones count once, buffers (running statistics) don't count."""
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, _ in counts), sum(n for n, trainable in counts if trainable)
+    """(total, trainable) parameters; shared ones count once, buffers (running statistics) do not."""
+    return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def flops_per_image(model: nn.Module, resolution: int) -> int:
-    """Forward FLOPs for one image (3, resolution, resolution), two for each multiply-add; a training step costs
-    about three times that.
+    """Forward FLOPs per image (3, resolution, resolution), two per multiply-add; a training step takes about 3 times.
 
     Convolutions and matrix products are counted; norms, activations and pooling are not. Computed on a copy on the
-    meta device, in evaluation mode: no arithmetic is done and `model` is left as it was.
+    meta device: no arithmetic is done and `model` is left as it was.
     """
     shadow = copy.deepcopy(model).to("meta").eval()
     image = torch.empty(1, 3, resolution, resolution, device="meta")

@@ -1,59 +1,57 @@
-"""Starting weights: a network begins with those of another training, its head as it was drawn.
+"""Starting weights: a network starts with the weights of another training, except for its head.
 
     loaded = start_from(model, "IMAGENET1K_V2", library="torchvision", arch="resnet50")
     loaded = start_from(model, "runs/first/checkpoints/best.pt")
     print(loaded)    # 318 entries from runs/first/checkpoints/best.pt; fc starts anew
 
-Every entry but the head's must fit the network's, by name and shape.
+Every entry outside the head must fit the network by name and shape.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from engine.common.errors import EngineError
 from engine.common.files import expand
+from engine.common.text import one_line
 from engine.models.weight_files import is_file_name, read
 
-# Names that torchvision's layers had when its DenseNets and vision transformers were published.
+# The names of torchvision's layers when its DenseNets and vision transformers were published.
 RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
-# Further heads of GoogLeNet and Inception, which these networks are built without here.
+# Further heads of GoogLeNet and Inception, which are built without them here.
 AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What a network began with: how many tensors were copied, which modules start anew, where the tensors are from."""
+class Loaded(NamedTuple):
+    """What a network starts with: how many tensors were copied and from where, and which modules start anew."""
 
     entries: int
     heads: tuple[str, ...]
     source: str
 
     def __str__(self) -> str:
-        verb = "starts" if len(self.heads) == 1 else "start"
+        verb = "start" if self.heads[1:] else "starts"
         return f"{self.entries} entries from {self.source}; {' and '.join(self.heads)} {verb} anew"
 
 
 def start_from(model: nn.Module, weights: str, *, library: str | None = None, arch: str | None = None) -> Loaded:
-    """Copy `weights` into `model`, all but its head; parameters keep their device, type and memory layout.
+    """Copy `weights` into `model`, except for its head; parameters keep their device, type and memory layout.
 
-    weights: a file, or for library "torchvision" or "timm" the name of published weights of `arch`: of torchvision's
-    enum (IMAGENET1K_V2, DEFAULT), timm's tag (a1_in1k), or `default`. Those are fetched once, into the library's own
-    cache. The counters of batch norms may be missing. Nothing is random, and torch's generator is left alone.
+    weights: a file, or for library "torchvision" or "timm" the name of published weights of `arch`: a member of
+    torchvision's enum (IMAGENET1K_V2, DEFAULT), a tag of timm's (a1_in1k), or `default`. These are downloaded once, to
+    the library's own cache. The counters of batch norms may be missing. Nothing is drawn from torch's generator.
 
     Raises EngineError, and leaves the model as it was, for an unknown name, for a file that cannot be fetched or read
-    or holds more than tensors, and for the first entry that differs.
+    or holds more than tensors, and for the first entry that does not fit.
     """
     if is_file_name(weights):
         path = expand(weights)
@@ -68,7 +66,7 @@ def start_from(model: nn.Module, weights: str, *, library: str | None = None, ar
 
 
 def heads(model: nn.Module) -> tuple[str, ...]:
-    """The names of the modules that make the classes: those timm calls so, and the last linear layer or convolution."""
+    """The names of the classifying modules: those that timm states, and the last linear layer or convolution."""
     stated = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     stated = (stated,) if isinstance(stated, str) else stated
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
@@ -77,32 +75,34 @@ def heads(model: nn.Module) -> tuple[str, ...]:
 
 def _copy_into(model: nn.Module, entries: Mapping[str, torch.Tensor], source: str) -> Loaded:
     state, anew = model.state_dict(), heads(model)
-    body = {name if name in state else _renamed(name): tensor for name, tensor in entries.items()}
-    body = {name: tensor for name, tensor in body.items()
-            if not _beneath(name, anew) and (name in state or not _beneath(name, AUXILIARY_HEADS))}
+    body = {}
+    for name, tensor in entries.items():
+        if name not in state:
+            for pattern, replacement in RENAMED:
+                name = pattern.sub(replacement, name)
+        if not _beneath(name, anew) and (name in state or not _beneath(name, AUXILIARY_HEADS)):
+            body[name] = tensor
+    first = next((f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Conv2d)), "")
     for name in dict.fromkeys((*state, *body)):
         if _beneath(name, anew) or (name not in body and name.endswith(".num_batches_tracked")):
             continue
         there, here = _shape(body.get(name)), _shape(state.get(name))
         if there != here:
-            advice = "give weights of the same network"
-            if name == _first_convolution(model):
-                advice += " with the same model.stem"
-            raise EngineError(f"model.weights={source} does not fit: {name} is {there} there and {here} here; {advice}")
+            raise EngineError(f"model.weights={source} does not fit: {name} is {there} there and {here} here; give "
+                              f"weights of the same network{' with the same model.stem' if name == first else ''}")
     state.update(body)
     model.load_state_dict(state)
     return Loaded(len(body), anew, source)
 
 
 def _fetch_torchvision(name: str, arch: str) -> Path:
-    # Imported where it is needed: it takes about as long as torch itself.
+    # Importing torchvision takes about as long as importing torch.
     from torchvision.models import get_model_weights
 
     known = get_model_weights(arch)
     member = name.removeprefix(f"{known.__name__}.")
     if member not in known.__members__:
-        raise EngineError(f"model.weights={name} is not known; {arch} has {', '.join(known.__members__)}: name one of "
-                          "them, or give a file")
+        raise _unknown(name, arch, known.__members__)
     url = known[member].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
@@ -112,7 +112,7 @@ def _fetch_torchvision(name: str, arch: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), digits and digits.group(1), progress=False)
         except (OSError, HTTPException, RuntimeError) as error:
-            raise EngineError(f"model.weights={name}: {path.name} cannot be fetched ({_line(error)}); get it from "
+            raise EngineError(f"model.weights={name}: {path.name} cannot be fetched ({one_line(error)}); get it from "
                               f"{url} and put it into {path.parent}, or give it with --model.weights=PATH") from None
     return path
 
@@ -124,43 +124,31 @@ def _fetch_timm(model: nn.Module, name: str, arch: str) -> Mapping[str, torch.Te
     if not tags:
         raise EngineError(f"model.weights={name}: timm has no published weights for {arch}: give a file")
     if name not in ("default", *tags):
-        raise EngineError(f"model.weights={name} is not known; {arch} has default, {', '.join(tags)}: name one of "
-                          "them, or give a file")
+        raise _unknown(name, arch, ("default", *tags))
     tagged = arch if name == "default" else f"{arch}.{name}"
-    # timm fits the position embeddings of a transformer to the size of its images.
+    # timm fits the position embeddings of a transformer to its image size.
     size = getattr(getattr(model, "patch_embed", None), "img_size", None)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             return timm.create_model(tagged, pretrained=True, **({"img_size": size} if size else {})).state_dict()
-    except Exception as error:  # of whichever client the hub's library uses
+    except Exception as error:  # whatever the hub's HTTP client raises
         published = timm.models.get_pretrained_cfg(tagged)
         url = published.url
         if published.hf_hub_id:
             file = published.hf_hub_filename or "model.safetensors"
             url = f"https://huggingface.co/{published.hf_hub_id}/resolve/main/{file}"
-        raise EngineError(f"model.weights={name}: {tagged} cannot be fetched ({_line(error)}); get it from {url} and "
-                          "give it with --model.weights=PATH") from None
+        raise EngineError(f"model.weights={name}: {tagged} cannot be fetched ({one_line(error)}); get it from {url} "
+                          "and give it with --model.weights=PATH") from None
 
 
-def _renamed(name: str) -> str:
-    for pattern, replacement in RENAMED:
-        name = pattern.sub(replacement, name)
-    return name
+def _unknown(name: str, arch: str, known: Iterable[str]) -> EngineError:
+    return EngineError(f"model.weights={name} is not known; {arch} has {', '.join(known)}: name one of them, or give a "
+                       "file")
 
 
 def _beneath(name: str, modules: Iterable[str]) -> bool:
     return any(name.startswith(f"{module}.") for module in modules)
 
 
-def _first_convolution(model: nn.Module) -> str:
-    return next((f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Conv2d)), "")
-
-
 def _shape(tensor: torch.Tensor | None) -> str:
-    if tensor is None:
-        return "absent"
-    return "x".join(map(str, tensor.shape)) or "a scalar"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return "absent" if tensor is None else "x".join(map(str, tensor.shape)) or "a scalar"

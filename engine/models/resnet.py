@@ -11,23 +11,22 @@
 
     block: x -> conv 3x3, BN, ReLU, conv 3x3, BN -> + x -> ReLU
 
-With stochastic depth (Huang et al. 2016) block l of L is left out of a training step, for each image by itself, with
-probability l / L of the last block's; where it stays, its branch is divided by the chance that it does.
+With stochastic depth (Huang et al. 2016) block l of L is skipped in training with l / L of the last block's
+probability, independently per image; otherwise its branch is divided by the probability of being kept.
 
 30,032,292 parameters at 100 classes, at any resolution. Convolutions start as Kaiming fan-out (He et al. 2015),
 norms as 1 and 0. The names are torchvision's, so patterns such as `layer3` mean the same in every residual network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from itertools import count
 
 import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from engine.common.errors import EngineError
-from engine.models.checks import check_at_least, check_dropout
+from engine.common.errors import check, check_share
+from engine.models.conv_stack import start_kaiming
 
 
 class BasicBlock(nn.Module):
@@ -41,11 +40,8 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.skip = StochasticDepth(skip, "row") if skip else nn.Identity()
-        self.downsample = None
-        if stride != 1 or before != channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+        self.downsample = None if stride == 1 and before == channels else nn.Sequential(
+            nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -56,56 +52,37 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """Images (batch, 3, resolution, resolution) float to logits (batch, classes).
 
-    Random, in training: dropout, stochastic depth (`stochastic_depth`: the chance that the last block is skipped).
-
-    blocks: how many in each of the four layers; width: channels of the first, doubled at each next. Images of
-    another size than `resolution` work too. Raises EngineError for a resolution below 8 px, dropout outside [0, 1),
-    or blocks that are not four positive numbers.
+    blocks: how many in each of the four layers. width: channels of the first layer, doubled at each next.
+    stochastic_depth: the probability that the last block is skipped. Random, in training: dropout and stochastic depth.
+    Images of another size than `resolution` work too. Raises EngineError for a resolution below 8 px, dropout or
+    stochastic depth outside [0, 1), and blocks that are not four positive numbers.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        resolution: int = 32,
-        *,
-        dropout: float = 0.3,
-        stochastic_depth: float = 0.0,
-        blocks: Sequence[int] = (5, 5, 5, 5),
-        width: int = 64,
-    ) -> None:
+    def __init__(self, classes: int, resolution: int = 32, *, dropout: float = 0.3, stochastic_depth: float = 0.0,
+                 blocks: Sequence[int] = (5, 5, 5, 5), width: int = 64) -> None:
         super().__init__()
-        check_at_least("classes", classes, 1)
-        if resolution < 8:
-            raise EngineError(f"data.resolution={resolution} must be 8 px or more for resnet34")
-        check_dropout(dropout)
-        check_at_least("width", width, 1)
-        if not 0 <= stochastic_depth < 1:
-            raise EngineError(f"model.stochastic_depth={stochastic_depth} must be at least 0 and below 1")
-        if len(blocks) != 4 or min(blocks) < 1:
-            raise EngineError(f"model.blocks={tuple(blocks)} must be four numbers, each 1 or more")
+        check("model.classes", classes, classes >= 1, "1 or more")
+        check("data.resolution", resolution, resolution >= 8, "8 px or more for resnet34")
+        check_share("model.dropout", dropout)
+        check("model.width", width, width >= 1, "1 or more")
+        check_share("model.stochastic_depth", stochastic_depth)
+        check("model.blocks", tuple(blocks), len(blocks) == 4 and min(blocks) >= 1, "four numbers, each 1 or more")
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        total = sum(blocks)
-        skips = [stochastic_depth * number / total for number in range(1, total + 1)]
-        before = width
-        for layer, count in enumerate(blocks, 1):
-            channels, own = width * 2 ** (layer - 1), [skips.pop(0) for _ in range(count)]
-            setattr(self, f"layer{layer}", _layer(before, channels, 1 if layer == 1 else 2, own))
-            before = channels
+        skips = (stochastic_depth * number / sum(blocks) for number in count(1))
+        before, channels = width, width
+        for layer, blocks_here in enumerate(blocks, 1):
+            first = BasicBlock(before, channels, 1 if layer == 1 else 2, next(skips))
+            others = (BasicBlock(channels, channels, 1, next(skips)) for _ in range(blocks_here - 1))
+            setattr(self, f"layer{layer}", nn.Sequential(first, *others))
+            before, channels = channels, 2 * channels
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(8 * width, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        start_kaiming(self)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = self.relu(self.bn1(self.conv1(images)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.dropout(self.avgpool(x).flatten(1)))
-
-
-def _layer(before: int, channels: int, stride: int, skips: Sequence[float]) -> nn.Sequential:
-    first = BasicBlock(before, channels, stride, skips[0])
-    return nn.Sequential(first, *(BasicBlock(channels, channels, 1, skip) for skip in skips[1:]))

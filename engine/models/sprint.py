@@ -9,38 +9,36 @@
     head    classes             no bias; logits divided by w[2]
 
 After Jordan, cifar10-airbench (arXiv:2404.00498). The norms have a shift and no scale and follow the batches fast
-(momentum .4). Convolutions start as partial identities, so the untrained net passes the whitened patches on; from
-three convolutions a group on, those after the first are one residual branch. `whiten` sets the stem's filters from
-images of the training set; they are not trained, its bias is.
+(momentum .4). Convolutions start as partial identities, so the untrained net passes the whitened patches on; with
+three or more convolutions per group, those after the first are one residual branch. `whiten` sets the stem's filters
+from images of the training set; only the stem's bias trains.
 
-1,971,352 trainable parameters and 118 million multiply-adds an image at widths 64, 256, 256 and 10 classes.
+1,971,352 trainable parameters and 118 million multiply-adds per image at widths 64, 256, 256 and 10 classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.common.errors import EngineError
-from engine.models.checks import check_at_least
+from engine.common.errors import check, check_one_of
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
-# Added to the patches' variances before dividing by their roots: directions that hold only noise stay small.
+# Added to the patches' variances before division by their roots: directions that hold only noise stay small.
 WHITEN_EPS = 5e-4
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
-    """A batch norm with a shift and a fixed scale of 1, whose statistics are mostly those of the last few batches."""
+    """A batch norm with a shift and a fixed scale of 1, whose statistics follow the last few batches."""
     made = nn.BatchNorm2d(channels, eps=1e-5, momentum=0.4)
     made.weight.requires_grad_(False)
     return made
 
 
 def conv(before: int, channels: int) -> nn.Conv2d:
-    """A 3x3 convolution without bias whose first filters pass the channels that come in on (Dirac initialisation)."""
+    """A 3x3 convolution without bias whose first filters pass the input channels on (Dirac initialisation)."""
     made = nn.Conv2d(before, channels, 3, padding=1, bias=False)
     nn.init.dirac_(made.weight[:before])
     return made
@@ -53,14 +51,13 @@ class Group(nn.Module):
         super().__init__()
         self.conv1, self.pool, self.norm1 = conv(before, channels), nn.MaxPool2d(2), norm(channels)
         self.act = ACTIVATIONS[activation]()
-        self.residual = convs > 2
         self.rest = nn.ModuleList(nn.Sequential(conv(channels, channels), norm(channels)) for _ in range(convs - 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = branch = self.act(self.norm1(self.pool(self.conv1(x))))
         for number, layer in enumerate(self.rest, 1):
             branch = layer(branch)
-            if self.residual and number == len(self.rest):
+            if 1 < number == len(self.rest):
                 branch = branch + x
             branch = self.act(branch)
         return branch
@@ -76,22 +73,19 @@ class Sprint(nn.Module):
     def __init__(self, classes: int, resolution: int = 32, *, widths: Sequence[int] = (64, 256, 256), convs: int = 2,
                  activation: str = "gelu") -> None:
         super().__init__()
-        check_at_least("classes", classes, 1)
-        check_at_least("convs", convs, 1)
-        if resolution < 16:
-            raise EngineError(f"data.resolution={resolution} must be 16 px or more for sprint")
-        if activation not in ACTIVATIONS:
-            raise EngineError(f"model.activation={activation} must be one of {', '.join(ACTIVATIONS)}")
-        patch = 3 * 2 * 2
-        if len(widths) != 3 or list(widths) != sorted(widths) or widths[0] < 2 * patch:
-            raise EngineError(f"model.widths={','.join(map(str, widths))} must be three numbers, none below the one "
-                              f"before it, the first at least {2 * patch}")
-        self.stem = nn.Conv2d(3, 2 * patch, 2, bias=True)
+        filters = 2 * 3 * 2 * 2
+        check("model.classes", classes, classes >= 1, "1 or more")
+        check("model.convs", convs, convs >= 1, "1 or more")
+        check("data.resolution", resolution, resolution >= 16, "16 px or more for sprint")
+        check_one_of("model.activation", activation, ACTIVATIONS)
+        check("model.widths", ",".join(map(str, widths)),
+              len(widths) == 3 and list(widths) == sorted(widths) and widths[0] >= filters,
+              f"three numbers, none below the one before it, the first at least {filters}")
+        self.stem = nn.Conv2d(3, filters, 2, bias=True)
         self.stem.weight.requires_grad_(False)
         nn.init.zeros_(self.stem.bias)
         self.act = ACTIVATIONS[activation]()
-        befores = (2 * patch, *widths[:2])
-        self.groups = nn.Sequential(*(Group(a, b, convs, activation) for a, b in zip(befores, widths, strict=True)))
+        self.groups = nn.Sequential(*(Group(a, b, convs, activation) for a, b in pairwise((filters, *widths))))
         self.head = nn.Linear(widths[2], classes, bias=False)
         with torch.no_grad():
             self.head.weight /= self.head.weight.std()
@@ -106,12 +100,11 @@ class Sprint(nn.Module):
         patches = F.unfold(images.double(), 2).transpose(1, 2).reshape(-1, self.stem.weight[0].numel())
         covariance = patches.T @ patches / len(patches)
         values, vectors = torch.linalg.eigh(covariance)
-        # A direction's sign is the solver's choice; the largest entry decides it, for the same net everywhere.
+        # The solver is free to choose a direction's sign; the largest entry decides it, the same everywhere.
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         filters = (vectors * largest.sign() / (values + WHITEN_EPS).sqrt()).T.flip(0)
         self.stem.weight.copy_(torch.cat([filters, -filters]).reshape(self.stem.weight.shape))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = self.groups(self.act(self.stem(images)))
-        x = x.amax((2, 3))
+        x = self.groups(self.act(self.stem(images))).amax((2, 3))
         return self.head(x) / self.head.in_features

@@ -1,36 +1,29 @@
-"""Any classification network of torchvision, or of timm, by its name there, with as many classes as the data have.
+"""Any classification network of torchvision or timm, by its name there, for the data's number of classes.
 
     model.name=torchvision  model.arch=resnet50                        at 224 px
     model.name=timm         model.arch=resnet50    model.stem=small    at 32 px
 
-The library's own module comes back, not a wrapper: its parameters have the names they have there
-(`layer3.0.conv1.weight`, `fc.bias`), and start as the library draws them. Nothing is downloaded here. torchvision's
-resnet50 has 23,712,932 parameters at 100 classes.
+The library's own module is returned, not a wrapper: its parameters have their names there (`layer3.0.conv1.weight`,
+`fc.bias`) and start as the library draws them. Nothing is downloaded here. torchvision's resnet50 has 23,712,932
+parameters at 100 classes.
 
 The small stem is that of the CIFAR ResNets (He et al. 2016, section 4.2): the first convolution becomes 3x3 without
 stride and starts as Kaiming fan-out, and the max-pool that ends the stem, where there is one, is left out.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from functools import partial
 
 import torch
 from torch import nn
 from torchvision import models
 
-from engine.common.errors import EngineError
-from engine.models.checks import check_at_least
+from engine.common.errors import EngineError, check, check_one_of
+from engine.models.conv_stack import start_kaiming
+from loaders.common.text import did_you_mean
 
-STEMS = ("own", "small")
-SMALLEST_PX = 8
-AUXILIARY_HEADS = ("googlenet", "inception_v3")
-# A stem has at most three convolutions before its max-pool (He et al. 2019, arXiv:1812.01187: ResNet-C and -D).
-STEM_CONVOLUTIONS = 3
-# What the libraries raise for sizes that a network can't have.
+# What the libraries raise for sizes that a network cannot take.
 REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, ZeroDivisionError)
 
 
@@ -39,37 +32,34 @@ def from_torchvision(classes: int, resolution: int = 32, *, arch: str = "resnet5
 
     Vision transformers and MaxViT are built for `resolution` only; the others take other sizes too. GoogLeNet and
     Inception come without their auxiliary heads. Random: the initial weights, from torch's global generator, and in
-    training whatever dropout the network has. Raises EngineError for an unknown arch or stem, a stem that can't be
-    made small, and a size that the network can't take.
+    training whatever dropout the network has. Raises EngineError for an unknown arch or stem, a stem that has no small
+    form, and a size that the network cannot take.
     """
-    _check(classes, resolution, stem)
-    _check_arch("torchvision", arch, models.list_models(module=models))
+    _check("torchvision", models.list_models(module=models), classes, resolution, arch, stem)
     options: dict[str, object] = {"weights": None, "num_classes": classes}
     if arch.startswith("vit_"):
         options["image_size"] = resolution
     elif arch.startswith("maxvit_"):
         options["input_size"] = (resolution, resolution)
-    elif arch in AUXILIARY_HEADS:
+    elif arch in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
     return _network(partial(models.get_model, arch, **options), arch, classes, resolution, stem)
 
 
 def from_timm(classes: int, resolution: int = 32, *, arch: str = "resnet50", stem: str = "own") -> nn.Module:
-    """timm's network `arch`, without a tag: as `from_torchvision`, for the networks of the extra `timm`.
+    """timm's network `arch`, given without a tag: otherwise as `from_torchvision`; needs the extra `timm`.
 
-    Networks that timm marks as having a fixed input size are built for `resolution`. Raises EngineError as
-    `from_torchvision`, and where timm is not installed.
+    Networks that timm marks as having a fixed input size are built for `resolution`.
     """
     try:
         import timm
     except ImportError:
         raise EngineError("model.name=timm needs timm: pip install cadence-train[timm]") from None
-    _check(classes, resolution, stem)
     known = timm.list_models()
     base, _, tag = arch.partition(".")
     if tag and base in known:
         raise EngineError(f"model.arch={arch} names weights too: give model.arch={base} and model.weights={tag}")
-    _check_arch("timm", arch, known)
+    _check("timm", known, classes, resolution, arch, stem)
     defaults = timm.models.get_pretrained_cfg(arch)
     options: dict[str, object] = {"pretrained": False, "num_classes": classes}
     if defaults is not None and defaults.fixed_input_size:
@@ -77,21 +67,14 @@ def from_timm(classes: int, resolution: int = 32, *, arch: str = "resnet50", ste
     return _network(partial(timm.create_model, arch, **options), arch, classes, resolution, stem)
 
 
-def _check(classes: int, resolution: int, stem: str) -> None:
-    check_at_least("classes", classes, 1)
-    if resolution < SMALLEST_PX:
-        raise EngineError(f"data.resolution={resolution} must be {SMALLEST_PX} px or more")
-    if stem not in STEMS:
-        raise EngineError(f"model.stem={stem} must be one of {', '.join(STEMS)}")
-
-
-def _check_arch(library: str, arch: str, known: Collection[str]) -> None:
-    if arch in known:
-        return
-    near = get_close_matches(arch, known, n=3, cutoff=0.5)
-    lister = {"torchvision": "torchvision.models.list_models()", "timm": "timm.list_models()"}[library]
-    hint = f"did you mean {', '.join(near)}?" if near else f"{lister} names them"
-    raise EngineError(f"model.arch={arch} is none of {library}'s {len(known)} networks; {hint}")
+def _check(library: str, known: Collection[str], classes: int, resolution: int, arch: str, stem: str) -> None:
+    check("model.classes", classes, classes >= 1, "1 or more")
+    check("data.resolution", resolution, resolution >= 8, "8 px or more")
+    check_one_of("model.stem", stem, ("own", "small"))
+    if arch not in known:
+        lister = "timm.list_models()" if library == "timm" else "torchvision.models.list_models()"
+        raise EngineError(f"model.arch={arch} is none of {library}'s {len(known)} networks; "
+                          f"{did_you_mean(arch, known, most=3) or f'{lister} names them'}")
 
 
 def _network(make: Callable[[], nn.Module], arch: str, classes: int, resolution: int, stem: str) -> nn.Module:
@@ -108,17 +91,17 @@ def _network(make: Callable[[], nn.Module], arch: str, classes: int, resolution:
         raise EngineError(f"data.resolution={resolution} does not suit model.arch={arch} with model.stem={stem} "
                           f"({reason}): choose another resolution or another network") from None
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
-        raise EngineError(f"model.arch={arch} does not give one logit a class: choose another network")
+        raise EngineError(f"model.arch={arch} does not give one logit per class: choose another network")
     return network
 
 
 def _on_default_device(make: Callable[[], nn.Module]) -> nn.Module:
-    if torch.get_default_device().type != "meta":
-        return make()
     try:
         return make()
     except RuntimeError:
-        # RegNets work out their widths with tensors, and meta tensors have no values.
+        if torch.get_default_device().type != "meta":
+            raise
+        # RegNets compute their widths with tensors, and meta tensors have no values.
         with torch.device("cpu"):
             return make().to("meta")
 
@@ -131,21 +114,16 @@ def _make_stem_small(network: nn.Module, arch: str) -> None:
         raise EngineError(f"model.stem=small replaces a first Conv2d of stride 2, and that of {arch} is {found}: leave "
                           "model.stem=own or choose another network")
     small = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None)
-    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+    start_kaiming(small)
     if small.bias is not None:
         nn.init.zeros_(small.bias)
     network.set_submodule(name, small)
-    pool = _stem_pool(network)
-    if pool:
-        network.set_submodule(pool, nn.Identity())
-
-
-def _stem_pool(network: nn.Module) -> str:
     convolutions = 0
     for name, module in network.named_modules():
         convolutions += isinstance(module, nn.Conv2d)
-        if convolutions > STEM_CONVOLUTIONS:
-            break
+        # A stem has at most three before its max-pool (ResNet-C and -D: He et al. 2019, arXiv:1812.01187).
+        if convolutions > 3:
+            return
         if isinstance(module, nn.MaxPool2d) and module.stride in (2, (2, 2)):
-            return name
-    return ""
+            network.set_submodule(name, nn.Identity())
+            return

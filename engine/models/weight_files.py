@@ -1,9 +1,7 @@
-"""Reads the weights in a file, whoever wrote it: tensors by name, and nothing that could run code.
+"""Reads the weights in a file as tensors by name, without running any code in it.
 
-`.safetensors` files, Cadence's own checkpoints, and what torch.save wrote, read with weights_only.
+It may be a `.safetensors` file, a checkpoint of Cadence, or a file by torch.save, which is read with weights_only.
 """
-
-from __future__ import annotations
 
 import os
 import pickle
@@ -16,19 +14,20 @@ import torch
 
 from engine.common.errors import EngineError
 from engine.common.files import expand
+from engine.common.text import one_line
 from engine.storage import checkpoint
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
-# Where training scripts keep the weights among other things.
+# The keys of the weights in files that hold other things too.
 PLACES = ("state_dict", "model", "model_state_dict")
-# What DistributedDataParallel and torch.compile put before every name.
+# The prefixes that DistributedDataParallel and torch.compile put before every name.
 WRAPPERS = ("module.", "_orig_mod.")
-# What torch.load raises for what it can't or won't read.
+# What torch.load raises for what it cannot or will not read.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
 
 
 def is_file_name(weights: str) -> bool:
-    """Whether `weights` means a file: it has a folder or one of SUFFIXES, or a file of that name is there."""
+    """Whether `weights` means a file: it has a folder or one of SUFFIXES, or a file of that name exists."""
     path = expand(weights)
     return path.suffix in SUFFIXES or "/" in weights or os.sep in weights or path.is_file()
 
@@ -36,9 +35,9 @@ def is_file_name(weights: str) -> bool:
 def read(path: Path) -> dict[str, torch.Tensor]:
     """The weights in the file at `path` by name, on the CPU, without the prefixes of wrappers.
 
-    Of a Cadence checkpoint they are those that its run is judged by; of a file by torch.save its state dict, plain or
-    under one of PLACES. Raises EngineError for a file that is missing, damaged or holds anything but tensors and
-    plain values, and where no state dict is found.
+    A Cadence checkpoint gives the weights that its run is evaluated with; a file by torch.save its state dict, plain or
+    under one of PLACES. Raises EngineError for a file that is missing or damaged, holds anything but tensors and plain
+    values, or has no state dict.
     """
     if path.is_dir():
         raise EngineError(f"model.weights={path} is a folder: give a file in it, such as checkpoints/last.pt of a run")
@@ -60,11 +59,13 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     if odd:
         raise EngineError(f"model.weights={path} holds {odd} as no plain array of finite real numbers: give a file of "
                           "ordinary weights")
-    return _unwrapped(content)
+    while wrapper := next((prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in content)), ""):
+        content = {name.removeprefix(wrapper): tensor for name, tensor in content.items()}
+    return dict(content)
 
 
 def plain(tensor: torch.Tensor) -> bool:
-    """True for a dense tensor in memory, of finite real numbers."""
+    """Whether a tensor is dense, in memory, and of finite real numbers."""
     dense = tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
     # A number that float32 cannot hold would become infinite on its way into the network.
     return dense and not tensor.is_complex() and bool(torch.isfinite(tensor.float()).all())
@@ -94,12 +95,5 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        line = " ".join(str(error).split())
-        raise EngineError(f"model.weights={path} is damaged or no safetensors file ({line}): give another") from None
-
-
-def _unwrapped(content: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    for wrapper in WRAPPERS:
-        if all(name.startswith(wrapper) for name in content):
-            return _unwrapped({name.removeprefix(wrapper): tensor for name, tensor in content.items()})
-    return dict(content)
+        raise EngineError(f"model.weights={path} is damaged or no safetensors file ({one_line(error)}): give "
+                          "another") from None

@@ -1,10 +1,8 @@
-"""Averages of the weights over the updates: an exponential one that is evaluated, and lookahead's that trains on.
+"""Averages of the weights over the updates: an exponential one for evaluation, and lookahead's, which trains on.
 
-Both hold the very tensors they follow, so make them where the network will stay; all they do happens in place, on the
-device, and waits for nothing.
+Both refer to the tensors they follow, so create them after the network is on its device. They work in place and never
+wait for the device.
 """
-
-from __future__ import annotations
 
 import copy
 from collections import defaultdict
@@ -15,19 +13,16 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from engine.common.errors import EngineError
-from engine.optim.checks import check
+from engine.common.errors import EngineError, check
 
 
 class Ema:
-    """`model`, a copy of a network whose weights and buffers are an exponential average of its own.
+    """`model`: a copy of a network whose weights and buffers are exponential averages of the network's.
 
-    The first update copies; each further one, of every `every` updates of the network, makes the average
-    decay * average + (1 - decay) * network (Polyak & Juditsky 1992; torch.optim.swa_utils has the formula). So early
-    on the average is the network of the first update, and about 1 / (1 - decay) averages later it has forgotten that.
-    Buffers of integers are copied. `model` has the network's memory layout and requires no gradients.
-
-    Raises EngineError for a decay not between 0 and 1 and for `every` below 1.
+    Of every `every`th update of the network the first one is copied, and each further one makes the average
+    decay * average + (1 - decay) * network (Polyak & Juditsky 1992; torch.optim.swa_utils). Integer buffers are copied.
+    `model` has the network's memory layout and requires no gradients. Raises EngineError for a decay not between 0 and
+    1 and for `every` below 1.
     """
 
     def __init__(self, model: nn.Module, decay: float, every: int = 1):
@@ -37,15 +32,13 @@ class Ema:
         self.every, self.averages = every, 0
         # torch's AveragedModel waits for the device at each update, and averages integers too.
         self._average = get_ema_multi_avg_fn(decay)
-        pairs = defaultdict(lambda: ([], []))
-        for averaged, current in zip(_tensors(self.model), _tensors(model), strict=True):
-            averages, currents = pairs[averaged.dtype]
-            averages.append(averaged)
-            currents.append(current)
-        self._pairs = list(pairs.values())
+        by_dtype = defaultdict(list)
+        for pair in zip(*([*net.parameters(), *net.buffers()] for net in (self.model, model)), strict=True):
+            by_dtype[pair[0].dtype].append(pair)
+        self._pairs = [list(map(list, zip(*pairs, strict=True))) for pairs in by_dtype.values()]
 
     def update(self, updates_done: int) -> None:
-        """To be called after each update of the network, with how many there have been."""
+        """Call after each update of the network, with the number of updates so far."""
         if updates_done % self.every:
             return
         for averages, currents in self._pairs:
@@ -56,32 +49,30 @@ class Ema:
         self.averages += 1
 
     def reset(self) -> None:
-        """Start anew from the network as it is now."""
+        """Restart from the network as it is now."""
         for averages, currents in self._pairs:
             _copy(averages, currents)
         self.averages = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """{"averages": how many were taken, "model": the averaged weights and buffers by name}."""
+        """{"averages": how many were taken, "model": the averaged weights and buffers by name}"""
         return {"averages": self.averages, "model": dict(self.model.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy in what `state_dict` returned; EngineError where it is of another network."""
+        """Copy in what `state_dict` returned; EngineError if it belongs to another network."""
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError:
-            raise EngineError("the saved average is of another network: go on with the settings it was saved "
+            raise EngineError("the saved average is of another network: resume with the settings it was saved "
                               "with") from None
         self.averages = state["averages"]
 
 
 class Lookahead:
-    """A slow copy of `parameters` that every `every` updates goes `share` of the way to them, and they back to it.
+    """A slow copy of `parameters`: every `every` updates it moves `share` of the way to them, and they are set to it.
 
-    Zhang et al. 2019, arXiv:1907.08610. The copy starts where the parameters are. Between its steps the parameters
-    are the fast ones, so a run whose number of updates `every` divides ends on the slow ones.
-
-    Raises EngineError for `every` below 1 and for a share that is not above 0 and at most 1.
+    Zhang et al. 2019, arXiv:1907.08610. The copy starts at the parameters. A run ends on the slow weights if `every`
+    divides its number of updates. Raises EngineError for `every` below 1 and a share not above 0 and at most 1.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], every: int, share: float):
@@ -93,30 +84,25 @@ class Lookahead:
 
     @torch.no_grad()
     def update(self, updates_done: int) -> None:
-        """To be called after each update of the parameters, with how many there have been."""
+        """Call after each update of the parameters, with the number of updates so far."""
         if updates_done % self.every:
             return
         torch._foreach_lerp_(self._slow, self._fast, self.share)
         torch._foreach_copy_(self._fast, self._slow)
 
     def reset(self) -> None:
-        """Start anew from the parameters as they are now."""
+        """Restart from the parameters as they are now."""
         _copy(self._slow, self._fast)
 
     def state_dict(self) -> dict[str, list[torch.Tensor]]:
-        """{"slow": the slow copy, in the order of the parameters}."""
+        """{"slow": the slow copy, in the order of the parameters}"""
         return {"slow": list(self._slow)}
 
     def load_state_dict(self, state: dict[str, list[torch.Tensor]]) -> None:
-        """Copy in what `state_dict` returned; EngineError where it is of other parameters."""
+        """Copy in what `state_dict` returned; EngineError if it belongs to other parameters."""
         if [p.shape for p in state["slow"]] != [p.shape for p in self._slow]:
-            raise EngineError("the saved lookahead is of another network: go on with the settings it was saved with")
-        for slow, saved in zip(self._slow, state["slow"], strict=True):
-            slow.copy_(saved)
-
-
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
+            raise EngineError("the saved lookahead is of another network: resume with the settings it was saved with")
+        _copy(self._slow, state["slow"])
 
 
 @torch.no_grad()

@@ -1,15 +1,13 @@
-"""Muon: momentum that is orthogonalised before it moves the weights, all matrices of a shape at a time.
+"""Muon: momentum that is orthogonalised before it moves the weights, for all matrices of one shape at a time.
 
     optimizer = Muon([{"params": list(body.named_parameters()), "lr": 0.02}], momentum=0.95, scale="shape")
 
-A weight of two or more dimensions is taken as a matrix, its first dimension by all others; Newton-Schulz iterations
-bring the matrix's singular values near 1, so that each of its directions moves alike. torch.optim.Muon does this for
-two dimensions and one weight at a time.
+A weight of two or more dimensions counts as a matrix, its first dimension by all others; Newton-Schulz iterations
+bring the matrix's singular values near 1, so that all its directions move alike. torch.optim.Muon takes two dimensions
+only, and one weight at a time.
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale "rms": Liu et al. 2025, arXiv:2502.16982.
 """
-
-from __future__ import annotations
 
 import math
 from collections import defaultdict
@@ -19,22 +17,27 @@ from typing import Any
 
 import torch
 
-from engine.common.errors import EngineError
-from engine.optim.checks import check
+from engine.common.errors import EngineError, check_one_of
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
-SCALES = ("rms", "shape", "unit")
-# The smallest norm that is divided by: a matrix of zeros stays one.
+# The factor, besides the rate, of an orthogonal update of a matrix. rms gives entries the root mean square of AdamW's
+# updates, so that its rates fit.
+SCALES = {
+    "rms": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
+    "shape": lambda rows, columns: math.sqrt(max(1.0, rows / columns)),
+    "unit": lambda rows, columns: 1.0,
+}
+# The smallest norm to divide by: a matrix of zeros stays zero.
 EPS = 1e-7
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     """The matrices U S' V^T of `matrices` = U S V^T, where S' lies between 0.68 and 1.21.
 
-    matrices: (count, rows, columns), floating, of any size; returned in the same shape and type, in which the
-    iterations x -> a x + (b g + c g^2) x with g = x x^T run, on the wide side, after division by the Frobenius norm.
-    A singular value below 1 / 600 of that norm stays below 0.68, and a matrix of zeros stays zero.
+    matrices: (count, rows, columns) of a floating type; returned in the same shape and type. The iterations are
+    x -> a x + (b g + c g^2) x with g = x x^T, on the wide side, after division by the Frobenius norm. A singular value
+    below 1 / 600 of that norm stays below 0.68, and a matrix of zeros stays zero.
     """
     x = matrices / torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True).clamp_(min=EPS)
     tall = x.shape[1] > x.shape[2]
@@ -59,28 +62,15 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def update_factor(scale: str, rows: int, columns: int) -> float:
-    """What an orthogonal update of rows by columns is multiplied by, beside the rate.
-
-    rms: 0.2 sqrt(max(rows, columns)), an entry's root mean square as AdamW's updates have it, whose rates then fit;
-    shape: sqrt(max(1, rows / columns)); unit: 1.
-    """
-    if scale == "rms":
-        return 0.2 * math.sqrt(max(rows, columns))
-    return math.sqrt(max(1.0, rows / columns)) if scale == "shape" else 1.0
-
-
 class Muon(torch.optim.Optimizer):
     """Muon over weights of two or more dimensions, given as torch's optimisers take them.
 
     A step: buffer += (1 - momentum) (gradient - buffer); d = the buffer, or with `nesterov` gradient + momentum
-    (buffer - gradient); p *= 1 - lr weight_decay; p -= lr update_factor(scale, rows, columns) orthogonal(d). With
-    scale "unit" p is brought to the Frobenius norm sqrt(rows) first, in the place of weight decay, as cifar10-airbench
-    does. A weight without a gradient is left alone. Nothing is random and no step waits for the device; a rate may be a
-    tensor without dimensions, on the weights' device. `dtype` is that of the iterations, None: that device's
-    fast_dtype.
-
-    Raises EngineError for a weight of fewer dimensions, an unknown scale, and weight decay with scale "unit".
+    (buffer - gradient); p *= 1 - lr weight_decay; p -= lr SCALES[scale](rows, columns) orthogonal(d). With
+    scale "unit" p is first brought to the Frobenius norm sqrt(rows), in place of weight decay, as cifar10-airbench
+    does. Nothing is random and no step waits for the device; a rate may be a tensor without dimensions on the weights'
+    device. `dtype` is that of the iterations, by default the device's fast_dtype. Raises EngineError for a weight of
+    fewer dimensions, an unknown scale, and weight decay with scale "unit".
     """
 
     def __init__(self, params: Iterable[Any], lr: float | torch.Tensor = 1e-3, *, momentum: float = 0.95,
@@ -90,10 +80,9 @@ class Muon(torch.optim.Optimizer):
                                   "scale": scale, "dtype": dtype})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take up a further group, as torch's optimisers do."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        check("optim.muon_scale", group["scale"], group["scale"] in SCALES, f"one of {', '.join(SCALES)}")
+        check_one_of("optim.muon_scale", group["scale"], SCALES)
         if group["scale"] == "unit" and group["weight_decay"]:
             raise EngineError(f"optim.weight_decay={group['weight_decay']} has no effect on Muon's weights with "
                               "optim.muon_scale=unit, which sets their norm: make it 0 for them")
@@ -127,7 +116,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _updates(group: dict[str, Any], directions: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """What is to be taken from each parameter: its direction orthogonalised, times rate and factor."""
+    """What to subtract from each parameter: its direction orthogonalised, times rate and factor."""
     alike = defaultdict(list)
     for index, direction in enumerate(directions):
         rows = direction.shape[0]
@@ -139,7 +128,7 @@ def _updates(group: dict[str, Any], directions: Sequence[torch.Tensor]) -> list[
         matrices = torch.empty(len(indices), rows, columns, dtype=dtype, device=device)
         torch._foreach_copy_([m.view(d.shape) for m, d in zip(matrices.unbind(), of_shape, strict=True)], of_shape)
         moves = orthogonal(matrices).to(weights_dtype)
-        moves *= group["lr"] * update_factor(group["scale"], rows, columns)
+        moves *= group["lr"] * SCALES[group["scale"]](rows, columns)
         for index, move in zip(indices, moves.unbind(), strict=True):
             updates[index] = move.view(directions[index].shape)
     return updates

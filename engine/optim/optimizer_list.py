@@ -1,6 +1,4 @@
-"""Several optimisers that are stepped, saved and loaded as one."""
-
-from __future__ import annotations
+"""Several optimisers that step, save and load as one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,29 +16,27 @@ class OptimizerList:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The optimisers' own groups, in their order: what is changed in one holds for its optimiser."""
-        # Asked anew each time: an optimiser that loads a state makes new groups.
+        """The optimisers' own groups, in order: changing one changes its optimiser."""
+        # Collected each time, as an optimiser that loads a state makes new groups.
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def step(self) -> None:
-        """Step each."""
         for optimizer in self.optimizers:
             optimizer.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop every gradient, or fill it with zeros."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """{"optimizers": the state of each}."""
+        """{"optimizers": the state of each}"""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `state_dict` returned; EngineError where it is of another number of optimisers."""
+        """Load what `state_dict` returned; EngineError if it has another number of optimisers."""
         saved = state.get("optimizers", [state])
         if len(saved) != len(self.optimizers):
             raise EngineError(f"the saved state's number of optimisers, {len(saved)}, must be this run's, "
-                              f"{len(self.optimizers)}: go on with the settings it was saved with")
-        for optimizer, of_it in zip(self.optimizers, saved, strict=True):
-            optimizer.load_state_dict(of_it)
+                              f"{len(self.optimizers)}: resume with the settings it was saved with")
+        for optimizer, own_state in zip(self.optimizers, saved, strict=True):
+            optimizer.load_state_dict(own_state)

@@ -5,20 +5,17 @@
     optimizer = build_optimizer("sgd", groups, momentum=0.9, nesterov=True)
 
 A group is a dict as torch's optimisers take it: "params" (pairs of name and parameter), "pattern", "lr",
-"weight_decay", and "lr_scale", its rate's share of the highest: one schedule whose `lr` is that highest rate serves
-every group, each at its scale.
+"weight_decay", and "lr_scale", its rate divided by the highest, which scales the one schedule for this group.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from engine.common.errors import EngineError
-from engine.optim.checks import check
+from engine.common.errors import EngineError, check, check_one_of, check_share
 from engine.optim.muon import Muon
 from engine.optim.optimizer_list import OptimizerList
 from engine.optim.param_patterns import matches, nothing_among, nothing_for
@@ -36,40 +33,31 @@ FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 def by_pattern(model: nn.Module, lrs: Mapping[str, float]) -> list[dict[str, Any]]:
-    """One group a pattern, over the parameters that require a gradient.
+    """One group per pattern, over the parameters that require a gradient.
 
     A pattern names a module or parameter with all beneath it (`layer3`: `layer3.0.conv1.weight`, not `layer30`), or
-    is a shell pattern over the whole name (`*.bn?.*`, `*`). A parameter goes to the first pattern that matches it, in
-    the order given. Raises EngineError for a pattern left without parameters, a parameter without a pattern, no
-    pattern at all, and a rate that is not above 0.
+    is a shell pattern over the whole name (`*.bn?.*`, `*`). A parameter goes to the first pattern that matches it.
+    Raises EngineError for a pattern without parameters, a parameter without a pattern, and a rate not above 0.
     """
     if not lrs:
         raise EngineError("no pattern was given: `*` takes every parameter")
-    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    taken: dict[str, list[tuple[str, nn.Parameter]]] = {pattern: [] for pattern in lrs}
-    unmatched = []
-    for name, parameter in trainable:
-        pattern = next((pattern for pattern in lrs if matches(pattern, name)), None)
-        if pattern is None:
-            unmatched.append(name)
-        else:
-            taken[pattern].append((name, parameter))
+    taken: dict[str | None, list[tuple[str, nn.Parameter]]] = {pattern: [] for pattern in (*lrs, None)}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            taken[next((pattern for pattern in lrs if matches(pattern, name)), None)].append((name, parameter))
+    unmatched = taken.pop(None)
     for pattern, members in taken.items():
         if not members:
             raise EngineError(nothing_for(pattern, model))
     if unmatched:
-        raise EngineError(
-            f"{len(unmatched)} parameters match no pattern, the first {unmatched[0]}; patterns: "
-            f"{', '.join(lrs)}; add a pattern (`*` takes the rest) or freeze them"
-        )
+        raise EngineError(f"{len(unmatched)} parameters match no pattern, the first {unmatched[0][0]}; patterns: "
+                          f"{', '.join(lrs)}; add a pattern (`*` takes the rest) or freeze them")
     for pattern, lr in lrs.items():
-        if not 0 < lr < float("inf"):
+        if not 0 < lr < math.inf:
             raise EngineError(f"the learning rate {lr} of pattern {pattern} must be above 0 and finite")
     highest = max(lrs.values())
-    return [
-        {"params": members, "pattern": pattern, "lr": lrs[pattern], "lr_scale": lrs[pattern] / highest}
-        for pattern, members in taken.items()
-    ]
+    return [{"params": members, "pattern": pattern, "lr": lrs[pattern], "lr_scale": lrs[pattern] / highest}
+            for pattern, members in taken.items()]
 
 
 def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float, decay_all: bool) -> list[dict[str, Any]]:
@@ -79,20 +67,14 @@ def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float, decay_all
     scales and shifts of norms) become a group of their own with a decay of 0, after the rest of it. Raises
     EngineError for a negative decay and for decay_all=False with nothing to decay.
     """
-    if not 0 <= weight_decay < float("inf"):
-        raise EngineError(f"optim.weight_decay={weight_decay} must be 0 or more and finite")
+    check("optim.weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more and finite")
     if decay_all:
         return [{**group, "weight_decay": weight_decay} for group in groups]
     if weight_decay == 0:
         raise EngineError("optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out")
-    split = []
-    for group in groups:
-        matrices = [(name, p) for name, p in group["params"] if p.ndim >= 2]
-        vectors = [(name, p) for name, p in group["params"] if p.ndim < 2]
-        for members, decay in ((matrices, weight_decay), (vectors, 0.0)):
-            if members:
-                split.append({**group, "params": members, "weight_decay": decay})
-    return split
+    return [{**part, "weight_decay": decay} for group in groups
+            for part, decay in zip(_parted(group, lambda _, p: p.ndim >= 2), (weight_decay, 0.0), strict=True)
+            if part["params"]]
 
 
 def split_muon(groups: Sequence[dict[str, Any]], muon_for: Sequence[str]) -> tuple[list[dict], list[dict]]:
@@ -103,7 +85,7 @@ def split_muon(groups: Sequence[dict[str, Any]], muon_for: Sequence[str]) -> tup
     """
     if not muon_for:
         raise EngineError("optim.muon_for is empty: name the weights for Muon (`*` takes all), or another optimiser")
-    everything = [(name, p) for group in groups for name, p in group["params"]]
+    everything = [member for group in groups for member in group["params"]]
     for pattern in muon_for:
         found = [(name, p) for name, p in everything if matches(pattern, name)]
         if not found:
@@ -111,48 +93,49 @@ def split_muon(groups: Sequence[dict[str, Any]], muon_for: Sequence[str]) -> tup
         if all(p.ndim < 2 for _, p in found):
             raise EngineError(f"optim.muon_for: pattern {pattern} matches no weight of two or more dimensions, only "
                               f"such as {found[0][0]}; leave it out")
-    muon, rest = [], []
-    for group in groups:
-        chosen = [p.ndim >= 2 and any(matches(pattern, name) for pattern in muon_for) for name, p in group["params"]]
-        for part, wanted in ((muon, True), (rest, False)):
-            members = [member for member, is_muons in zip(group["params"], chosen, strict=True) if is_muons is wanted]
-            if members:
-                part.append({**group, "params": members})
+    parted = [_parted(group, lambda name, p: p.ndim >= 2 and any(matches(pattern, name) for pattern in muon_for))
+              for group in groups]
+    muon, rest = ([part for part in parts if part["params"]] for parts in zip(*parted, strict=True))
     return muon, rest
+
+
+def _parted(group: dict[str, Any], chosen: Callable[[str, nn.Parameter], bool]) -> tuple[dict, dict]:
+    """Two copies of the group, with the parameters that are `chosen` and with the others."""
+    first = [member for member in group["params"] if chosen(*member)]
+    second = [member for member in group["params"] if not chosen(*member)]
+    return {**group, "params": first}, {**group, "params": second}
 
 
 def build_optimizer(name: str, groups: Sequence[dict[str, Any]],
                     **settings: Any) -> torch.optim.Optimizer | OptimizerList:
     """The optimiser `name` over groups that carry their own rate and weight decay.
 
-    settings: momentum and nesterov for sgd and muon; beta1, beta2 and eps for adam and adamw; left out, torch's own
-    values hold (no momentum; 0.9, 0.999, 1e-8; muon 0.95 and nesterov). Weight decay is an L2 term in sgd and adam,
-    decoupled in adamw (Loshchilov & Hutter 2019) and muon. The update is one fused kernel where torch has one for the
-    parameters' device and type. Loaded optimiser state takes each parameter's memory layout, which fused kernels rely
-    on without a check.
+    settings: momentum and nesterov for sgd and muon; beta1, beta2 and eps for adam and adamw; defaults are torch's
+    (no momentum; 0.9, 0.999, 1e-8; muon 0.95 and nesterov). Weight decay is an L2 term in sgd and adam, decoupled in
+    adamw (Loshchilov & Hutter 2019) and muon. The update is one fused kernel where torch has one for the parameters'
+    device and type. Loaded optimiser state is brought into each parameter's memory layout.
 
-    muon has muon_for (patterns, "*"), muon_scale ("rms"; "unit" decays no weight of Muon's) and rest, "adamw" with
-    the settings above or "sgd" with rest_momentum (0) in Nesterov's form: what `split_muon` leaves is that
-    optimiser's, and both together are returned; Muon alone where nothing is left.
+    muon also has muon_for (patterns, "*"), muon_scale ("rms"; "unit" decays no weight of Muon's) and rest: "adamw" or
+    "sgd", the latter with rest_momentum (0) in Nesterov's form, for the parameters that `split_muon` leaves. Both are
+    returned as one; Muon alone where nothing is left.
 
     Raises EngineError for an unknown name, a setting that this optimiser does not have, and values out of range.
     """
-    check("optim.name", name, name in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
+    check_one_of("optim.name", name, OPTIMIZERS)
     known, title = OPTIMIZERS[name][1], name
     if name == "muon":
         rest = settings.setdefault("rest", "adamw")
-        check("optim.rest", rest, rest in REST, f"one of {', '.join(REST)}")
+        check_one_of("optim.rest", rest, REST)
         known, title = known + REST[rest], f"muon beside {rest}"
-    for setting in settings:
+    for setting, value in settings.items():
         if setting not in known:
             raise EngineError(f"optim.{setting} is no setting of {title}, which has {', '.join(known)}")
-    for setting in ("momentum", "rest_momentum", "beta1", "beta2"):
-        if setting in settings:
-            check(f"optim.{setting}", settings[setting], 0 <= settings[setting] < 1, "at least 0 and below 1")
+        if setting in ("momentum", "rest_momentum", "beta1", "beta2"):
+            check_share(f"optim.{setting}", value)
+        elif setting == "eps":
+            check("optim.eps", value, value > 0, "above 0")
     if settings.get("nesterov") and not settings.get("momentum", name == "muon"):
         raise EngineError("optim.nesterov=true needs optim.momentum above 0")
-    if "eps" in settings:
-        check("optim.eps", settings["eps"], settings["eps"] > 0, "above 0")
     return _muon_and_rest(groups, **settings) if name == "muon" else _of_torch(name, groups, **settings)
 
 
@@ -165,7 +148,8 @@ def _muon_and_rest(groups: Sequence[dict[str, Any]], rest: str, muon_for: Sequen
             raise EngineError("optim.weight_decay has no effect with optim.muon_scale=unit, which sets the norms of "
                               "all weights that would decay: make it 0")
         by_muon = [{**group, "weight_decay": 0.0} for group in by_muon]
-    muon = _kept_in_layout(Muon(by_muon, momentum=momentum, nesterov=nesterov, scale=muon_scale))
+    muon = Muon(by_muon, momentum=momentum, nesterov=nesterov, scale=muon_scale)
+    muon.register_load_state_dict_post_hook(_match_layout)
     if not others:
         return muon
     if rest == "sgd":
@@ -178,19 +162,16 @@ def _of_torch(name: str, groups: Sequence[dict[str, Any]], **settings: Any) -> t
         settings["betas"] = (settings.pop("beta1", 0.9), settings.pop("beta2", 0.999))
     parameters = [p for group in groups for _, p in group["params"]]
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
-    return _kept_in_layout(OPTIMIZERS[name][0](groups, lr=0.0, fused=True if fused else None, **settings))
-
-
-def _kept_in_layout(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    optimizer = OPTIMIZERS[name][0](groups, lr=0.0, fused=True if fused else None, **settings)
     optimizer.register_load_state_dict_post_hook(_match_layout)
     return optimizer
 
 
 def _match_layout(optimizer: torch.optim.Optimizer) -> None:
-    # Fused kernels walk parameter, gradient and state in memory order: a momentum buffer saved under another layout
-    # would update the wrong weights without a word.
+    # Fused kernels walk parameter, gradient and state in memory order and check nothing: a momentum buffer saved in
+    # another layout would update the wrong weights.
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            like_it = isinstance(value, torch.Tensor) and value.shape == parameter.shape
-            if like_it and value.stride() != parameter.stride():
+            per_weight = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+            if per_weight and value.stride() != parameter.stride():
                 state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

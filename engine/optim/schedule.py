@@ -1,38 +1,48 @@
 """Learning-rate schedules: a step's number to (rate, momentum), pure and without torch.
 
-A step is one update of the weights; step 0 is the first. A momentum of None leaves the optimiser's own. Each field is
-the recipe's setting of the same name, in steps where the recipe counts epochs; a value out of range raises
-EngineError naming it. `lr` is the highest rate; a group of a lower one takes its share of each step's.
+A step is one update of the weights, counted from 0. A momentum of None leaves the optimiser's own. Each field is the
+recipe's setting of the same name, in steps instead of epochs; a value out of range raises EngineError naming it. `lr`
+is the highest rate. Step `total_steps`, one past the end, has the last step's rate unless a schedule says otherwise.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from engine.common.errors import EngineError
-from engine.optim.checks import check, check_rate, check_step, check_total
+from engine.common.errors import EngineError, check, check_share
 
 Rates = tuple[float, float | None]
 
 
+class Schedule:
+    """What all schedules check. A subclass has a field `lr`, perhaps `total_steps`, and computes `_at` of a step."""
+
+    def __post_init__(self) -> None:
+        check("schedule.lr", self.lr, 0 < self.lr < math.inf, "above 0 and finite")
+        total = getattr(self, "total_steps", 1)
+        check("schedule.total_steps", total, total >= 1, "1 or more")
+
+    def at(self, step: int) -> Rates:
+        """(rate, momentum or None); EngineError for a step below 0 or above `total_steps`."""
+        total = getattr(self, "total_steps", math.inf)
+        if step < 0:
+            raise EngineError(f"step {step} must be 0 or more")
+        if step > total:
+            raise EngineError(f"step {step} lies beyond schedule.total_steps={total}: plan for all steps of the run")
+        return self._at(step)
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(Schedule):
     """The same rate at every step."""
 
     lr: float
 
-    def __post_init__(self) -> None:
-        check_rate("schedule.lr", self.lr)
-
-    def at(self, step: int) -> Rates:
-        """(rate, None)."""
-        check_step(step)
+    def _at(self, step: int) -> Rates:
         return self.lr, None
 
 
 @dataclass(frozen=True)
-class Step:
+class StepDecay(Schedule):
     """`lr`, multiplied by `gamma` from each milestone on (torch's MultiStepLR)."""
 
     lr: float
@@ -40,24 +50,20 @@ class Step:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        check_rate("schedule.lr", self.lr)
-        rising = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
-        check("schedule.milestones", self.milestones, rising and len(self.milestones) > 0,
-              "rising steps, the first above 0")
+        super().__post_init__()
+        rising = len(self.milestones) > 0 and sorted({0, *self.milestones}) == [0, *self.milestones]
+        check("schedule.milestones", self.milestones, rising, "rising steps, the first above 0")
         check("schedule.gamma", self.gamma, 0 < self.gamma <= 1, "above 0 and at most 1")
 
-    def at(self, step: int) -> Rates:
-        """(rate, None)."""
-        check_step(step)
+    def _at(self, step: int) -> Rates:
         return self.lr * self.gamma ** sum(step >= milestone for milestone in self.milestones), None
 
 
 @dataclass(frozen=True)
-class Cosine:
-    """A linear rise to `lr` at step `warmup_steps`, then half a cosine to `lr * final_fraction` at the last step.
+class WarmUp(Schedule):
+    """A linear rise to `lr` at step `warmup_steps`, then a fall towards `lr * final_fraction`.
 
-    Step s of the rise has lr * (s + 1) / (warmup_steps + 1): no step is spent at rate 0. Without a rise, torch's
-    CosineAnnealingLR with T_max = total_steps - 1 (Loshchilov & Hutter 2017, one period).
+    Step s of the rise has lr * (s + 1) / (warmup_steps + 1): no step is spent at rate 0.
     """
 
     lr: float
@@ -66,45 +72,44 @@ class Cosine:
     final_fraction: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_rise_and_fall(self)
+        super().__post_init__()
+        check("schedule.warmup_steps", self.warmup_steps, 0 <= self.warmup_steps < self.total_steps,
+              f"0 or more and below the {self.total_steps} steps of the run")
+        check("schedule.final_fraction", self.final_fraction, 0 <= self.final_fraction <= 1, "between 0 and 1")
 
-    def at(self, step: int) -> Rates:
-        """(rate, None); step `total_steps`, one past the end, has the last step's rate."""
-        step = _last(step, self.total_steps)
+    def _at(self, step: int) -> Rates:
         if step < self.warmup_steps:
-            return _risen(self.lr, step, self.warmup_steps), None
-        fall = self.total_steps - 1 - self.warmup_steps
-        return _cosine(self.lr, self.lr * self.final_fraction, (step - self.warmup_steps) / fall if fall else 0.0), None
+            return self.lr * (step + 1) / (self.warmup_steps + 1), None
+        return self._fall(step), None
 
 
-@dataclass(frozen=True)
-class Linear:
-    """Cosine's rise to `lr` at step `warmup_steps`, then a straight line to `lr * final_fraction` at `total_steps`.
+class Cosine(WarmUp):
+    """WarmUp's rise, then half a cosine to `lr * final_fraction` at the last step.
+
+    Without a rise, torch's CosineAnnealingLR with T_max = total_steps - 1 (Loshchilov & Hutter 2017, one period).
+    """
+
+    def _fall(self, step: int) -> float:
+        steps = self.total_steps - 1 - self.warmup_steps
+        share = min((step - self.warmup_steps) / steps, 1.0) if steps else 0.0
+        return _cosine(self.lr, self.lr * self.final_fraction, share)
+
+
+class Linear(WarmUp):
+    """WarmUp's rise, then a straight line to exactly `lr * final_fraction` at `total_steps`.
 
     That is one past the last step: with a final fraction of 0 no step is spent at rate 0. Without a rise step s has
     lr * (1 - (1 - final_fraction) * s / total_steps).
     """
 
-    lr: float
-    total_steps: int
-    warmup_steps: int = 0
-    final_fraction: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_rise_and_fall(self)
-
-    def at(self, step: int) -> Rates:
-        """(rate, None); step `total_steps`, one past the end, has exactly lr * final_fraction."""
-        check_step(step, self.total_steps)
-        if step < self.warmup_steps:
-            return _risen(self.lr, step, self.warmup_steps), None
+    def _fall(self, step: int) -> float:
         left = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
-        return self.lr * (self.final_fraction + (1 - self.final_fraction) * left), None
+        return self.lr * (self.final_fraction + (1 - self.final_fraction) * left)
 
 
 @dataclass(frozen=True)
-class Exponential:
-    """From `low` at step 0 to `high` at the last step, each the same multiple of the one before.
+class Exponential(Schedule):
+    """From `low` at step 0 to `high` at the last step, each rate the same multiple of the one before.
 
     A learning-rate range test (Smith 2017, arXiv:1506.01186) with steps spread evenly over the rate's logarithm.
     """
@@ -114,28 +119,26 @@ class Exponential:
     total_steps: int
 
     def __post_init__(self) -> None:
-        check_rate("schedule.low", self.low)
+        check("schedule.low", self.low, 0 < self.low < math.inf, "above 0 and finite")
         check("schedule.high", self.high, self.low < self.high < math.inf, f"above schedule.low={self.low} and finite")
-        check_total(self.total_steps, least=2)
+        check("schedule.total_steps", self.total_steps, self.total_steps >= 2, "2 or more")
 
     @property
     def lr(self) -> float:
-        """The highest rate, `high`."""
         return self.high
 
-    def at(self, step: int) -> Rates:
-        """(rate, None); step `total_steps`, one past the end, has the last step's rate."""
-        share = _last(step, self.total_steps) / (self.total_steps - 1)
+    def _at(self, step: int) -> Rates:
+        share = min(step / (self.total_steps - 1), 1.0)
         return self.low ** (1 - share) * self.high**share, None
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Schedule):
     """One cosine up from lr / div to `lr`, one down to lr / div / final_div (Smith & Topin 2018).
 
     torch's OneCycleLR with two cosine phases, step for step: the peak is at step pct_start * total_steps - 1, which
     need not be whole. Momentum runs the other way, from momentum_high down to momentum_low at the peak and back, or
-    is left alone where both are None. Unlike torch's, it also holds where that peak falls on step 0.
+    is left alone where both are None. Unlike torch's, it also works where the peak falls on step 0.
     """
 
     lr: float
@@ -147,64 +150,37 @@ class OneCycle:
     momentum_high: float | None = None
 
     def __post_init__(self) -> None:
-        check_rate("schedule.lr", self.lr)
-        check_total(self.total_steps)
+        super().__post_init__()
         check("schedule.pct_start", self.pct_start, 0 <= self.pct_start <= 1, "between 0 and 1")
         check("schedule.div", self.div, 1 <= self.div < math.inf, "1 or more")
         check("schedule.final_div", self.final_div, 1 <= self.final_div < math.inf, "1 or more")
         low, high = self.momentum_low, self.momentum_high
         if (low is None) != (high is None):
-            raise EngineError(
-                f"schedule.momentum_low={low} and schedule.momentum_high={high} go together: set both or neither"
-            )
+            raise EngineError(f"schedule.momentum_low={low} and schedule.momentum_high={high} go together: set both or "
+                              "neither")
         if low is not None:
-            check("schedule.momentum_high", high, 0 <= high < 1, "at least 0 and below 1")
+            check_share("schedule.momentum_high", high)
             check("schedule.momentum_low", low, 0 <= low <= high, f"between 0 and schedule.momentum_high={high}")
 
-    def at(self, step: int) -> Rates:
-        """(rate, momentum or None); step `total_steps`, one past the end, has the last step's."""
-        step = _last(step, self.total_steps)
-        peak = float(self.pct_start * self.total_steps) - 1
-        first = self.lr / self.div
+    def _at(self, step: int) -> Rates:
+        last, peak, first = self.total_steps - 1, float(self.pct_start * self.total_steps) - 1, self.lr / self.div
+        step = min(step, last)
         if step <= peak:
-            share = step / peak if peak else 1.0
-            rate, climb = _cosine(first, self.lr, share), share
+            climb = step / peak if peak else 1.0
+            rate = _cosine(first, self.lr, climb)
         else:
-            share = (step - peak) / (self.total_steps - 1 - peak)
-            rate, climb = _cosine(self.lr, first / self.final_div, share), 1 - share
-        if self.momentum_low is None:
-            return rate, None
-        return rate, _cosine(self.momentum_high, self.momentum_low, climb)
-
-
-Schedule = Constant | Step | Cosine | Linear | Exponential | OneCycle
+            fall = (step - peak) / (last - peak)
+            rate, climb = _cosine(self.lr, first / self.final_div, fall), 1 - fall
+        return rate, None if self.momentum_low is None else _cosine(self.momentum_high, self.momentum_low, climb)
 
 
 def lr_after_epochs(schedule: Schedule, steps_per_epoch: int, epochs: int) -> list[float]:
-    """The rate in force after each epoch: after epoch e (from 0), that of step (e + 1) * steps_per_epoch.
+    """The rate after each epoch: after epoch e (from 0), that of step (e + 1) * steps_per_epoch.
 
-    This is what a training script logs that steps its scheduler after each batch and reads the rate at an epoch's
-    end. After a schedule's last step the last rate stays.
+    It is what a scheduler that is stepped after each batch shows at an epoch's end.
     """
     return [schedule.at((epoch + 1) * steps_per_epoch)[0] for epoch in range(epochs)]
 
 
-def _risen(lr: float, step: int, warmup_steps: int) -> float:
-    return lr * (step + 1) / (warmup_steps + 1)
-
-
-def _last(step: int, total_steps: int) -> int:
-    check_step(step, total_steps)
-    return min(step, total_steps - 1)
-
-
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (math.cos(math.pi * share) + 1)
-
-
-def _check_rise_and_fall(schedule: Cosine | Linear) -> None:
-    check_rate("schedule.lr", schedule.lr)
-    check_total(schedule.total_steps)
-    check("schedule.warmup_steps", schedule.warmup_steps, 0 <= schedule.warmup_steps < schedule.total_steps,
-          f"0 or more and below the {schedule.total_steps} steps of the run")
-    check("schedule.final_fraction", schedule.final_fraction, 0 <= schedule.final_fraction <= 1, "between 0 and 1")

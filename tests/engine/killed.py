@@ -1,4 +1,4 @@
-"""engine.train, whose process 1 is killed after a step, once: what torchrun starts in the test of restarts."""
+"""engine.train whose process 1 is killed once, after a step: what torchrun starts in the test of restarts."""
 
 import os
 import signal

@@ -1,11 +1,11 @@
-"""Runs engine.train as several processes that talk by gloo, forked from one that has imported everything: a run costs
-the seconds it computes, not those of starting. Without torchrun, but with the environment that it sets.
+"""Runs engine.train as several processes that communicate by gloo, forked from one that has imported everything: a run
+takes the time that it computes, not that of starting. Without torchrun, but with the environment that it sets.
 
     python peers.py JOBS.json      [{"ranks": 2, "words": ["--recipe", ...], "measure": FILE or null,
                                     "poison": [epoch, step, rank, weight] or null}, ...]
 
-With `measure` nothing is trained: the network as it starts is evaluated, and the result written to FILE. With `poison`
-a weight is this large for that batch, in that process.
+With `measure` nothing is trained: the initial network is evaluated and the result written to FILE. With `poison` a
+weight is this large for that batch, in that process.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.engine.poison import poisoned
 
 
 def keep_store() -> tuple[int, int]:
-    """(process, port) of the store that torchrun would keep: its threads must not be where the others are forked."""
+    """(process, port) of a store like torchrun's, in a process of its own: nothing may be forked beside its threads."""
     reading, writing = os.pipe()
     store_process = os.fork()
     if store_process == 0:
@@ -34,7 +34,7 @@ def keep_store() -> tuple[int, int]:
 
 
 def fork(ranks: int, act) -> list[int]:
-    """Call `act()` in `ranks` children; their exit statuses."""
+    """Call `act()` in `ranks` child processes; returns their exit statuses."""
     (store_process, port), children = keep_store(), []
     for rank in range(ranks):
         child = os.fork()

@@ -1,4 +1,4 @@
-"""One command: every door is a subcommand, its help costs nothing, its completion works where it is sourced."""
+"""One command: every module of engine/ is a subcommand, the help is quick, completion works where it is sourced."""
 
 import ast
 import importlib
@@ -13,6 +13,7 @@ import pytest
 
 from engine import cadence
 from engine.cli import completion
+from engine.cli.overview import OVERVIEW, SUMMARIES
 from engine.common.errors import EngineError
 from recipes.settings import load
 from recipes.settings.schema import declare
@@ -38,32 +39,32 @@ def called(monkeypatch, *words):
     return cadence.main()
 
 
-def is_door(path):
+def is_command(path):
     """Whether a file has a main and runs it as a program."""
     body = ast.parse(path.read_text()).body
     return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in body) and any(
         isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'" for node in body)
 
 
-def test_every_door_is_a_command_and_every_command_a_door():
-    doors = {path.stem for path in (ROOT / "engine").glob("*.py") if is_door(path)} - {"cadence"}
-    assert doors == set(cadence.COMMANDS)
+def test_the_subcommands_are_the_modules_of_engine():
+    modules = {path.stem for path in (ROOT / "engine").glob("*.py") if is_command(path)} - {"cadence"}
+    assert modules == set(SUMMARIES)
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=str)
-def test_the_help_tells_the_story_of_a_run(words, monkeypatch, capsys):
+def test_the_help_shows_every_command(words, monkeypatch, capsys):
     assert called(monkeypatch, *words) == 0
     shown = capsys.readouterr().out
-    places = [shown.index(f"  cadence {words}") for _, lines in cadence.STORY for words, _ in lines]
-    assert places == sorted(places) and max(map(len, shown.splitlines())) <= 120
-    for name in cadence.COMMANDS:
-        assert f"  cadence {name} " in shown
+    assert shown == OVERVIEW + "\n" and max(map(len, shown.splitlines())) <= 120
+    for name, summary in SUMMARIES.items():
+        assert re.search(rf"^  cadence {name} .* {re.escape(summary)}$", shown, re.MULTILINE)
 
 
 def test_the_documentation_shows_the_help_as_it_is():
-    assert cadence.story() in (ROOT / "docs" / "cadence.md").read_text("utf-8")
+    assert OVERVIEW in (ROOT / "docs" / "cadence.md").read_text("utf-8")
 
 
+@pytest.mark.slow("starts a process that has imported nothing")
 def test_the_help_imports_nothing_that_takes_time():
     code = ("import sys; from engine import cadence; sys.argv = ['cadence', '--help']; cadence.main(); "
             "print(*{name.partition('.')[0] for name in sys.modules})")
@@ -71,7 +72,8 @@ def test_the_help_imports_nothing_that_takes_time():
     assert not HEAVY & set(done.stdout.splitlines()[-1].split())
 
 
-def test_a_command_is_its_door():
+@pytest.mark.slow("starts processes to compare")
+def test_a_subcommand_is_its_module():
     ours, theirs = run("engine.cadence", "train", "--list"), run("engine.train", "--list")
     assert (ours.stdout, ours.stderr, ours.returncode) == (theirs.stdout, "", 0) and "quickstart" in ours.stdout
     ours, theirs = run("engine.cadence", "train", "--recipe", "none"), run("engine.train", "--recipe", "none")
@@ -85,6 +87,7 @@ def test_the_version_is_the_installed_one(monkeypatch, capsys):
     monkeypatch.undo()
 
 
+@pytest.mark.slow("starts a process whose output nobody reads")
 @pytest.mark.parametrize("words", [["completion", "zsh"], ["--help"]], ids=" ".join)
 def test_a_reader_that_has_read_enough_is_no_error(words):
     if words[0] == "completion":
@@ -114,7 +117,7 @@ def test_what_cannot_be_run_is_one_line_with_status_2(words, said, monkeypatch, 
 def test_completion_without_shtab_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
     with pytest.raises(EngineError, match=re.escape("pip install 'cadence-train[completion]'")):
-        completion.script(["bash"], cadence.summaries())
+        completion.script(["bash"])
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +126,7 @@ def scripts(tmp_path_factory):
     pytest.importorskip("shtab")
     folder = tmp_path_factory.mktemp("completion")
     for shell in completion.SHELLS:
-        (folder / shell).write_text(completion.script([shell], cadence.summaries()))
+        (folder / shell).write_text(completion.script([shell]))
     return folder
 
 
@@ -132,7 +135,7 @@ def test_every_shell_knows_commands_recipes_and_settings(scripts, shell, before)
     text = (scripts / shell).read_text()
     for path in declare().entries:
         assert before + ".".join(path) in text
-    for word in (*load.names(), *cadence.COMMANDS):
+    for word in (*load.names(), *SUMMARIES):
         assert re.search(rf"\b{word}\b", text)
 
 
@@ -150,6 +153,7 @@ def ask(scripts):
     return answers
 
 
+@pytest.mark.slow("starts bash")
 @pytest.mark.parametrize(("words", "offered"), [
     (["lr"], ["lr_find"]),
     (["train", "--recipe", "base"], ["baseline", "baseline_onecycle"]),
@@ -173,16 +177,17 @@ def test_bash_completes(ask, words, offered):
     assert ask(*words) == offered
 
 
+@pytest.mark.slow("starts bash")
 def test_bash_offers_every_command(ask):
-    assert ask("") == [*cadence.COMMANDS, "completion"]
+    assert ask("") == [*SUMMARIES, "completion"]
 
 
-@pytest.mark.parametrize("name", cadence.COMMANDS)
-def test_the_options_read_off_a_door_are_those_of_its_help(name, capsys):
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_the_options_read_from_a_commands_source_are_those_of_its_help(name, capsys):
     source = ast.parse((ROOT / "engine" / f"{name}.py").read_text())
-    door = importlib.import_module(f"engine.{name}")
+    command = importlib.import_module(f"engine.{name}")
     with pytest.raises(SystemExit) as ended:
-        door.main(["--recipe", "--help"] if name == "doctor" else ["--help"])
+        command.main(["--recipe", "--help"] if name == "doctor" else ["--help"])
     own, _, settings = capsys.readouterr().out.partition("Settings, as")
     shown = set(re.findall(r"^ {2}(?:-\w, )?(--[\w-]+)", own, re.MULTILINE)) - {"--help"}
     assert ended.value.code == 0

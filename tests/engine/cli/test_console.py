@@ -27,7 +27,7 @@ def test_an_epoch_is_a_line():
                     "1,000 images/s 2.0 s  best\n")
 
 
-def test_an_epoch_without_evaluation_says_nothing_of_it():
+def test_an_epoch_without_evaluation_has_no_columns_for_it():
     text = shown(lambda screen: screen.epoch_row(record(watched_top1=None, watched_loss=None), 10, "none"))
     assert "none" not in text and "best" not in text
 
@@ -41,7 +41,7 @@ def test_names_and_paths_are_shown_as_they_are():
     assert all(part in text for part in ("[a] :cat:", "[t]", "[red]", "runs/[/b]", ":dog:"))
 
 
-def test_bars_are_left_out_of_a_pipe():
+def test_a_pipe_gets_no_bars():
     def use(screen):
         screen.writing(1, 2)
         screen.epoch_starts(0, 1, 10)

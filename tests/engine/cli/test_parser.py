@@ -1,28 +1,38 @@
-"""The command line's own part: settings, options, and errors as one line with status 2. Real commands, no torch."""
+"""The command line's own part: settings, options, and errors as one line with status 2. Real commands, in process."""
 
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
+from engine import data, evaluate, train
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
 from recipes.settings.schema import declare
 
-ROOT = Path(__file__).resolve().parents[3]
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a command's main in an empty folder: its exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(module, *words):
+        with pytest.raises(SystemExit) as ended:
+            run_command(partial(module.main, list(words)))
+        return ended.value.code, *capsys.readouterr()
+
+    return run
 
 
-def command(*words):
-    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def refused(command, tmp_path):
+    """The one line that a command is refused with; it leaves nothing behind."""
+    def run(module, *words):
+        status, shown, said = command(module, *words)
+        assert status == 2 and not shown and not (tmp_path / "runs").exists()
+        assert said.startswith("error: ") and said.count("\n") == 1, said
+        return said
 
-
-def refused(*words):
-    done = command(*words)
-    assert done.returncode == 2, done
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+    return run
 
 
 def test_settings_are_taken_with_an_equals_sign_or_a_space():
@@ -55,15 +65,18 @@ def test_a_bug_is_not_taken_for_a_users_mistake():
         run_command(broken)
 
 
-def test_help_names_every_setting_with_its_default_and_unit():
-    text = command("engine.train", "--help").stdout
+def test_help_names_every_setting_with_its_default_and_unit(command):
+    status, text, _ = command(train, "--help")
+    assert status == 0
     for path, param in declare().entries.items():
         assert ".".join(path) in text
         assert param.unit in text
 
 
-def test_list_shows_every_recipe_in_a_line():
-    lines = command("engine.train", "--list").stdout.splitlines()
+def test_list_shows_every_recipe_in_a_line(command):
+    status, text, _ = command(train, "--list")
+    lines = text.splitlines()
+    assert status == 0
     assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)
     assert any(line.startswith("quickstart") for line in lines)
 
@@ -88,18 +101,18 @@ def test_list_shows_every_recipe_in_a_line():
     (["--resume", "/nowhere"], "/nowhere does not exist"),
     (["--resume", "x", "--recipe", "baseline"], "--resume takes the recipe from the run's folder"),
 ])
-def test_a_bad_training_command_is_one_line_with_status_2(words, said):
-    assert said in refused("engine.train", *words)
+def test_a_bad_training_command_is_one_line_with_status_2(words, said, refused):
+    assert said in refused(train, *words)
 
 
-def test_an_unwritable_run_folder_is_refused_before_any_work(tmp_path):
+def test_an_unwritable_run_folder_is_refused_before_any_work(tmp_path, refused):
     (tmp_path / "file").write_text("")
-    assert "is not a folder that can be written" in refused("engine.train", "--recipe", "quickstart",
-                                                            f"--run.folder={tmp_path}/file/run")
+    said = refused(train, "--recipe", "quickstart", f"--run.folder={tmp_path}/file/run")
+    assert "is not a folder that can be" in said
     (tmp_path / "config.yaml").write_text("")
-    assert "already holds a run" in refused("engine.train", "--recipe", "quickstart", f"--run.folder={tmp_path}")
+    assert "already holds a run" in refused(train, "--recipe", "quickstart", f"--run.folder={tmp_path}")
 
 
-def test_settings_without_effect_on_a_door_are_refused():
-    assert "--train.epochs has no effect on data" in refused("engine.data", "convert", "--train.epochs=3")
-    assert "--schedule.lr has no effect" in refused("engine.evaluate", "x", "--schedule.lr=3")
+def test_settings_without_effect_on_a_command_are_refused(refused):
+    assert "--train.epochs has no effect on data" in refused(data, "convert", "--train.epochs=3")
+    assert "--schedule.lr has no effect" in refused(evaluate, "x", "--schedule.lr=3")

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and the folders they go into."""
+"""Files that are complete or absent, and the folders they go into."""
 
 import json
 

@@ -1,6 +1,6 @@
-"""What three processes do together, each checking what it got; run by test_process_group.py.
+"""Three processes use a process group and check what they get; run by test_process_group.py.
 
-The children are forked before torch has any threads; whatever one of them finds wrong ends it with a status.
+They are forked before torch has any threads; a failed check ends a process with a status other than 0.
 """
 
 import sys
@@ -75,7 +75,7 @@ def network(seed=0):
 
 
 def gradient_sums(process_group):
-    """Two backward passes, the second expected; what has no gradient keeps none; a bucket of each kind."""
+    """Two backward passes, the second expected; parameters without a gradient keep none."""
     images, model, whole = torch.rand(8, 3, 8, 8), network(), network()
     images = process_group.gather(images)[0]
     frozen = [model[3].weight, whole[3].weight]
@@ -91,7 +91,7 @@ def gradient_sums(process_group):
         model(images[first:stop]).square().mean().mul((stop - first) / 8).backward()
         total.expect()
         model(images[first:stop].flip(3)).square().mean().mul((stop - first) / 8).backward()
-        # All have come but the idle one, for which the bucket waits.
+        # Every gradient has arrived but the idle one's, for which the bucket waits.
         assert total.next == 0 and total.buckets[0].missing == 1
         total.finish()
         for own, reference in zip(model.parameters(), whole.parameters(), strict=True):

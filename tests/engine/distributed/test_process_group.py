@@ -1,4 +1,4 @@
-"""What processes do together (in three real ones, see process_group_checks.py), and what is told of a lost one."""
+"""The process group (in three real processes, see process_group_checks.py), and how a lost one is recognised."""
 
 import os
 import subprocess
@@ -13,13 +13,14 @@ from engine.distributed import process_group, reducer
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow("starts three processes, which talk to each other")
 def test_three_processes_sum_copy_exchange_and_agree():
     done = subprocess.run([sys.executable, HERE / "process_group_checks.py"], capture_output=True, text=True,
                           timeout=120, env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"})
     assert done.stdout.strip() == "[0, 0, 0]", done.stderr
 
 
-def test_wishes_for_steps_are_ordered_the_other_way_round():
+def test_the_code_of_a_step_falls_as_the_step_rises():
     wishes = [process_group.wish_for(step) for step in (0, 1, 5, -1)]
     assert wishes == sorted(wishes, reverse=True)
     assert [process_group.unwished(wish) for wish in wishes] == [0, 1, 5, -1]
@@ -29,11 +30,11 @@ def test_wishes_for_steps_are_ordered_the_other_way_round():
     ("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1", True),
     ("NCCL communicator was aborted on rank 1", True), ("mat1 and mat2 shapes cannot be multiplied", False),
 ])
-def test_a_lost_process_is_told_from_a_mistake_in_the_program(text, lost):
+def test_a_lost_process_is_distinguished_from_a_bug(text, lost):
     assert process_group.is_loss(RuntimeError(text)) is lost
 
 
-def test_buckets_hold_every_parameter_once_the_last_ones_first(monkeypatch):
+def test_buckets_hold_every_parameter_once_from_last_to_first(monkeypatch):
     monkeypatch.setattr(reducer, "FIRST_BYTES", 40)
     monkeypatch.setattr(reducer, "BUCKET_BYTES", 100)
     parameters = [nn.Parameter(nn.Linear(1, size).bias.detach()) for size in (3, 30, 9, 2, 8, 1)]

@@ -21,36 +21,37 @@ def test_without_torchrun_there_are_no_ranks(monkeypatch):
     assert speaks_for_all()
 
 
-def test_what_torchrun_says():
+def test_the_environment_that_torchrun_sets():
     assert ranks_of(TORCHRUN) == Ranks(5, 8, 1, 4, "job", 2)
     assert ranks_of({**TORCHRUN, "TORCHELASTIC_RUN_ID": "none"}).launch == ""
     assert ranks_of({"RANK": "1", "WORLD_SIZE": "2"}) == Ranks(1, 2, 0, 1)
 
 
+@pytest.mark.slow("starts a process, which has not imported torch")
 def test_reading_it_imports_no_torch():
     code = "import sys, engine.distributed.torchrun as d; d.ranks_of({}); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_each_round_has_a_name_of_its_own_whatever_former_rounds_left_in_the_store():
-    checkpointer = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+def test_each_round_has_its_own_name_whatever_earlier_rounds_left_in_the_store():
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
-    def come(rank):
-        return agree_on_round(TCPStore("127.0.0.1", checkpointer.port, is_master=False), rank, 3, 20)
+    def join(rank):
+        return agree_on_round(TCPStore("127.0.0.1", store.port, is_master=False), rank, 3, 20)
 
     names = []
     with ThreadPoolExecutor(3) as pool:
         for _ in range(3):
-            # Who is killed while it waits leaves a greeting that nobody takes up.
-            checkpointer.set("greeting of 2", f"dead {len(names)}")
-            came = set(pool.map(come, range(3)))
-            assert len(came) == 1
-            names += came
+            # A process that is killed while it waits leaves a greeting without an answer.
+            store.set("greeting of 2", f"dead {len(names)}")
+            joined = set(pool.map(join, range(3)))
+            assert len(joined) == 1
+            names += joined
     assert len(set(names)) == 3
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_who_waits_in_vain_for_the_others_says_so(rank):
-    checkpointer = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+def test_waiting_too_long_for_the_others_is_an_error(rank):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with pytest.raises(RuntimeError, match="(?i)time"):
-        agree_on_round(checkpointer, rank, 2, 0.2)
+        agree_on_round(store, rank, 2, 0.2)

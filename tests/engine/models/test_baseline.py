@@ -1,3 +1,5 @@
+"""The baseline CNN: its layers, shapes and initial weights."""
+
 import torch
 from torch import nn
 

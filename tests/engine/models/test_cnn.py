@@ -1,3 +1,5 @@
+"""The CNN family: what each of its parameters changes."""
+
 import math
 
 import pytest
@@ -9,7 +11,7 @@ from engine.models.cnn import Cnn
 
 
 def stages(model):
-    """Output channels of the convolutions, a list a stage."""
+    """Output channels of the convolutions, one list per stage."""
     found = [[]]
     for module in model.features:
         if isinstance(module, nn.Conv2d):
@@ -30,7 +32,7 @@ def stages(model):
         (7, [[8, 8], [16, 16], [32, 32, 32]]),
     ],
 )
-def test_depth_is_dealt_to_the_stages(depth, expected):
+def test_depth_is_spread_over_the_stages(depth, expected):
     assert stages(Cnn(10, depth=depth, width=8)) == expected
 
 

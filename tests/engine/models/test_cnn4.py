@@ -1,3 +1,5 @@
+"""The four-block CNN: its layers and shapes."""
+
 import torch
 from torch import nn
 

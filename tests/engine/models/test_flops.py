@@ -43,7 +43,7 @@ def test_flops_of_resnet34_by_hand():
 
 
 def test_flops_where_the_last_feature_map_is_one_pixel():
-    # In training mode a norm refuses a single value a channel.
+    # In training mode a norm refuses a single value per channel.
     with torch.device("meta"):
         model = build("resnet34", 100)
     head = 2 * 512 * 100

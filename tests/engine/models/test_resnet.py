@@ -1,3 +1,5 @@
+"""ResNet-34 for 32 px: its shapes, blocks and initial weights."""
+
 import math
 
 import pytest
@@ -37,7 +39,7 @@ def test_five_blocks_a_layer_and_a_1x1_downsample_where_the_shape_changes():
 
 def test_convolutions_start_as_kaiming_fan_out_and_norms_as_identity():
     torch.manual_seed(0)
-    model = ResNet(100, width=32)
+    model = ResNet(100, width=16)
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             out, _, height, width = module.weight.shape

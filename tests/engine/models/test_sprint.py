@@ -1,3 +1,5 @@
+"""The sprint net against its definition by hand, and its whitening."""
+
 import pytest
 import torch
 from torch import nn
@@ -7,15 +9,15 @@ from engine.models.flops import flops_per_image, parameters
 from engine.models.sprint import WHITEN_EPS, Group, Sprint
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def images():
-    """Neighbouring pixels and channels go together, as in photographs."""
+    """Images whose neighbouring pixels and channels are correlated, as in photographs; tests only read them."""
     torch.manual_seed(0)
     noise = torch.randn(40, 3, 12, 12)
     return 0.05 * (noise + noise.roll(1, 2) + noise.roll(1, 3) + noise.mean(1, keepdim=True))
 
 
-def test_the_size_that_its_docstring_states():
+def test_the_size_stated_in_its_docstring():
     with torch.device("meta"):
         model = Sprint(10)
         fixed = 24 * 3 * 2 * 2 + 2 * (64 + 256 + 256)
@@ -102,7 +104,7 @@ def test_whitened_patches_are_uncorrelated(images):
     torch.testing.assert_close(covariance, torch.diag(variances / (variances + WHITEN_EPS)), rtol=0, atol=1e-5)
 
 
-def test_directions_that_hold_nothing_stay_quiet():
+def test_directions_without_variance_stay_near_zero():
     torch.manual_seed(0)
     grey = torch.randn(20, 1, 10, 10).expand(-1, 3, -1, -1)
     model = Sprint(10)

@@ -1,4 +1,4 @@
-"""Files of weights, whoever wrote them, are read as tensors by name or refused in one line that names the file."""
+"""Files of weights are read as tensors by name, or refused in one line that names the file."""
 
 import builtins
 import os
@@ -50,7 +50,7 @@ def test_torch_s_older_format(tmp_path, state):
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_a_checkpoint_gives_what_its_run_is_judged_by(tmp_path, state, averaged):
+def test_a_checkpoint_gives_the_weights_its_run_is_evaluated_with(tmp_path, state, averaged):
     other = {name: tensor + 1 for name, tensor in state.items()}
     content = BLANK | {"model": other if averaged else state}
     content["ema"] = {"averages": 7, "model": state} if averaged else None
@@ -127,13 +127,13 @@ def test_files_without_a_state_dict_are_refused(tmp_path, content):
     assert "holds no state dict" in refused(tmp_path / "a.pt")
 
 
-def test_what_is_not_there_is_refused(tmp_path):
+def test_missing_files_and_folders_are_refused(tmp_path):
     assert "No such file" in refused(tmp_path / "a.pt")
     assert "No such file" in refused(tmp_path / "a.safetensors")
     assert "is a folder: give a file in it" in refused(tmp_path)
 
 
-def test_names_of_files(tmp_path, monkeypatch):
+def test_which_names_mean_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert all(map(is_file_name, ("a.pt", "a.pth", "a.safetensors", "runs/best", "./x", "~/x")))
     assert not any(map(is_file_name, ("IMAGENET1K_V2", "ResNet50_Weights.DEFAULT", "a1_in1k", "default")))

@@ -1,3 +1,5 @@
+"""Averages of the weights against their formulas, saved and loaded."""
+
 import copy
 import io
 
@@ -76,7 +78,7 @@ def test_the_average_is_a_network_of_its_own():
     assert all(p.requires_grad for p in net.parameters())
 
 
-def test_an_average_goes_on_from_a_saved_one():
+def test_a_loaded_average_continues_exactly():
     net = network()
     ema = Ema(net, 0.9, 2)
     for update in range(1, 6):
@@ -93,7 +95,7 @@ def test_an_average_goes_on_from_a_saved_one():
         assert torch.equal(a, b)
 
 
-def test_an_average_starts_anew_in_place():
+def test_reset_of_an_average_is_in_place():
     net = network()
     ema = Ema(net, 0.9)
     held = ema.model[0].weight
@@ -149,7 +151,7 @@ def test_lookahead_equals_the_formula(every, share):
             torch.testing.assert_close(a, b)
 
 
-def test_lookahead_goes_on_from_a_saved_one():
+def test_a_loaded_lookahead_continues_exactly():
     net = network()
     lookahead = Lookahead(net.parameters(), 2, 0.5)
     for update in (1, 2, 3):
@@ -166,7 +168,7 @@ def test_lookahead_goes_on_from_a_saved_one():
         assert torch.equal(a, b)
 
 
-def test_lookahead_starts_anew_in_place():
+def test_reset_of_lookahead_is_in_place():
     net = network()
     lookahead = Lookahead(net.parameters(), 1, 0.5)
     held = lookahead.state_dict()["slow"]
@@ -189,12 +191,12 @@ def test_lookahead_starts_anew_in_place():
         (lambda net: Lookahead(net.parameters(), 1, 0.0), "average.lookahead_share=0.0 must be above 0 and at most 1"),
         (lambda net: Lookahead(net.parameters(), 1, 1.1), "average.lookahead_share=1.1 must be above 0 and at most 1"),
         (lambda net: Ema(net, 0.9).load_state_dict({"averages": 1, "model": {}}),
-         "saved average is of another network: go on with"),
+         "saved average is of another network: resume with"),
         (lambda net: Lookahead(net.parameters(), 1, 0.5).load_state_dict({"slow": [torch.zeros(3)]}),
-         "saved lookahead is of another network: go on with"),
+         "saved lookahead is of another network: resume with"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(make, message):
+def test_wrong_values_and_states_are_refused_in_one_line(make, message):
     with pytest.raises(EngineError, match=message) as caught:
         make(network())
     assert "\n" not in str(caught.value)

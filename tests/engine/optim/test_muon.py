@@ -1,3 +1,5 @@
+"""Muon against a plain implementation in numpy, and against torch's."""
+
 import io
 import math
 
@@ -7,10 +9,10 @@ import torch
 from torch import nn
 
 from engine.common.errors import EngineError
-from engine.optim.muon import SCALES, Muon, fast_dtype, orthogonal, update_factor
+from engine.optim.muon import SCALES, Muon, fast_dtype, orthogonal
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-# Two alike, a wide and a tall convolution, the same matrix standing and lying, and a one by one.
+# Two of one shape, a wide and a tall convolution, a tall and a wide matrix, and a 1x1 convolution.
 SHAPES = ((8, 3, 3, 3), (8, 3, 3, 3), (4, 8, 3, 3), (32, 2, 3, 3), (12, 5), (5, 12), (6, 6, 1, 1))
 
 
@@ -24,7 +26,7 @@ def plain_orthogonal(matrix):
 
 
 def plain_muon(w, grads, lr, momentum, nesterov, decay, scale):
-    """One weight after one update a gradient, in numpy, float64."""
+    """One weight after one update per gradient, in numpy, float64."""
     rows, columns = len(w), w[0].size
     buffer = np.zeros_like(w)
     for grad in grads:
@@ -39,7 +41,7 @@ def plain_muon(w, grads, lr, momentum, nesterov, decay, scale):
 
 
 def drawn(shapes=SHAPES, dtype=torch.float64, steps=4, seed=0):
-    """Weights and, a step, gradients of theirs."""
+    """Weights and their gradients at each step."""
     generator = torch.Generator().manual_seed(seed)
     weights, *gradients = ([torch.randn(shape, dtype=dtype, generator=generator) for shape in shapes]
                            for _ in range(steps + 1))
@@ -81,15 +83,15 @@ def test_the_singular_values_come_near_1_and_the_vectors_stay(rows, columns, dty
     assert (made - u @ inner @ v.mT).abs().max() < 1e-9 + slack
 
 
-def test_matrices_of_a_batch_do_not_touch_each_other():
+def test_matrices_of_a_batch_are_independent():
     matrices = torch.randn(5, 7, 11, generator=torch.Generator().manual_seed(0))
     matrices[2] = 0
-    together = orthogonal(matrices)
+    batched = orthogonal(matrices)
     for index, matrix in enumerate(matrices):
-        torch.testing.assert_close(together[index], orthogonal(matrix[None])[0])
-    assert not together[2].any()
-    torch.testing.assert_close(orthogonal(matrices.mT).mT, together)
-    torch.testing.assert_close(orthogonal(matrices * 2**20), together)
+        torch.testing.assert_close(batched[index], orthogonal(matrix[None])[0])
+    assert not batched[2].any()
+    torch.testing.assert_close(orthogonal(matrices.mT).mT, batched)
+    torch.testing.assert_close(orthogonal(matrices * 2**20), batched)
 
 
 def test_only_the_iterations_are_in_bf16():
@@ -101,7 +103,7 @@ def test_only_the_iterations_are_in_bf16():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_of_half_precision_with_small_gradients_move_as_others_do(dtype):
+def test_half_precision_weights_with_small_gradients_move_as_float32_weights_do(dtype):
     weights, gradients = drawn([(6, 9), (6, 9)], torch.float32, steps=1)
     gradients = [[(1e-5 * g).to(dtype) for g in gradients[0]]]
     halves, wide = parameters_of([0 * w.to(dtype) for w in weights]), parameters_of([0 * w for w in weights])
@@ -165,7 +167,7 @@ def test_weights_without_a_gradient_or_with_zeros_stay():
     assert torch.equal(parameters[1], weights[1])
 
 
-def test_weights_are_brought_to_unit_rows_however_small_and_zeros_stay():
+def test_even_tiny_weights_are_brought_to_unit_rows_and_zeros_stay():
     parameters = parameters_of([torch.full((9, 4), 1e-6), torch.zeros(9, 4)])
     train(Muon(parameters, 0.1, scale="unit"), parameters, [[torch.zeros(9, 4)] * 2])
     assert parameters[0].norm().item() == pytest.approx(3.0)
@@ -193,7 +195,7 @@ def test_a_rate_may_be_a_tensor(scale, decay):
         torch.testing.assert_close(a, b)
 
 
-def test_a_saved_state_goes_on_exactly():
+def test_a_loaded_state_continues_exactly():
     weights, gradients = drawn(dtype=torch.float32, steps=3)
     first = parameters_of(weights)
     optimizer = Muon(first, 0.1, weight_decay=0.1, momentum=0.8)
@@ -225,9 +227,9 @@ def test_the_iterations_are_in_bf16_only_where_that_is_native(monkeypatch):
 
 
 def test_the_factors_of_the_scales():
-    assert update_factor("rms", 4, 25) == update_factor("rms", 25, 4) == 1.0
-    assert (update_factor("shape", 36, 4), update_factor("shape", 4, 36)) == (3.0, 1.0)
-    assert update_factor("unit", 36, 4) == 1.0
+    assert SCALES["rms"](4, 25) == SCALES["rms"](25, 4) == 1.0
+    assert (SCALES["shape"](36, 4), SCALES["shape"](4, 36)) == (3.0, 1.0)
+    assert SCALES["unit"](36, 4) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -238,14 +240,14 @@ def test_the_factors_of_the_scales():
         ((3, 3), {"scale": "unit", "weight_decay": 0.1}, "optim.weight_decay=0.1 has no effect on Muon's weights"),
     ],
 )
-def test_what_does_not_fit_is_refused(shape, settings, message):
+def test_wrong_weights_and_settings_are_refused(shape, settings, message):
     with pytest.raises(EngineError, match=message):
         Muon([nn.Parameter(torch.zeros(shape))], **settings)
 
 
 @needs_cuda
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_captured_step_follows_the_rate_and_waits_for_nothing(scale):
+def test_a_captured_step_follows_the_rate_without_waiting(scale):
     weights, gradients = drawn(dtype=torch.float32, steps=4)
     weights, gradients = [w.cuda() for w in weights], [[g.cuda() for g in of_step] for of_step in gradients]
     rates = [torch.tensor(rate, device="cuda") for rate in (0.1, 0.1, 0.3, 0.02)]

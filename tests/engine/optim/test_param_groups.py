@@ -1,3 +1,5 @@
+"""Groups of parameters, and the optimisers over them against their formulas."""
+
 import copy
 
 import pytest
@@ -61,7 +63,7 @@ def test_frozen_parameters_are_in_no_group():
         ({"*": float("nan")}, r"learning rate nan of pattern \*"),
     ],
 )
-def test_patterns_that_do_not_fit_are_refused(lrs, message):
+def test_wrong_patterns_are_refused(lrs, message):
     with pytest.raises(EngineError, match=message):
         by_pattern(Net(), lrs)
 
@@ -100,7 +102,7 @@ def test_a_group_without_matrices_stays_one():
         (0, False, "optim.decay_all=false has no effect with optim.weight_decay=0"),
     ],
 )
-def test_decay_that_makes_no_sense_is_refused(decay, decay_all, message):
+def test_senseless_decay_is_refused(decay, decay_all, message):
     with pytest.raises(EngineError, match=message):
         split_decay(by_pattern(Net(), {"*": 0.1}), decay, decay_all)
 
@@ -169,7 +171,7 @@ def test_fused_where_there_are_fused_kernels():
 def test_fused_updates_of_a_channels_last_network_are_the_plain_ones(name, settings):
     torch.manual_seed(0)
     fused_net = Net().to(memory_format=torch.channels_last)
-    # Its norm takes this bias away again: a gradient of rounding errors, which Adam would blow up.
+    # The norm cancels this bias: its gradient is rounding errors, which Adam would amplify.
     fused_net.conv.bias.requires_grad_(False)
     plain_net = copy.deepcopy(fused_net)
     fused = build_optimizer(name, everything(fused_net, 0.01), **settings)
@@ -186,7 +188,7 @@ def test_fused_updates_of_a_channels_last_network_are_the_plain_ones(name, setti
 
 
 @pytest.mark.parametrize(("name", "settings"), [("sgd", {"momentum": 0.9}), ("adamw", {})])
-def test_state_of_another_layout_is_loaded_right(name, settings):
+def test_state_of_another_layout_is_loaded_correctly(name, settings):
     torch.manual_seed(0)
     nets = [Net(), Net().to(memory_format=torch.channels_last)]
     nets[1].load_state_dict(nets[0].state_dict())
@@ -200,7 +202,7 @@ def test_state_of_another_layout_is_loaded_right(name, settings):
 
     for net, optimizer in zip(nets, optimizers, strict=True):
         step(net, optimizer)
-    # Loading keeps the very tensors where it can: a copy, as a checkpoint makes one.
+    # Loading keeps the given tensors where it can, so give it a copy, as a checkpoint does.
     optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
     for net, optimizer in zip(nets, optimizers, strict=True):
         step(net, optimizer)
@@ -233,12 +235,12 @@ def test_state_of_another_layout_is_loaded_right(name, settings):
          "dimensions, only such as bn.weight; leave it out"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(name, settings, message):
+def test_wrong_settings_are_refused(name, settings, message):
     with pytest.raises(EngineError, match=message):
         build_optimizer(name, everything(Net()), **settings)
 
 
-def test_muon_takes_the_matrices_it_is_for():
+def test_muon_takes_the_matrices_that_match():
     groups = split_decay(by_pattern(Net(), {"layer1": 0.5, "*": 0.1}), 0.2, decay_all=False)
     muon, rest = split_muon(groups, ("layer1", "conv.*"))
     assert [(names(g), g["pattern"], g["lr"], g["lr_scale"], g["weight_decay"]) for g in muon] == [
@@ -291,7 +293,7 @@ def test_weights_of_unit_norm_do_not_decay_and_the_rest_does():
         build_optimizer("muon", split_decay(by_pattern(Net(), {"*": 0.1}), 0.2, decay_all=False), muon_scale="unit")
 
 
-def test_a_network_learns_by_muon_and_the_rest_and_goes_on_in_another_layout():
+def test_a_network_learns_by_muon_and_the_rest_and_continues_in_another_layout():
     torch.manual_seed(0)
     nets = [Net(), Net().to(memory_format=torch.channels_last)]
     images, targets = torch.randn(16, 3, 8, 8), torch.randn(16, 5)

@@ -1,3 +1,5 @@
+"""Patterns that name parameters, and the messages about those that name none."""
+
 import pytest
 from torch import nn
 
@@ -24,7 +26,7 @@ def test_what_a_pattern_matches(pattern, name, expected):
     assert matches(pattern, name) is expected
 
 
-def test_what_is_said_of_a_pattern_without_parameters_in_a_network():
+def test_the_message_about_a_pattern_without_parameters_in_a_network():
     net = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 2).requires_grad_(False)})
     assert nothing_for("bodi", net) == "pattern bodi matches no parameter of the network; did you mean body?"
     assert nothing_for("zzz", net) == "pattern zzz matches no parameter of the network; its parts: body, head"
@@ -32,7 +34,7 @@ def test_what_is_said_of_a_pattern_without_parameters_in_a_network():
     assert nothing_for("body", net).startswith("pattern body is left without parameters: earlier patterns match all")
 
 
-def test_what_is_said_of_a_pattern_without_parameters_among_names():
+def test_the_message_about_a_pattern_without_parameters_among_names():
     names = ["layer1.0.weight", "layer1.1.bias", "fc.weight"]
     said = "pattern {} matches none of the parameters that train; {}"
     assert nothing_among("layer1.2", names) == said.format("layer1.2", "did you mean layer1.1?")

@@ -1,3 +1,5 @@
+"""Schedules against torch's schedulers, and by hand."""
+
 import math
 import subprocess
 import sys
@@ -6,9 +8,9 @@ import pytest
 import torch
 
 from engine.common.errors import EngineError
-from engine.optim.schedule import Constant, Cosine, Exponential, Linear, OneCycle, Step, lr_after_epochs
+from engine.optim.schedule import Constant, Cosine, Exponential, Linear, OneCycle, StepDecay, lr_after_epochs
 
-# The rate after these epochs, as the author of the enhanced ResNet-34 logged them: 391 steps an epoch, 200 epochs.
+# Rates after these epochs, as the author of the enhanced ResNet-34 logged them: 391 steps per epoch, 200 epochs.
 LOGGED = {
     0: ".004148", 1: ".004591", 10: ".020829", 38: ".099853", 39: ".100000", 40: ".099990", 100: ".068222",
     150: ".021412", 165: ".010736",
@@ -107,13 +109,13 @@ def test_cosine_rises_first():
     assert rates[6] == pytest.approx(0.4)
 
 
-def test_cosine_of_nothing_but_the_rise_ends_at_the_peak():
+def test_a_cosine_that_only_rises_ends_at_the_peak():
     assert [Cosine(1.0, 2, warmup_steps=1).at(step)[0] for step in range(2)] == [0.5, 1.0]
     assert Cosine(1.0, 1).at(0) == (1.0, None)
 
 
-def test_step_equals_torch():
-    schedule = Step(0.5, (3, 4, 8), gamma=0.2)
+def test_step_decay_equals_torch():
+    schedule = StepDecay(0.5, (3, 4, 8), gamma=0.2)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 4, 8], gamma=0.2)
     for step, (lr, _) in enumerate(stepped(optimizer, scheduler, 12)):
@@ -121,7 +123,7 @@ def test_step_equals_torch():
 
 
 @pytest.mark.parametrize("total", [1, 7, 10, 391])
-def test_linear_without_a_rise_falls_to_nothing_after_the_last_step(total):
+def test_linear_without_a_rise_reaches_zero_after_the_last_step(total):
     schedule = Linear(0.24, total)
     for step in range(total + 1):
         assert schedule.at(step) == (pytest.approx(0.24 * (1 - step / total), rel=1e-12, abs=1e-15), None)
@@ -153,7 +155,7 @@ def test_linear_equals_torch_without_a_rise():
         assert schedule.at(step)[0] == pytest.approx(lr, abs=1e-12)
 
 
-def test_exponential_multiplies_by_the_same_at_each_step():
+def test_exponential_multiplies_by_the_same_factor_at_each_step():
     schedule = Exponential(1e-4, 10.0, 6)
     assert schedule.lr == 10.0
     rates = [schedule.at(step)[0] for step in range(6)]
@@ -169,7 +171,7 @@ def test_constant():
 
 
 @pytest.mark.parametrize("schedule", [OneCycle(0.2, 40), Cosine(0.2, 40, 5, 0.1), Linear(0.2, 40, 5, 0.1),
-                                      Step(0.2, (10, 20)), Constant(0.2)])
+                                      StepDecay(0.2, (10, 20)), Constant(0.2)])
 def test_rates_are_proportional_to_the_peak(schedule):
     double = type(schedule)(**{**schedule.__dict__, "lr": 0.4})
     for step in range(40):
@@ -202,11 +204,11 @@ def test_rates_are_proportional_to_the_peak(schedule):
         (lambda: Exponential(1.0, 1.0, 10), r"schedule\.high=1\.0 must be above schedule\.low=1\.0 and finite"),
         (lambda: Exponential(1.0, float("inf"), 10), r"schedule\.high=inf"),
         (lambda: Exponential(0.1, 1.0, 1), r"schedule\.total_steps=1 must be 2 or more"),
-        (lambda: Step(0.1, ()), r"schedule\.milestones=\(\)"),
-        (lambda: Step(0.1, (0, 3)), r"schedule\.milestones=\(0, 3\)"),
-        (lambda: Step(0.1, (4, 3)), r"schedule\.milestones=\(4, 3\)"),
-        (lambda: Step(0.1, (3, 3)), r"schedule\.milestones=\(3, 3\)"),
-        (lambda: Step(0.1, (3,), gamma=0), r"schedule\.gamma=0"),
+        (lambda: StepDecay(0.1, ()), r"schedule\.milestones=\(\)"),
+        (lambda: StepDecay(0.1, (0, 3)), r"schedule\.milestones=\(0, 3\)"),
+        (lambda: StepDecay(0.1, (4, 3)), r"schedule\.milestones=\(4, 3\)"),
+        (lambda: StepDecay(0.1, (3, 3)), r"schedule\.milestones=\(3, 3\)"),
+        (lambda: StepDecay(0.1, (3,), gamma=0), r"schedule\.gamma=0"),
         (lambda: Constant(0.1).at(-1), "step -1 must be 0 or more"),
         (lambda: OneCycle(0.1, 3).at(-1), "step -1 must be 0 or more"),
     ],
@@ -222,6 +224,7 @@ def test_schedules_are_frozen():
         Constant(0.1).lr = 1
 
 
+@pytest.mark.slow("starts a process, which has not imported torch")
 def test_schedules_need_no_torch():
     code = "import sys, engine.optim.schedule; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
