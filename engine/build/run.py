@@ -125,7 +125,7 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     def evaluate_feed(feed) -> Result:
         align_statistics()
         return evaluate(eval_model, feed, classes, to_input, arithmetic, eval_settings.tta,
-                        process_group.add if process_group else None,
+                        process_group.sum_in_place if process_group else None,
                         lambda: loop.between_batches and loop.between_batches())
 
     watched = "none" if eval_settings.watch == "none" else "validation" if feeds.validation is not None else "test"

@@ -35,7 +35,7 @@ class ProcessGroup:
             self.store.set(f"{place} reached by all", "yes")
         self.store.wait([f"{place} reached by all"], timedelta(seconds=STORE_TIMEOUT_S))
 
-    def add(self, tensors: Sequence[torch.Tensor]) -> None:
+    def sum_in_place(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace each tensor by its sum over all processes; every process gets the same bits."""
         for tensor in tensors:
             dist.all_reduce(tensor)
@@ -48,7 +48,7 @@ class ProcessGroup:
             dist.broadcast(contiguous, 0)
             tensor.detach().copy_(contiguous)
 
-    def from_first(self, function: Callable[[], Value]) -> Value:
+    def call_in_first(self, function: Callable[[], Value]) -> Value:
         """Call `function` in the first process only and return its result, or raise its EngineError, in all of them."""
         outcome: list = [None, None]
         if self.leads:
@@ -76,7 +76,7 @@ class ProcessGroup:
 
     def first_bad(self, step: int) -> int:
         """The smallest of the processes' steps (each at least 0, or -1 for none); -1 if no process has one."""
-        return unwished(self.largest(wish_for(step)))
+        return decode_step(self.largest(encode_step(step)))
 
     def image_before(self, images_bhwc: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The image uint8 (1, H, W, 3) and label int64 (1,) just before this process's block of the batch.
@@ -93,13 +93,13 @@ class ProcessGroup:
         return before[:pixels].view(1, *images_bhwc.shape[1:]), before[pixels:].clone().view(torch.int64)
 
 
-def wish_for(step: int) -> int:
+def encode_step(step: int) -> int:
     """A step (-1: none) encoded so that the largest code is the smallest step."""
     return FAR - step if step >= 0 else 0
 
 
-def unwished(wish: int) -> int:
-    """The step that `wish_for` encoded."""
+def decode_step(wish: int) -> int:
+    """The step that `encode_step` encoded."""
     return FAR - wish if wish else -1
 
 
@@ -117,7 +117,7 @@ class Agreement:
         tensor = torch.tensor(wishes)
         self.sent = tensor, dist.all_reduce(tensor, dist.ReduceOp.MAX, async_op=True)
 
-    def heard(self) -> list[int]:
+    def take(self) -> list[int]:
         """The maxima of what was sent, once; zeros if nothing was sent since."""
         if self.sent is None:
             return [0] * self.wishes
@@ -125,10 +125,10 @@ class Agreement:
         work.wait()
         return tensor.tolist()
 
-    def settle(self, *wishes: int) -> list[int]:
+    def maximum_now(self, *wishes: int) -> list[int]:
         """The maxima of these and of what was sent before, waiting for all processes: for the end of an epoch."""
-        self.send(*map(max, wishes, self.heard()))
-        return self.heard()
+        self.send(*map(max, wishes, self.take()))
+        return self.take()
 
 
 @contextmanager

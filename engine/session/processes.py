@@ -27,4 +27,4 @@ def once(process_group: ProcessGroup | None, function: Callable[[], Value]) -> V
         except USER_ERRORS as error:
             raise EngineError(str(error)) from None
 
-    return process_group.from_first(told) if process_group else function()
+    return process_group.call_in_first(told) if process_group else function()

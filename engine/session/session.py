@@ -16,7 +16,7 @@ from engine.cli.console import Screen
 from engine.cli.signals import Interrupted, Signals
 from engine.common.errors import EngineError
 from engine.common.files import write_json
-from engine.distributed.process_group import Agreement, unwished, wish_for
+from engine.distributed.process_group import Agreement, decode_step, encode_step
 from engine.distributed.torchrun import ranks_of
 from engine.session.checkpointer import Checkpointer
 from engine.session.nan_recovery import NanRecovery
@@ -95,7 +95,7 @@ class Session:
                     self.history = self.nan_recovery.roll_back()
                     if self.agreement:
                         # What was sent before is out of date.
-                        self.agreement.heard()
+                        self.agreement.take()
             except Interrupted as interrupted:
                 try:
                     saved = self.checkpointer.save(self.history)
@@ -116,7 +116,7 @@ class Session:
         try:
             for record in self.run.loop.run():
                 self.after_epoch(record)
-                self._leave_if(self.agreement.settle(*self._wishes())[0] if self.agreement else 0)
+                self._leave_if(self.agreement.maximum_now(*self._wishes())[0] if self.agreement else 0)
             return True
         except NotFinite as bad:
             epoch = self.run.loop.progress.epoch if bad.epoch is None else bad.epoch
@@ -134,9 +134,9 @@ class Session:
         if self.untimed_steps:
             self._time_first_steps(progress)
         self.screen.step(progress.epoch, self.epochs, progress.step, len(loop.feed), loop.step.tally, self.batch)
-        noted, due, bad = self.agreement.heard() if self.agreement else self._wishes()
+        noted, due, bad = self.agreement.take() if self.agreement else self._wishes()
         if bad:
-            raise NotFinite(unwished(bad))
+            raise NotFinite(decode_step(bad))
         # Gradients that are still being accumulated are in no checkpoint.
         if loop.step.updated:
             if due:
@@ -149,7 +149,7 @@ class Session:
     def _wishes(self) -> tuple[int, int, int]:
         """What this process wants all to do: end by a signal (its number), save, recover from a bad step."""
         bad = self.run.step.guard.known() if self.agreement else -1
-        return self.signals.noted, int(self.checkpointer.due), wish_for(bad)
+        return self.signals.noted, int(self.checkpointer.due), encode_step(bad)
 
     def _leave_if(self, noted: int) -> None:
         """Raise Interrupted for the number of a signal that has come, to whichever of the processes."""

@@ -113,7 +113,7 @@ class TrainStep:
     def _whole_batch_is_healthy(self, counts: torch.Tensor) -> bool:
         whole = counts.clone()
         if self.process_group:
-            self.process_group.add([whole])
+            self.process_group.sum_in_place([whole])
         return healthy(whole)
 
     def _completes_update(self, step: int) -> bool:
@@ -159,7 +159,7 @@ class TrainStep:
             bad = self.process_group.first_bad(self.guard.known(wait=True))
             if bad >= 0:
                 raise NotFinite(bad)
-            self.process_group.add([tally])
+            self.process_group.sum_in_place([tally])
         elif self.guard:
             self.guard.check(wait=True)
         loss, correct, count = tally.tolist()

@@ -23,7 +23,7 @@ RANKS = 3
 
 def sums_and_copies(process_group):
     tensors = [torch.tensor(process_group.rank + 1.0, dtype=torch.float64), torch.full((2, 2), process_group.rank)]
-    process_group.add(tensors)
+    process_group.sum_in_place(tensors)
     assert tensors[0] == 6 and tensors[1].tolist() == [[3, 3], [3, 3]]
     weights = torch.arange(48.0).view(2, 2, 3, 4).to(memory_format=torch.channels_last) + 100 * process_group.rank
     parameter = nn.Parameter(weights.clone(memory_format=torch.preserve_format))
@@ -61,12 +61,12 @@ def image_before(process_group):
 
 def agreement(process_group):
     agreed = Agreement(2)
-    assert agreed.heard() == [0, 0]
+    assert agreed.take() == [0, 0]
     agreed.send(process_group.rank, 0)
-    assert agreed.heard() == [2, 0]
-    assert agreed.heard() == [0, 0]
+    assert agreed.take() == [2, 0]
+    assert agreed.take() == [0, 0]
     agreed.send(0, 5 * (process_group.rank == 1))
-    assert agreed.settle(int(process_group.rank == 0), 0) == [1, 5]
+    assert agreed.maximum_now(int(process_group.rank == 0), 0) == [1, 5]
 
 
 def network(seed=0):

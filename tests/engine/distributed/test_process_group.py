@@ -21,9 +21,9 @@ def test_three_processes_sum_copy_exchange_and_agree():
 
 
 def test_the_code_of_a_step_falls_as_the_step_rises():
-    wishes = [process_group.wish_for(step) for step in (0, 1, 5, -1)]
+    wishes = [process_group.encode_step(step) for step in (0, 1, 5, -1)]
     assert wishes == sorted(wishes, reverse=True)
-    assert [process_group.unwished(wish) for wish in wishes] == [0, 1, 5, -1]
+    assert [process_group.decode_step(wish) for wish in wishes] == [0, 1, 5, -1]
 
 
 @pytest.mark.parametrize("text, lost", [

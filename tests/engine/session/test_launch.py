@@ -132,7 +132,7 @@ def test_no_checkpoint_is_written_after_a_bad_batch_of_another(place, trained):
 
 def test_an_error_of_any_package_reaches_all(monkeypatch):
     class ProcessGroup:
-        def from_first(self, function):
+        def call_in_first(self, function):
             with pytest.raises(EngineError, match="train.seed=x") as caught:
                 function()
             raise caught.value
