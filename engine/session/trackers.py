@@ -1,10 +1,10 @@
 """Trackers, which receive the numbers of each epoch besides the run folder.
 
-None can end a run: one that fails, at its start or later, causes one warning and is not used again.
+None can end a run: one that fails, at its start or later, causes one warning and is not used again. Each needs the
+extra of its name, opens with a run folder, and gives two functions: log(values by tag, epochs done), and close().
 """
 
 import contextlib
-import importlib
 import importlib.util
 import io
 import os
@@ -12,131 +12,99 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol
 
 from engine.common.errors import EngineError
 from engine.common.files import write_atomic
+from engine.common.text import one_line
 
 PROJECT = "cadence"
 ID_FILE = "tracker_id.txt"
+Opened = tuple[Callable[[dict[str, float], int], None], Callable[[], None]]
 
 
-class Tracker(Protocol):
-    """The interface of a tracker; `row` holds one epoch's plain values, None where nothing was measured."""
+def open_tensorboard(folder: Path) -> Opened:
+    """TensorBoard events in <run folder>/tensorboard."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    def epoch(self, row: dict) -> None: ...
+    writer = SummaryWriter(folder / "tensorboard")
 
-    def close(self) -> None: ...
+    def log(values: dict[str, float], epochs: int) -> None:
+        for tag, value in values.items():
+            writer.add_scalar(tag, value, epochs)
 
-
-class TensorBoard:
-    """TensorBoard events in <run folder>/tensorboard; needs the extra `tensorboard`."""
-
-    def __init__(self, folder: Path):
-        self.writer = module("torch.utils.tensorboard", "tensorboard").SummaryWriter(folder / "tensorboard")
-
-    def epoch(self, row: dict) -> None:
-        """One scalar per column; x is the number of epochs done."""
-        for tag, value in scalars(row).items():
-            self.writer.add_scalar(tag, value, row["epoch"] + 1)
-
-    def close(self) -> None:
-        """Write what is still in memory."""
-        self.writer.close()
+    return log, writer.close
 
 
-class WandB:
-    """Weights & Biases, in <run folder>/wandb and, unless WANDB_MODE says so, nowhere else; needs the extra `wandb`.
-
-    `wandb sync` uploads such a folder. A resumed run keeps its identity.
+def open_wandb(folder: Path) -> Opened:
+    """Weights & Biases, in <run folder>/wandb; elsewhere only if WANDB_MODE says so (`wandb sync` uploads the folder).
     """
+    import wandb
 
-    def __init__(self, folder: Path):
-        wandb = module("wandb", "wandb")
-        mode = os.environ.get("WANDB_MODE", "offline")
-        quiet = wandb.Settings(silent=True, console="off")
-        # Offline the earlier part cannot be looked up: the parts are joined when they are uploaded.
-        self.run = wandb.init(project=os.environ.get("WANDB_PROJECT", PROJECT), id=run_id(folder),
-                              name=run_name(folder), dir=str(folder), config=config_of(folder), mode=mode,
-                              resume="allow" if mode == "online" else None, settings=quiet)
-
-    def epoch(self, row: dict) -> None:
-        """One value per column; the step is the number of epochs done."""
-        self.run.log(scalars(row), step=row["epoch"] + 1)
-
-    def close(self) -> None:
-        """Wait until everything is written."""
-        self.run.finish()
+    mode = os.environ.get("WANDB_MODE", "offline")
+    # Offline the earlier part of a resumed run cannot be looked up: the parts are joined when they are uploaded.
+    run = wandb.init(project=os.environ.get("WANDB_PROJECT", PROJECT), id=run_id(folder), name=run_name(folder),
+                     dir=str(folder), config=config_of(folder), mode=mode, resume="allow" if mode == "online" else None,
+                     settings=wandb.Settings(silent=True, console="off"))
+    return lambda values, epochs: run.log(values, step=epochs), run.finish
 
 
-class Trackio:
-    """trackio, in its own folder (TRACKIO_DIR), where `trackio show` finds all runs; needs the extra `trackio`."""
+def open_trackio(folder: Path) -> Opened:
+    """trackio, in its own folder (TRACKIO_DIR), where `trackio show` finds all runs."""
+    import trackio
 
-    def __init__(self, folder: Path):
-        trackio = module("trackio", "trackio")
-        # With the run's own finish() it would be finished, and announced, again when the process ends.
-        self.finish = trackio.finish
+    def quietly(function: Callable, *words: object, **options: object) -> object:
         # It announces itself on standard output, among the run's own lines.
         with contextlib.redirect_stdout(io.StringIO()):
-            self.run = trackio.init(PROJECT, name=f"{run_name(folder)}-{run_id(folder)}", config=config_of(folder),
-                                    resume="allow", embed=False, auto_log_cpu=False, auto_log_gpu=False)
+            return function(*words, **options)
 
-    def epoch(self, row: dict) -> None:
-        """One value per column; the step is the number of epochs done."""
-        self.run.log(scalars(row), step=row["epoch"] + 1)
-
-    def close(self) -> None:
-        """Wait until everything is written."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            self.finish()
+    run = quietly(trackio.init, PROJECT, name=f"{run_name(folder)}-{run_id(folder)}", config=config_of(folder),
+                  resume="allow", embed=False, auto_log_cpu=False, auto_log_gpu=False)
+    # With the run's own finish() it would be finished, and announced, again when the process ends.
+    return lambda values, epochs: run.log(values, step=epochs), lambda: quietly(trackio.finish)
 
 
 # The name of each is that of its package.
-KINDS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "trackio": Trackio}
+KINDS: dict[str, Callable[[Path], Opened]] = {"tensorboard": open_tensorboard, "wandb": open_wandb,
+                                              "trackio": open_trackio}
 
 
-class Guarded:
+class Tracker:
     """A tracker that is not used again after its first failure, which `say` is told."""
 
-    def __init__(self, name: str, tracker: Tracker, say: Callable[[str], None]):
-        self.name, self.tracker, self.say, self.failed = name, tracker, say, False
+    def __init__(self, name: str, folder: Path, say: Callable[[str], None]):
+        self.name, self.say, self.failed = name, say, False
+        self.log, self.end = self._try(KINDS[name], folder) or (None, None)
 
     def epoch(self, row: dict) -> None:
-        """Hand an epoch on."""
-        self._try(lambda: self.tracker.epoch(row))
+        """Log an epoch's plain values, None where nothing was measured."""
+        self._try(self.log, scalars(row), row["epoch"] + 1)
 
     def close(self) -> None:
-        """Close it."""
-        self._try(self.tracker.close)
+        """Write what is still in memory."""
+        self._try(self.end)
 
-    def _try(self, act: Callable[[], None]) -> None:
+    def _try(self, act: Callable, *words: object) -> object:
         if self.failed:
-            return
+            return None
         try:
-            act()
+            return act(*words)
         except Exception as error:
             # Whatever another package raises: it must not end the run.
             self.failed = True
-            self.say(warning(self.name, error))
+            self.say(f"warning: the tracker {self.name} failed and is left out from here on "
+                     f"({one_line(error)[:200]}); the run folder has everything")
+            return None
 
 
 def open_trackers(to: Sequence[str], folder: Path, say: Callable[[str], None] | None = None) -> list[Tracker]:
-    """The trackers that `log.to` names; "files" is the run folder itself and has none.
+    """The trackers that `log.to` names and that could be opened; "files" is the run folder itself and has none.
 
     `say` is told of a tracker that fails (default: standard error). Raises EngineError as `refuse_missing`.
     """
     refuse_missing(to)
     say = say or (lambda line: print(line, file=sys.stderr))
-    opened = []
-    for name in dict.fromkeys(to):
-        if name == "files":
-            continue
-        try:
-            opened.append(Guarded(name, KINDS[name](folder), say))
-        except Exception as error:
-            say(warning(name, error))
-    return opened
+    opened = [Tracker(name, folder, say) for name in dict.fromkeys(to) if name != "files"]
+    return [tracker for tracker in opened if not tracker.failed]
 
 
 def refuse_missing(to: Sequence[str]) -> None:
@@ -144,21 +112,6 @@ def refuse_missing(to: Sequence[str]) -> None:
     for name in to:
         if name != "files" and importlib.util.find_spec(name) is None:
             raise EngineError(f"log.to={name} needs the {name} package: pip install 'cadence-train[{name}]'")
-
-
-def warning(name: str, error: Exception) -> str:
-    """The one line about a tracker that failed."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return f"warning: the tracker {name} failed and is left out from here on ({reason}); the run folder has everything"
-
-
-def module(name: str, package: str) -> ModuleType:
-    """Import a tracker's module; EngineError with the extra to install where it is missing."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise EngineError(f"log.to={package} needs the {package} package: "
-                          f"pip install 'cadence-train[{package}]'") from None
 
 
 def scalars(row: dict) -> dict[str, float]:
