@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from engine.plots.image_grids import Card, Strip, cards_figure, coloured, cut, in_a_row, strips_figure
+from engine.plots.figure import cut
+from engine.plots.image_grids import Card, Strip, cards_figure, coloured, in_a_row, strips_figure
 
 
 def image_of(number, shape=(8, 8, 3)):

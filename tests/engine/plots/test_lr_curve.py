@@ -4,7 +4,8 @@ from matplotlib import _pylab_helpers
 from PIL import Image
 
 from engine.common.errors import EngineError
-from engine.plots.lr_curve import draw_lr_curve, lr_figure
+from engine.plots.figure import draw
+from engine.plots.lr_curve import draw_lr_curve, lr_spec
 
 RATES = np.geomspace(1e-6, 10, 100)
 LOSSES = [2.3 - 0.01 * i if i < 90 else 1.4 + 2.0 ** (i - 90) for i in range(100)]
@@ -12,7 +13,7 @@ MARKS = {"steepest fall": 0.01, "careful": 0.1, "own": 1e-3}
 
 
 def figure_of(losses=LOSSES, marks=MARKS, rates=RATES):
-    return lr_figure(rates, losses, losses, marks, "a test")
+    return draw(lr_spec(rates, losses, losses, marks), "a test")
 
 
 def test_the_picture_is_written_whole(tmp_path):
@@ -58,9 +59,9 @@ def test_the_legend_lies_inside_the_picture():
 
 def test_bad_input_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not 0, 0 and 0"):
-        lr_figure([], [], [], {}, "t")
+        lr_spec([], [], [], {})
     with pytest.raises(ValueError, match="not 2, 1 and 2"):
-        lr_figure([1, 2], [1], [1, 2], {}, "t")
+        lr_spec([1, 2], [1], [1, 2], {})
     with pytest.raises(ValueError, match="4 marks"):
         figure_of(marks={**MARKS, "more": 1.0})
     with pytest.raises(EngineError, match="cannot be written"):

@@ -7,14 +7,19 @@ import shutil
 import numpy as np
 import pytest
 
-from engine.reporting import charts
+from engine.plots.bars import speed_spec
+from engine.plots.curves import comparison_spec, overview_spec
+from engine.reporting import run_sections
+from engine.reporting.class_charts import confusion_chart
 from engine.reporting.comparison import write_comparison
 from engine.reporting.html_page import Chart, Section, Table, render
+from engine.reporting.panel_charts import chart
 from engine.reporting.run_report import write_report
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+pytestmark = [pytest.mark.slow("drives a browser"),
+              pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 NAMES = [f"class_{number}" for number in range(99)] + ["<b>bold</b>"]
 
@@ -98,7 +103,7 @@ def range_of(page, chart, axis):
 
 
 def test_dragging_over_a_curve_zooms_all_of_them_and_a_double_click_zooms_out(opened):
-    page = opened(Section("curves", "Curves", [Chart("curves_chart", charts.curves_chart(history(20)))]))
+    page = opened(Section("curves", "Curves", [Chart("curves_chart", chart(overview_spec(history(20))))]))
     before = range_of(page, "curves_chart", "xaxis")
     count_zooms(page, "curves_chart")
     drag(page, "#curves_chart .draglayer .xy .nsewdrag", (0.25, 0.5), (0.5, 0.5))
@@ -113,7 +118,7 @@ def test_dragging_over_a_curve_zooms_all_of_them_and_a_double_click_zooms_out(op
 
 def test_pointing_at_the_confusion_matrix_names_both_classes_and_the_count(opened):
     matrix = np.diag(np.arange(100)) + 7 * np.eye(100, k=99, dtype=np.int64)
-    page = opened(Section("confusion", "Confusion", [Chart("confusion_chart", charts.confusion_chart(matrix, NAMES))]))
+    page = opened(Section("confusion", "Confusion", [Chart("confusion_chart", confusion_chart(matrix, NAMES))]))
     box = page.locator("#confusion_chart .draglayer .nsewdrag").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.995, box["y"] + box["height"] * 0.005)
     label = page.locator("#confusion_chart .hoverlayer .hovertext")
@@ -128,8 +133,8 @@ def test_pointing_at_the_confusion_matrix_names_both_classes_and_the_count(opene
 
 
 def test_zooming_into_the_matrix_shows_fewer_classes(opened):
-    chart = charts.confusion_chart(np.eye(100, dtype=np.int64), NAMES)
-    page = opened(Section("confusion", "Confusion", [Chart("confusion_chart", chart)]))
+    matrix = confusion_chart(np.eye(100, dtype=np.int64), NAMES)
+    page = opened(Section("confusion", "Confusion", [Chart("confusion_chart", matrix)]))
     count_zooms(page, "confusion_chart")
     drag(page, "#confusion_chart .draglayer .nsewdrag", (0.1, 0.1), (0.3, 0.3))
     page.wait_for_selector("#confusion_chart[data-zooms='1']")
@@ -138,7 +143,7 @@ def test_zooming_into_the_matrix_shows_fewer_classes(opened):
 
 
 def test_the_comparison_shows_every_run_and_hides_one_on_a_click(opened):
-    figure = charts.comparison_chart({"run one": history(5), "run two": history(8, 3.0)})
+    figure = chart(comparison_spec({"run one": history(5), "run two": history(8, 3.0)}))
     page = opened(Section("curves", "Curves", [Chart("comparison_chart", figure)]))
     entries = page.locator("#comparison_chart .legend .traces")
     assert entries.locator("text").all_text_contents() == ["run one", "run two"]
@@ -149,7 +154,9 @@ def test_the_comparison_shows_every_run_and_hides_one_on_a_click(opened):
     playwright.expect(lines).to_have_count(7)
 
 
-def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path):
+def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path, monkeypatch):
+    for drawing in ("draw_curves", "write_png"):
+        monkeypatch.setattr(run_sections, drawing, lambda *_: None)
     page = visit(write_report(interrupted_run(tmp_path / "run", 4)))
     assert page.title() == "a recipe that is not recorded on <shapes>, seed 3"
     links = page.locator("nav a")
@@ -176,12 +183,12 @@ def overlapping(boxes):
             if one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]]
 
 
-@pytest.mark.parametrize("chart", ["curves", "comparison", "speed"])
-def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened, chart):
-    figures = {"curves": lambda: charts.curves_chart(history(3)), "speed": lambda: charts.speed_chart(history(3)),
-               "comparison": lambda: charts.comparison_chart({"one": history(3), "two": history(5, 3.0)})}
-    page = opened(Section("curves", "Curves", [Chart("a_chart", figures[chart]())]))
-    panels = 2 if chart == "speed" else 4
+@pytest.mark.parametrize("name", ["curves", "comparison", "speed"])
+def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened, name):
+    specs = {"curves": overview_spec(history(3)), "speed": speed_spec(history(3)),
+             "comparison": comparison_spec({"one": history(3), "two": history(5, 3.0)})}
+    page = opened(Section("curves", "Curves", [Chart("a_chart", chart(specs[name]))]))
+    panels = len(specs[name].panels)
     wide = boxes_of(page, "#a_chart .annotation-text-g")
     for width, layout, chart_px in ((390, "narrow", 390 - 2 * 16), (1280, "wide", 1180 - 2 * 24)):
         page.set_viewport_size({"width": width, "height": 800})
@@ -200,7 +207,7 @@ def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened, c
 def test_a_page_opened_in_a_narrow_window_cuts_no_cell(opened):
     page = opened(Section("result", "Result", [
         Table([("precision, feed, step", "bf16, stream, eager"), ("weights (SHA-256)", "b6f2db0cee5b1807")]),
-        Chart("curves_chart", charts.curves_chart(history(3)))]))
+        Chart("curves_chart", chart(overview_spec(history(3))))]))
     page.set_viewport_size({"width": 390, "height": 800})
     page.reload()
     page.wait_for_selector("#curves_chart[data-layout=narrow]")
