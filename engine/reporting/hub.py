@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from jinja2 import UndefinedError
+
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, read_json, remove, write_atomic
 from engine.inference.trained import Trained, open_trained
-from engine.reporting.model_card import PRIVATE, CardSource, model_card, public_command
+from engine.reporting.model_card import PRIVATE, model_card, public_command
 from engine.storage import shared_folder
 from engine.storage.run_record import Record, read_record
 from engine.storage.weights_hash import weights_sha256
@@ -49,12 +51,12 @@ def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None 
     refuse_other(out)
     contents = pack(run_folder, trained, weights_hash)
     names = [name for name in FILES if name in contents or name == CARD]
-    source = CardSource(repo_id, trained.recipe, trained.class_names, trained.side_px, summary, env, names, licence)
     try:
-        contents[CARD] = model_card(source).encode()
-    except (KeyError, TypeError) as error:
-        raise EngineError(f"{run_folder / 'summary.json'} or env.json lacks {error}: only a finished run can be "
-                          "shared") from None
+        contents[CARD] = model_card(repo_id, trained.recipe, trained.class_names, trained.side_px, summary, env, names,
+                                    licence).encode()
+    except (KeyError, TypeError, UndefinedError) as error:
+        raise EngineError(f"{run_folder / 'summary.json'} or env.json is incomplete ({error}): only a finished run "
+                          "can be shared") from None
     make_folder(out)
     remove(*(out / name for name in FILES if name not in contents), *parts(out))
     for name in names:

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.reporting.model_card import CardSource, model_card, public_command
+from engine.reporting.model_card import model_card, public_command
 from recipes.settings.load import load
 
 pytest.importorskip("huggingface_hub")
@@ -15,7 +15,7 @@ def card_of(**changes):
                "command": "python -m engine.train --recipe baseline --data.root=/secret/place",
                "versions": {"torch": "2"},
                "hardware": {"processor": "CPU", "cores": 2}, **values.pop("summary", {})}
-    return model_card(CardSource(summary=summary, **values))
+    return model_card(summary=summary, **values)
 
 
 def test_the_card_of_cifar_names_the_data_set_and_how_the_test_set_was_used():
