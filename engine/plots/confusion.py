@@ -60,7 +60,7 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     cell_in = 0.55 if numbers else max(1.25 * font_pt / POINTS_PER_INCH, 7.0 / count)
     every = math.ceil(count / MOST_LABELS)
     cell_in /= every
-    names = [cut(name) for name in class_names]
+    names = list(map(cut, class_names))
     # 0.6 em is the mean width of a letter; the colour bar needs about an inch more, the axis labels half of one.
     names_in = max(map(len, names)) * 0.6 * font_pt / POINTS_PER_INCH
     side_in = max(cell_in * count, 3.6)

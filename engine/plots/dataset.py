@@ -12,6 +12,7 @@ from PIL import Image
 
 from engine.plots.curves import LOOKS
 from engine.plots.figure import FONT_PT, cut, dress, legend_above, new_figure, write_png
+from engine.plots.image_grids import in_a_row
 
 MOST_CLASSES = 120
 MOST_PAIRS = 16
@@ -30,13 +31,7 @@ def samples_a_class(classes: int) -> int:
 
 def draw_overview(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], histogram: np.ndarray,
                   normalisation: tuple[Sequence[float], Sequence[float]], whose: str, path: Path, title: str) -> Path:
-    """Write the figure of `overview_figure` to `path`."""
-    return write_png(overview_figure(class_names, counts, histogram, normalisation, whose, title), path)
-
-
-def overview_figure(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], histogram: np.ndarray,
-                    normalisation: tuple[Sequence[float], Sequence[float]], whose: str, title: str) -> Figure:
-    """How many images each class has in each split, and the pixel values of the training images.
+    """Write a figure of the images per class in each split, and of the pixel values of the training images, to `path`.
 
     counts: split -> images per class. histogram: int64 (3, 256), how often red, green and blue take each value.
     normalisation: (mean, std) of the settings, in 0..1, which `whose` names.
@@ -50,7 +45,7 @@ def overview_figure(class_names: Sequence[str], counts: Mapping[str, Sequence[in
     grid[0].set_ylabel("share of the pixels (%)", fontsize=FONT_PT)
     lower.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False,
                  fontsize=FONT_PT - 1, title=f"settings: {whose}", title_fontsize=FONT_PT - 1)
-    return figure
+    return write_png(figure, path)
 
 
 def counts_panel(axes: Axes, class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> None:
@@ -94,12 +89,7 @@ def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mea
 
 
 def draw_samples(class_names: Sequence[str], samples: Sequence[np.ndarray], path: Path, title: str) -> Path:
-    """Write the figure of `samples_figure` to `path`."""
-    return write_png(samples_figure(class_names, samples, title), path)
-
-
-def samples_figure(class_names: Sequence[str], samples: Sequence[np.ndarray], title: str) -> Figure:
-    """A row of images per class: up to 20 classes below each other, more in up to four blocks.
+    """Write a figure of a row of images per class to `path`: up to 20 classes below each other, more in up to 4 blocks.
 
     samples: uint8 (n, H, W, 3) of each class, at most of the first 120.
     """
@@ -122,7 +112,7 @@ def samples_figure(class_names: Sequence[str], samples: Sequence[np.ndarray], ti
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     place_blocks(figure, across * cell_in, rows * cell_in)
-    return figure
+    return write_png(figure, path)
 
 
 def place_blocks(figure: Figure, block_in: float, height_in: float) -> None:
@@ -153,28 +143,15 @@ def mosaic(samples: Sequence[np.ndarray], rows: int, across: int) -> np.ndarray:
     tiles = np.full((rows * cell_px, across * cell_px, 3), 255, np.uint8)
     for row, images in enumerate(samples):
         for column, image in enumerate(images):
-            small = fitted(image, side_px)
+            small = Image.fromarray(image)
+            small.thumbnail((side_px, side_px), Image.Resampling.BOX)
             top, left = row * cell_px + gap_px // 2, column * cell_px + gap_px // 2
-            tiles[top:top + small.shape[0], left:left + small.shape[1]] = small
+            tiles[top:top + small.height, left:left + small.width] = small
     return tiles
 
 
-def fitted(image: np.ndarray, side_px: int) -> np.ndarray:
-    """The image, scaled down where a side is longer than `side_px`."""
-    if max(image.shape[:2]) <= side_px:
-        return image
-    small = Image.fromarray(image)
-    small.thumbnail((side_px, side_px), Image.Resampling.BOX)
-    return np.asarray(small)
-
-
 def draw_pairs(captions: Sequence[tuple[str, str, str, str, str]], images: np.ndarray, title: str, path: Path) -> Path:
-    """Write the figure of `pairs_figure` to `path`."""
-    return write_png(pairs_figure(captions, images, title), path)
-
-
-def pairs_figure(captions: Sequence[tuple[str, str, str, str, str]], images: np.ndarray, title: str) -> Figure:
-    """Up to 16 pairs of images, uint8 (n, 2, H, W, 3).
+    """Write a figure of up to 16 pairs of images, uint8 (n, 2, H, W, 3), to `path`.
 
     captions, for each pair: the first image and its class, the second and its class, how similar they are. The classes
     are red where they differ.
@@ -185,9 +162,8 @@ def pairs_figure(captions: Sequence[tuple[str, str, str, str, str]], images: np.
     places = figure.subplots(down, across, squeeze=False).flatten()
     for axes in places:
         axes.set_axis_off()
-    for axes, (one, first, other, second, alike), (left, right) in zip(places, captions, images, strict=False):
-        gap = np.full((left.shape[0], max(1, left.shape[1] // 12), 3), 255, np.uint8)
-        axes.imshow(np.concatenate([left, gap, right], axis=1), interpolation="nearest")
+    for axes, (one, first, other, second, alike), pair in zip(places, captions, images, strict=False):
+        axes.imshow(in_a_row(pair), interpolation="nearest")
         axes.set_title(f"{one} | {other}: {alike}\n{cut(first)} | {cut(second)}", fontsize=8,
                        color="black" if first == second else WRONG, parse_math=False)
-    return figure
+    return write_png(figure, path)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 
 from engine.common.files import write_atomic
@@ -17,7 +16,6 @@ from engine.plots.figure_spec import GREY, MOST_POINTS_WITH_DOTS, NOT_MEASURED, 
 
 DPI = 130
 FONT_PT = 11
-TITLE_PT = 13
 GRID = "#d9d9d9"
 LONGEST_NAME = 26
 # A legend of three columns has room for labels of so many letters.
@@ -29,8 +27,7 @@ def new_figure(width_in: float, height_in: float, title: str = "") -> Figure:
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
-        lines = textwrap.fill(title, width=int(width_in * 9))
-        figure.suptitle(lines, fontsize=TITLE_PT, fontweight="bold", parse_math=False)
+        figure.suptitle(textwrap.fill(title, int(width_in * 9)), fontsize=13, fontweight="bold", parse_math=False)
     return figure
 
 
@@ -90,15 +87,14 @@ def draw_line(axes: Axes, line: Line) -> None:
               marker=line.marker if line.dots else None, markersize=line.dot_pt, markevery=dotted.tolist())
 
 
-def legend_above(axes: Axes, title: str = "", columns: int | None = None) -> Legend:
+def legend_above(axes: Axes, title: str = "", columns: int | None = None) -> None:
     """A legend above the axes, where it hides no data; its title takes the place of theirs."""
     _, labels = axes.get_legend_handles_labels()
     columns = columns or max(1, 3 - max(map(len, labels)) // LEGEND_LETTERS)
-    legend = axes.legend(title=title or None, alignment="left", title_fontsize=FONT_PT + 1, loc="lower left",
-                         bbox_to_anchor=(-0.01, 1.0), ncols=columns, frameon=False, fontsize=FONT_PT - 1,
-                         borderaxespad=0.2, columnspacing=1.4)
+    axes.legend(title=title or None, alignment="left", title_fontsize=FONT_PT + 1, loc="lower left",
+                bbox_to_anchor=(-0.01, 1.0), ncols=columns, frameon=False, fontsize=FONT_PT - 1, borderaxespad=0.2,
+                columnspacing=1.4)
     axes.set_title("", loc="left")
-    return legend
 
 
 def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:

@@ -1,7 +1,4 @@
-"""What a figure shows, apart from the library that draws it: matplotlib draws PNGs, plotly the charts of the report.
-
-Values in `x` and `y` that a row of points shares are paired by position; None in `y` breaks a line.
-"""
+"""What a figure shows, apart from the library that draws it: matplotlib draws PNGs, plotly the report's charts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +12,10 @@ NOT_MEASURED = "not measured in this run"
 
 @dataclass(frozen=True)
 class Line:
-    """A line through points in their order.
+    """A line through points in their order; None in `y` breaks it.
 
-    dash: matplotlib's, "" for dots alone. dots: whether points are marked; a line without them, and one of many points,
-    has none. group: lines that share one entry in a chart's legend. hover: what a chart names a point (default: the
-    label); notes: what it adds for each point.
+    dash: matplotlib's, "" for dots alone. dots: whether points are marked, where there are few. group: lines that share
+    an entry in a chart's legend. hover: how a chart names a point (default: the label); notes: what it adds for each.
     """
 
     label: str
@@ -38,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bars:
-    """An upright bar per point, None as 0; width in units of `x`."""
+    """An upright bar per point, None in `y` as 0; width in units of `x`."""
 
     label: str
     x: Sequence[float]

@@ -14,16 +14,11 @@ MARKS = ((VERMILION, "-"), (GREEN, "--"), (GREY, ":"))
 
 def draw_lr_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float],
                   marks: Mapping[str, float], path: Path, title: str) -> Path:
-    """Write the figure of `lr_spec` to `path`; EngineError where that cannot be written."""
-    return write_png(draw(lr_spec(rates, losses, smoothed, marks), title), path)
-
-
-def lr_spec(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float],
-            marks: Mapping[str, float]) -> FigureSpec:
-    """Each step's loss as a dot, the smoothed one as a line, the marks as upright lines with their rates in the legend.
+    """Write a figure of each step's loss as a dot, the smoothed one as a line and the marks as upright lines to `path`.
 
     rates, losses, smoothed: one value per step, rates rising and above 0. marks: a label for each of up to three rates.
-    Raises ValueError for sequences of different or no length and for more marks.
+    Raises ValueError for sequences of different or no length and for more marks, EngineError where `path` cannot be
+    written.
     """
     if not len(rates) or not len(rates) == len(losses) == len(smoothed):
         raise ValueError(f"there must be a rate, a loss and a smoothed loss for each of one or more steps, not "
@@ -35,7 +30,8 @@ def lr_spec(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[
              Line("smoothed", rates, smoothed, BLUE, dots=False),
              *(Line(f"{label} {rate:.2g}", (rate, rate), limits, colour, dash, 1.8, dots=False)
                for (label, rate), (colour, dash) in zip(marks.items(), MARKS, strict=False))]
-    return FigureSpec([Panel("", "learning rate", "training loss", lines, y_limits=limits, x_scale="log")])
+    panel = Panel("", "learning rate", "training loss", lines, y_limits=limits, x_scale="log")
+    return write_png(draw(FigureSpec([panel]), title), path)
 
 
 def loss_limits(losses: Sequence[float]) -> tuple[float, float]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from engine.plots.figure import draw, write_png
@@ -21,16 +20,11 @@ MARGIN = 6.0
 
 def draw_roofline(flops_s: Mapping[str, float], bytes_s: float, points: Mapping[str, tuple[float, float]], path: Path,
                   title: str) -> Path:
-    """Write the figure of `roofline_figure` to `path`; EngineError where that cannot be written."""
-    return write_png(roofline_figure(flops_s, bytes_s, points, title), path)
-
-
-def roofline_figure(flops_s: Mapping[str, float], bytes_s: float, points: Mapping[str, tuple[float, float]],
-                    title: str) -> Figure:
-    """A roof for each precision: memory's slope up to where arithmetic's level begins; the numbers in the legend.
+    """Write a figure to `path`: for each precision a roof, memory's slope up to the level of arithmetic.
 
     flops_s: precision -> measured FLOP/s; bytes_s: measured bytes per second. points: label -> (FLOP per byte, FLOP/s).
-    All above 0. Raises ValueError for other numbers and for more roofs or points than have a look.
+    All above 0. Raises ValueError for other numbers and for more roofs or points than have a look, EngineError where
+    `path` cannot be written.
     """
     if not (0 < len(flops_s) <= len(ROOFS) and 0 < len(points) <= len(POINTS)):
         raise ValueError(f"{len(flops_s)} roofs and {len(points)} points: the figure has looks for 1 to {len(ROOFS)} "
@@ -53,4 +47,4 @@ def roofline_figure(flops_s: Mapping[str, float], bytes_s: float, points: Mappin
                   y_limits=(min(heights) / 2, max(heights) * 2), x_scale="log", y_scale="log")
     figure = draw(FigureSpec([panel], size_in=(8, 5.5)), title)
     figure.axes[0].yaxis.set_major_formatter(EngFormatter())
-    return figure
+    return write_png(figure, path)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from engine.plots.figure import FONT_PT, cut, dress, new_figure, write_png
@@ -24,18 +23,12 @@ Points = Sequence[tuple[Mapping[str, object], float]]
 
 def draw_importance(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], path: Path,
                     title: str, has_own: bool = True) -> Path:
-    """Write the figure of `importance_figure` to `path`; EngineError where that cannot be written."""
-    return write_png(importance_figure(shares, points, scales, title, has_own), path)
-
-
-def importance_figure(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], title: str,
-                      has_own: bool = True) -> Figure:
-    """Bars above, below them a panel for each of the most important settings.
+    """Write a figure of bars above, below them a panel for each of the most important settings, to `path`.
 
     shares: each setting's part in what made trials good, adding up to 1, largest first. points: the settings and
     validation top-1 of each finished trial, the recipe's own first where it `has_own`. scales: "log" for a setting
     shown over its logarithm, "choices" for one of a few values; others are numbers, evenly spaced. Raises ValueError
-    without shares or points.
+    without shares or points, EngineError where `path` cannot be written.
     """
     if not shares or not points:
         raise ValueError("there is nothing to draw: no shares or no finished trials")
@@ -52,14 +45,13 @@ def importance_figure(shares: Mapping[str, float], points: Points, scales: Mappi
         axes.set_ylabel("" if place % columns else "validation top-1 (%)", fontsize=FONT_PT)
     handles, labels = figure.axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=FONT_PT)
-    return figure
+    return write_png(figure, path)
 
 
 def bar_panel(axes: Axes, shares: Mapping[str, float], trials: int) -> None:
     """A bar per setting, the most important one on top."""
     dress(axes, f"Part in reaching the best quarter of {trials} finished trials", "share (%)", "")
-    settings = list(shares)
-    made = axes.barh(settings, [100 * share for share in shares.values()], color=BLUE, height=0.65)
+    made = axes.barh(list(shares), [100 * share for share in shares.values()], color=BLUE, height=0.65)
     axes.bar_label(made, fmt="%.0f %%", padding=4, fontsize=FONT_PT - 1)
     axes.set_xlim(0, 112 * max(*shares.values(), 1e-3))
     axes.invert_yaxis()
@@ -75,7 +67,8 @@ def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: b
         looks[0] = ("the recipe's own" if best else "the recipe's own, the best", "s", VERMILION, 62)
     if best or not has_own:
         looks[best] = ("the best", "*", GREEN, 170)
-    choices = choices_of(setting, points) if scale == "choices" else []
+    values = [settings[setting] for settings, _ in points if setting in settings]
+    choices = distinct(values) if scale == "choices" else []
     for label, marker, colour, size in dict.fromkeys(looks.values()):
         members = [at for at in looks if looks[at][0] == label and setting in points[at][0]]
         places = [points[at][0][setting] for at in members]
@@ -89,16 +82,14 @@ def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: b
         axes.set_xlim(-0.5, len(choices) - 0.5)
     elif scale == "log":
         axes.set_xscale("log")
-        values = [settings[setting] for settings, _ in points if setting in settings]
         wide = max(values) > WIDE * min(values)
         axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 3), numticks=6))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def choices_of(setting: str, points: Points) -> list:
-    """The values that a setting had: numbers by size, others in the order in which they came."""
-    values = [settings[setting] for settings, _ in points if setting in settings]
+def distinct(values: list) -> list:
+    """Each value once: numbers by size, others in the order in which they came."""
     found = [value for at, value in enumerate(values) if value not in values[:at]]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
     return sorted(found) if numbers else found

@@ -12,8 +12,6 @@ from engine.reporting.panel_charts import chart
 from engine.reporting.run_sections import NONE, number
 from engine.storage.run_record import Record, read_record
 
-# Where a run lies, not what it is.
-NO_DIFFERENCE = {"run.folder"}
 RESULTS = (("train_top1", "train top-1", ".2%"), ("val_top1", "validation top-1", ".2%"),
            ("test_top1", "test top-1", ".2%"), ("test_top5", "test top-5", ".2%"), ("test_loss", "test loss", ".4f"),
            ("train_seconds", "training time (s)", ",.1f"), ("epochs_per_second", "epochs per second", ".4g"),
@@ -74,12 +72,12 @@ def value_at(values: object, path: str) -> str:
 
 
 def differing(settings: Mapping[str, Mapping[str, str]]) -> list[tuple[str, ...]]:
-    """(setting, each run's value) of the settings that are not the same in all of them."""
+    """(setting, each run's value) of the settings that are not the same in all of them, the run's folder aside."""
     paths = list(dict.fromkeys(path for each in settings.values() for path in each))
     sections = list(dict.fromkeys(path.partition(".")[0] for path in paths))
     paths.sort(key=lambda path: sections.index(path.partition(".")[0]))
     rows = [(path, *(each.get(path, NONE) or '""' for each in settings.values())) for path in paths]
-    return [row for row in rows if row[0] not in NO_DIFFERENCE and len(set(row[1:])) > 1]
+    return [row for row in rows if row[0] != "run.folder" and len(set(row[1:])) > 1]
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:

@@ -87,8 +87,7 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     source = resources.files("engine.reporting").joinpath("html_page.html.jinja").read_text("utf-8")
     return environment.from_string(source).render(
         title=title, subtitle=subtitle, sections=sections, plotly_js=Markup(get_plotlyjs()), png=data_address,
-        chart_html=chart_html, kind_of=lambda part: type(part).__name__,
-        signs={mark: sign for mark, (sign, _) in MARKS.items()})
+        chart_html=chart_html, kind_of=lambda part: type(part).__name__, marks=MARKS)
 
 
 def chart_html(chart: Chart) -> Markup:

@@ -8,10 +8,10 @@ from jinja2 import UndefinedError
 
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, read_json, remove, write_atomic
-from engine.inference.trained import Trained, open_trained
+from engine.inference.trained import open_trained
 from engine.reporting.model_card import PRIVATE, model_card, public_command
 from engine.storage import shared_folder
-from engine.storage.run_record import Record, read_record
+from engine.storage.run_record import read_record
 from engine.storage.weights_hash import weights_sha256
 
 CARD, REPORT, CURVES = "README.md", "report.html", "overview.png"
@@ -49,7 +49,12 @@ def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None 
         raise EngineError(f"{run_folder / 'summary.json'} is not of the weights in last.pt, so its figures may not be "
                           "theirs: let the run finish")
     refuse_other(out)
-    contents = pack(run_folder, trained, weights_hash)
+    contents = shared_folder.pack(trained.recipe, trained.class_names, trained.model.state_dict(), weights_hash,
+                                  trained.epoch, trained.history, trained.side_px)
+    if (run_folder / "plots" / CURVES).is_file():
+        contents[CURVES] = (run_folder / "plots" / CURVES).read_bytes()
+    if (run_folder / REPORT).is_file():
+        contents[REPORT] = public_report(run_folder).encode()
     names = [name for name in FILES if name in contents or name == CARD]
     try:
         contents[CARD] = model_card(repo_id, trained.recipe, trained.class_names, trained.side_px, summary, env, names,
@@ -64,33 +69,20 @@ def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None 
     return [out / name for name in names]
 
 
-def pack(run_folder: Path, trained: Trained, weights_hash: str) -> dict[str, bytes]:
-    """All files but the card, by name."""
-    contents = shared_folder.pack(trained.recipe, trained.class_names, trained.model.state_dict(), weights_hash,
-                                  trained.epoch, trained.history, trained.side_px)
-    if (run_folder / "plots" / CURVES).is_file():
-        contents[CURVES] = (run_folder / "plots" / CURVES).read_bytes()
-    if (run_folder / "report.html").is_file():
-        contents[REPORT] = public_report(run_folder).encode()
-    return contents
-
-
 def public_report(run_folder: Path) -> str:
-    """The run's report, made again without what it says of the machine; sections that cannot be made are left out."""
+    """The run's report, made again without what it says of the machine: folders, the words of the command line, and
+    notes, which name folders too. Sections that cannot be made are left out."""
     from engine.reporting.html_page import render
     from engine.reporting.run_report import is_missing, sections_of
 
-    record = public(read_record(run_folder))
+    record = read_record(run_folder)
+    hidden = (*shared_folder.PLACES, *PRIVATE)
+    record = replace(record, settings={path: value for path, value in record.settings.items() if path not in hidden},
+                     env={key: value for key, value in record.env.items() if key != "argv"},
+                     command=public_command(record.command), missing=())
     with TemporaryDirectory() as plots:
         sections = sections_of(record, Path(plots))
     return render(record.title, "", [section for section in sections if not is_missing(section)])
-
-
-def public(record: Record) -> Record:
-    """A finished run's record without folders, the words of its command line, and notes, which name folders too."""
-    settings = {path: value for path, value in record.settings.items() if path not in (*shared_folder.PLACES, *PRIVATE)}
-    env = {key: value for key, value in record.env.items() if key != "argv"}
-    return replace(record, settings=settings, env=env, command=public_command(record.command), missing=())
 
 
 def refuse_other(out: Path) -> None:

@@ -40,18 +40,14 @@ class ReportData:
     plots: Path
     seed: int
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes, by number."""
-        return self.trained.class_names
-
     def card(self, which: int, image_hwc: np.ndarray) -> Card:
         """An image with its true and predicted class."""
         label, predicted = int(self.predictions.labels[which]), int(self.predictions.predicted[which])
-        true = f"true: {self.class_names[label]}"
+        names = self.trained.class_names
+        true = f"true: {names[label]}"
         if predicted < 0:
             return Card(image_hwc, (true, "no prediction: not finite"), "wrong")
-        lines = (true, f"predicted: {self.class_names[predicted]}",
+        lines = (true, f"predicted: {names[predicted]}",
                  f"{100 * self.predictions.probabilities[which, predicted]:.1f} % sure")
         return Card(image_hwc, lines, "right" if label == predicted else "wrong")
 
@@ -74,7 +70,7 @@ class ReportData:
 
 def per_class(data: ReportData) -> Section:
     """Accuracy of each class, worst first."""
-    accuracy, split, names = data.predictions.result.per_class, data.held_out.split, data.class_names
+    accuracy, split, names = data.predictions.result.per_class, data.held_out.split, data.trained.class_names
     write_png(per_class_figure(accuracy, names, split), data.plots / "per_class.png")
     totals = np.bincount(data.predictions.labels, minlength=len(names))
     return Section("per_class", "Classes, worst first",
@@ -84,7 +80,7 @@ def per_class(data: ReportData) -> Section:
 
 def confusion(data: ReportData) -> Section:
     """The confusion matrix, and the pairs most confused with examples."""
-    result, names, predictions = data.predictions.result, data.class_names, data.predictions
+    result, names, predictions = data.predictions.result, data.trained.class_names, data.predictions
     write_confusion(result.confusion, names, data.plots)
     parts = [Chart("confusion_chart", confusion_chart(result.confusion, names))]
     if result.nonfinite:

@@ -6,8 +6,8 @@ from pathlib import Path
 from engine.build.datasets import OnWarning
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
-from engine.inference.held_out import NO_SETTINGS, RunData, hold_out, open_run_data, predictions_of
-from engine.inference.trained import Trained, open_trained
+from engine.inference.held_out import NO_SETTINGS, hold_out, open_run_data, predictions_of
+from engine.inference.trained import open_trained
 from engine.reporting import prediction_sections, run_sections
 from engine.reporting.html_page import Note, Section, render
 from engine.reporting.prediction_sections import ReportData
@@ -57,22 +57,16 @@ def measured_sections(record: Record, plots: Path, settings: Mapping[str, object
         return [missing(*PREDICTIONS, error)], None, "", missing("augmentation", "Augmentation", error)
     augmentation = run_sections.augmentation(data, plots)
     try:
-        report_data = report_data_of(trained, data, plots)
+        held_out = hold_out(trained, data)
+        predictions = predictions_of(trained, data.recipe, held_out)
     except (EngineError, DataError) as error:
         return [missing(*PREDICTIONS, error)], None, "", augmentation
-    split = report_data.held_out.split
-    if not report_data.predictions.finite.any():
+    if not predictions.finite.any():
         error = EngineError("the network's logits are not finite on any image: its training diverged")
-        return [missing(*PREDICTIONS, error)], None, split, augmentation
+        return [missing(*PREDICTIONS, error)], None, held_out.split, augmentation
+    report_data = ReportData(trained, held_out, predictions, plots, data.recipe.section("train").seed)
     sections = [section(report_data) for section in prediction_sections.SECTIONS]
-    return sections, report_data.predictions.result, split, augmentation
-
-
-def report_data_of(trained: Trained, data: RunData, plots: Path) -> ReportData:
-    """The run's predictions, measured or read, with what the sections on them need."""
-    held_out = hold_out(trained, data)
-    return ReportData(trained, held_out, predictions_of(trained, data.recipe, held_out), plots,
-                      data.recipe.section("train").seed)
+    return sections, predictions.result, held_out.split, augmentation
 
 
 def missing(name: str, title: str, error: Exception) -> Section:

@@ -101,11 +101,11 @@ def augmentation(data: RunData, plots: Path) -> Section:
     pointers = np.zeros(beton.samples, np.uint64)
     pointers[firsts] = np.arange(len(firsts), dtype=np.uint64) * np.uint64(images_nhwc[0].size)
     text, seed = recipe.section("augment").policy, recipe.section("train").seed
-    compiled = Program(parse(text, beton.height, beton.width), mean_rgb(recipe))
+    program = Program(parse(text, beton.height, beton.width), mean_rgb(recipe))
     strips = [Strip("as they are", list(images_nhwc))]
     for epoch in range(SHEET_EPOCHS):
-        out = np.empty((len(firsts), *compiled.out_shape), np.uint8)
-        augment(images_nhwc.reshape(-1), pointers, firsts, compiled, counter_rng.epoch_state(seed, epoch), out)
+        out = np.empty((len(firsts), *program.out_shape), np.uint8)
+        augment(images_nhwc.reshape(-1), pointers, firsts, program, counter_rng.epoch_state(seed, epoch), out)
         strips.append(Strip(f"in epoch {epoch + 1}", list(out)))
     write_png(strips_figure(strips, f"Augmentation: {text}"), plots / "augmentation.png")
     return Section("augmentation", "Augmentation", [Strips(strips)], f"Policy {text}: training images as the network "

@@ -14,7 +14,7 @@ from engine.inference import held_out
 from engine.inference.held_out import Predictions, RunData, hold_out, open_run_data
 from engine.inference.trained import open_trained
 from engine.report import main
-from engine.reporting import prediction_sections, run_report, run_sections
+from engine.reporting import prediction_sections, run_sections
 from engine.reporting.comparison import results
 from engine.reporting.run_report import write_report
 from engine.session.session import start
@@ -72,7 +72,10 @@ def notes_of(section):
 
 def report_data_of(run):
     trained = open_trained(str(run))
-    return run_report.report_data_of(trained, open_run_data(trained), run / "plots")
+    data = open_run_data(trained)
+    held = hold_out(trained, data)
+    predictions = held_out.predictions_of(trained, data.recipe, held)
+    return prediction_sections.ReportData(trained, held, predictions, run / "plots", data.recipe.section("train").seed)
 
 
 def error_of(*words):
