@@ -48,7 +48,7 @@ class Bars:
 class Panel:
     """Series on one pair of axes.
 
-    epochs: `x` counts in whole numbers. zero_line: mark y = 0. legend: where a PNG has it, "above", "inside" or "".
+    epochs: `x` counts in whole numbers. A PNG alone has the scales, the zero line and the legend "above" or "inside".
     """
 
     title: str

@@ -49,7 +49,7 @@ def confusion_chart(matrix: np.ndarray, class_names: Sequence[str]) -> go.Figure
 
 
 def unique(class_names: Sequence[str]) -> list[str]:
-    """The names as categories of an axis: as plotly shows them, told apart by their numbers where two are equal."""
+    """The names as categories of an axis: as plotly shows them, with their numbers where two are equal."""
     shown = [plain(name) for name in class_names]
     return [name if shown.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(shown)]
 

@@ -203,8 +203,8 @@ def test_a_network_without_finite_predictions_has_a_page(run, unpainted, monkeyp
     plain = held_out.measure
 
     def diverged(*given):
-        answers = plain(*given)
-        return Predictions(np.full_like(answers.logits, np.nan), answers.labels)
+        measured = plain(*given)
+        return Predictions(np.full_like(measured.logits, np.nan), measured.labels)
 
     (run / held_out.FILE).unlink()
     monkeypatch.setattr(held_out, "measure", diverged)
@@ -215,9 +215,9 @@ def test_predictions_that_are_not_finite_are_counted_and_shown_as_wrong(run, unp
     plain = held_out.measure
 
     def damaged(*given):
-        answers = plain(*given)
-        answers.logits[::2] = np.inf
-        return answers
+        measured = plain(*given)
+        measured.logits[::2] = np.inf
+        return measured
 
     (run / held_out.FILE).unlink()
     monkeypatch.setattr(held_out, "measure", damaged)
@@ -295,7 +295,7 @@ def test_two_runs_are_compared(run, folders_run, tmp_path, capsys):
     assert "run.folder" not in differences and "train.label_smoothing" not in differences
 
 
-def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_told(run, folders_run):
+def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_named(run, folders_run):
     (run / "summary.json").unlink()
     (run / "metrics.csv").unlink()
     assert main([str(run), "--compare", str(folders_run)]) == 0

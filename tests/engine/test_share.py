@@ -125,7 +125,7 @@ def test_the_report_that_is_shared_is_the_runs_without_its_settings_of_the_machi
         assert kept in page, kept
 
 
-def test_the_report_of_a_run_whose_data_are_gone_is_shared_without_the_chapters_that_need_them(run, monkeypatch):
+def test_the_report_of_a_run_whose_data_are_gone_is_shared_without_the_sections_that_need_them(run, monkeypatch):
     def gone(*_):
         raise EngineError(f"{run} is not a folder: give another")
 

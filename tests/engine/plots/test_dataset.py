@@ -1,4 +1,4 @@
-"""The pictures of a data set: whole, readable with few and with many classes, pixels where they belong."""
+"""The figures of a data set: whole, readable with few and with many classes, pixels where they belong."""
 
 import math
 
@@ -69,7 +69,7 @@ def test_channels_have_the_mean_and_deviation_of_their_pixels():
     assert titles[1].startswith("green: mean 0.5000, deviation 0.2898")
 
 
-def test_a_border_that_leaves_the_picture_is_told():
+def test_a_border_that_leaves_the_figure_is_stated():
     histogram = np.ones((3, 256), np.int64)
     histogram[:, 255] = 255
     axes = overview(2, histogram).axes[1]

@@ -30,7 +30,7 @@ def test_cards_hold_their_images_and_no_text_runs_into_another(count, columns):
     assert shown == [20 * i for i in range(count)]
 
 
-def test_right_and_wrong_are_told_by_signs_and_colours():
+def test_right_and_wrong_are_shown_by_signs_and_colours():
     figure = cards_figure([Card(image_of(1), ("a",), mark) for mark in ("right", "wrong", "")], "t")
     texts = figure.axes[0].texts[1:]
     assert [text.get_text() for text in texts] == ["✓ a", "✗ a", "a"]

@@ -50,7 +50,7 @@ def test_a_flat_loss_has_room_around_it(losses):
     assert bottom < losses[0] < top
 
 
-def test_the_legend_lies_inside_the_picture():
+def test_the_legend_lies_inside_the_figure():
     figure = lr_figure(marks={"a tenth of the lowest's": 0.1, "steepest fall": 0.01, "the recipe's own": 0.02})
     figure.canvas.draw()
     box = figure.axes[0].get_legend().get_window_extent()

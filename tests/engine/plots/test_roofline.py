@@ -33,13 +33,13 @@ def test_each_roof_is_the_lower_of_memory_and_arithmetic_and_each_point_stands_w
 
 
 @pytest.mark.parametrize("point", [(1e-4, 3.0), (1e6, 8e14), (200.0, 1e17)], ids=["far left", "far right", "above"])
-def test_a_point_far_off_is_in_the_picture(point):
+def test_a_point_far_off_is_in_the_figure(point):
     axes = figure_of(draw_roofline, PEAKS, BYTES_S, {"step": point}, title="t").axes[0]
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     assert left < point[0] < right and bottom < point[1] < top
 
 
-def test_figures_stand_in_a_legend_that_lies_inside_the_picture_and_hides_nothing():
+def test_numbers_stand_in_a_legend_that_lies_inside_the_figure_and_hides_nothing():
     points = {"a recipe of a long name, its step": (50.0, 6e13)}
     figure = figure_of(draw_roofline, PEAKS, BYTES_S, points, title="A title")
     figure.canvas.draw()

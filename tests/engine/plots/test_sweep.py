@@ -62,7 +62,7 @@ def test_without_the_recipes_own_none_is_shown_as_it():
         assert set(shown) == {"the best", "other trials"} and shown["the best"] == [[1.0, 70]]
 
 
-def test_many_settings_and_long_choices_stay_inside_the_picture():
+def test_many_settings_and_long_choices_stay_inside_the_figure():
     shares = {f"section.setting_number_{at}": 1 / 15 for at in range(15)}
     points = [(dict.fromkeys(shares, f"resize(px=40), crop(px=32), flip(), number {trial}"), trial / 10)
               for trial in range(6)]

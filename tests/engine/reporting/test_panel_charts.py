@@ -44,7 +44,7 @@ def test_a_gap_that_was_not_measured_is_said():
     assert "not measured in this run" in [note.text for note in figure.layout.annotations]
 
 
-def test_one_epoch_has_one_tick_and_a_value_alone_is_told_from_0():
+def test_one_epoch_has_one_tick_and_a_single_value_is_not_drawn_as_0():
     history = epochs(1)
     history[0]["lr"] = 0.001
     for figure in (curves_chart(history), comparison_chart({"a": history}), chart(speed_spec(history))):
@@ -77,7 +77,7 @@ def test_calibration_leaves_empty_bins_out():
     assert np.allclose(drawn["images"].y, [0, 100 / 3, 200 / 3])
 
 
-def test_speed_is_images_a_second_and_the_share_that_waited():
+def test_speed_is_images_per_second_and_the_share_that_waited():
     images, waited = chart(speed_spec(epochs(2))).data
     assert images.y == (100, 101) and waited.y == (25, 25)
 
