@@ -1,6 +1,6 @@
-"""A run's page, in one file that opens anywhere: `python -m engine.report RUN [--compare RUN ...]`.
+"""A run's report, one page that opens anywhere: `python -m engine.report RUN [--compare RUN ...]`.
 
-    python -m engine.report RUN                    RUN/report.html, and its pictures in RUN/plots
+    python -m engine.report RUN                    RUN/report.html, and its figures in RUN/plots
     python -m engine.report --compare RUN RUN ...  compare.html in the first run's folder
 """
 
@@ -9,21 +9,22 @@ from pathlib import Path
 
 from engine.cli.parser import Parser, run_command
 
-# Settings that say where things are; any other would make the page one of another run.
-BITE = ("data.root", "data.cache", "data.download", "data.workers", "train.device")
+# Settings that say where things are; any other would describe another run.
+ALLOWED = ("data.root", "data.cache", "data.download", "data.workers", "train.device")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: which page, of which runs, where to."""
+    """Write the report of a run, or the comparison of several, and print the page's path."""
     parser = Parser("engine.report", __doc__)
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder, finished or not")
     parser.add_argument("--compare", nargs="+", default=[], metavar="RUN",
                         help="a page of these runs (and RUN) over each other instead")
     parser.add_argument("--out", metavar="FILE", help="the page's file (default: in the first run's folder)")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if path not in BITE]
+    refused = [path for path in settings if path not in ALLOWED]
     if refused:
-        parser.error(f"--{refused[0]} has no effect on a report, which shows what the run used: {', '.join(BITE)} have")
+        parser.error(f"--{refused[0]} has no effect on a report, which shows what the run used: give one of "
+                     f"{', '.join(ALLOWED)}")
     runs = [Path(run) for run in ([options.run] if options.run else []) + options.compare]
     if not runs:
         parser.error("RUN is missing: give a run folder")

@@ -12,7 +12,7 @@ from engine.cli.parser import Parser, run_command
 
 
 def load_shared(folder: str | Path, device: str = "auto"):
-    """The network in a folder made by this command, as engine.inference.trained.Trained; nothing in it can run code.
+    """The network in a folder that this command wrote, as engine.inference.trained.Trained; loading it runs no code.
 
     device: as the setting train.device. Raises EngineError where the folder is damaged or holds something else.
     """
@@ -22,10 +22,10 @@ def load_shared(folder: str | Path, device: str = "auto"):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: parse, write the folder, push it unless it is a dry run, tell."""
+    """Write the folder of a run, push it unless it is a dry run, and print what was done."""
     parser = Parser("engine.share", __doc__, settings=False)
     parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="the repository on the Hub; made where it is not there")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="the repository on the Hub, created if missing")
     parser.add_argument("--private", action="store_true", help="make it a private one")
     parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
     parser.add_argument("--out", metavar="DIR", help="the folder that is pushed (default: RUN/share)")
@@ -36,18 +36,18 @@ def main(argv: list[str] | None = None) -> int:
     if options.dry_run and options.private:
         parser.error("--private has no effect in a dry run: leave one of them out")
 
-    from engine.reporting import hub
+    from engine.reporting.hub import push, refuse_repo, write_folder
 
-    hub.refuse_repo(options.push)
+    refuse_repo(options.push)
     run_folder = Path(options.run)
     out = Path(options.out) if options.out else run_folder / "share"
-    written = hub.write_folder(run_folder, out, options.push, options.license)
+    written = write_folder(run_folder, out, options.push, options.license)
     for path in written:
         print(f"{path}  {path.stat().st_size:,} bytes")
     if options.dry_run:
         print(f"nothing was pushed; the same without --dry-run pushes {out} to {options.push}")
     else:
-        print(hub.push(out, options.push, options.private))
+        print(push(out, options.push, options.private))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Views: pictures and pages drawn from what a run folder holds."""
+"""Figures of runs and data sets."""

@@ -1,4 +1,4 @@
-"""The confusion matrix as a table for programs and a picture for people."""
+"""The confusion matrix as a CSV table and a PNG."""
 
 import csv
 import io
@@ -12,11 +12,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from engine.common.files import make_folder, write_atomic
-from engine.plots.figure import new_figure, write_png
+from engine.plots.figure import cut, new_figure, write_png
 
 MOST_CLASSES_WITH_NUMBERS = 20
 MOST_LABELS = 150
-LONGEST_NAME = 26
 POINTS_PER_INCH = 72
 COLOUR_TICKS = (0, 1, 5, 10, 25, 50, 75, 100)
 
@@ -51,9 +50,9 @@ def shares_percent(matrix: np.ndarray) -> np.ndarray:
 
 
 def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """The picture: colours are percent of the true class, numbers (up to 20 classes) are images.
+    """Colours are percent of the true class, numbers (up to 20 classes) are images.
 
-    The figure grows with the classes so that the names stay apart; above 150 classes every second, third ... is named.
+    The figure grows with the classes so that names do not overlap; above 150 classes every second, third ... is named.
     """
     count = len(matrix)
     numbers = count <= MOST_CLASSES_WITH_NUMBERS
@@ -61,8 +60,8 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     cell_in = 0.55 if numbers else max(1.25 * font_pt / POINTS_PER_INCH, 7.0 / count)
     every = math.ceil(count / MOST_LABELS)
     cell_in /= every
-    names = [shortened(name) for name in class_names]
-    # 0.6 em is the mean width of a letter; the colour bar needs about an inch more, the axes' names half of one.
+    names = list(map(cut, class_names))
+    # 0.6 em is the mean width of a letter; the colour bar needs about an inch more, the axis labels half of one.
     names_in = max(map(len, names)) * 0.6 * font_pt / POINTS_PER_INCH
     side_in = max(cell_in * count, 3.6)
     label_pt = max(12, round(side_in))
@@ -70,13 +69,14 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes = figure.add_subplot()
     shares = shares_percent(matrix)
     colours = colormaps["Blues"].with_extremes(bad="#dddddd")
-    # A square root in the colours: a confusion of 1 % is what one looks for, and linear colours would hide it.
+    # Colours follow the square root: linear ones would hide the confusions of 1 % that one looks for.
     picture = axes.imshow(shares, cmap=colours, norm=PowerNorm(0.5, vmin=0, vmax=100), interpolation="nearest")
     places = range(0, count, every)
     axes.set_xticks(places, [names[i] for i in places], rotation=90, fontsize=font_pt, parse_math=False)
     axes.set_yticks(places, [names[i] for i in places], fontsize=font_pt, parse_math=False)
     axes.set_xlabel("predicted class", fontsize=label_pt)
-    axes.set_ylabel("true class" + empty_note(matrix), fontsize=label_pt)
+    grey_note = " (grey: no images)" if np.isnan(shares).any() else ""
+    axes.set_ylabel(f"true class{grey_note}", fontsize=label_pt)
     top1 = 100 * np.trace(matrix) / max(matrix.sum(), 1)
     counted = " (numbers)" if numbers else ""
     axes.set_title(f"{int(matrix.sum()):,} images{counted}, top-1 {top1:.2f} %", fontsize=label_pt + 1, loc="left")
@@ -88,13 +88,3 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
             axes.text(column, row, str(images), ha="center", va="center", fontsize=font_pt - 1.5,
                       color="white" if shares[row, column] > 40 else "black")
     return figure
-
-
-def shortened(name: str) -> str:
-    """The name, cut to what the picture has room for."""
-    return name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME - 1] + "…"
-
-
-def empty_note(matrix: np.ndarray) -> str:
-    """Explains grey rows, where there are any."""
-    return " (grey: no images)" if (matrix.sum(axis=1) == 0).any() else ""

@@ -1,4 +1,4 @@
-"""Pictures of a data set: how many images each class has, what the channels hold, samples, images that come twice."""
+"""Figures of a data set: images per class, what the channels hold, samples, duplicate images."""
 
 import math
 import warnings
@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from engine.plots.confusion import shortened
 from engine.plots.curves import LOOKS
-from engine.plots.figure import FONT_PT, dress, new_figure, write_png
+from engine.plots.figure import FONT_PT, cut, dress, legend_above, new_figure, write_png
+from engine.plots.image_grids import in_a_row
 
 MOST_CLASSES = 120
 MOST_PAIRS = 16
@@ -25,23 +25,17 @@ WRONG = "#b00020"
 
 
 def samples_a_class(classes: int) -> int:
-    """How many images of each class the picture of samples has room for."""
+    """How many images of each class the figure of samples has room for."""
     return 12 if classes <= FEW_CLASSES else 6
 
 
 def draw_overview(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], histogram: np.ndarray,
                   normalisation: tuple[Sequence[float], Sequence[float]], whose: str, path: Path, title: str) -> Path:
-    """Draw how many images each class has in each split, and the pixel values of the training images.
+    """Write a figure of the images per class in each split, and of the pixel values of the training images, to `path`.
 
-    counts: split -> images a class. histogram: int64 (3, 256), how often red, green and blue take each value.
+    counts: split -> images per class. histogram: int64 (3, 256), how often red, green and blue take each value.
     normalisation: (mean, std) of the settings, in 0..1, which `whose` names.
     """
-    return write_png(overview_figure(class_names, counts, histogram, normalisation, whose, title), path)
-
-
-def overview_figure(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], histogram: np.ndarray,
-                    normalisation: tuple[Sequence[float], Sequence[float]], whose: str, title: str) -> Figure:
-    """The figure of draw_overview."""
     figure = new_figure(13, 8, title)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1))
     counts_panel(upper.subplots(), class_names, counts)
@@ -51,32 +45,31 @@ def overview_figure(class_names: Sequence[str], counts: Mapping[str, Sequence[in
     grid[0].set_ylabel("share of the pixels (%)", fontsize=FONT_PT)
     lower.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False,
                  fontsize=FONT_PT - 1, title=f"settings: {whose}", title_fontsize=FONT_PT - 1)
-    return figure
+    return write_png(figure, path)
 
 
 def counts_panel(axes: Axes, class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> None:
-    """A bar a class and split; above 120 classes every second, third ... is named."""
+    """A bar per class and split; above 120 classes every second, third ... is named."""
     dress(axes, "", "", "images")
     places, width = np.arange(len(class_names)), 0.8 / len(counts)
     for number, (split, values) in enumerate(counts.items()):
         least, most = min(values), max(values)
         each = f"{most:,} each" if least == most else f"{least:,} to {most:,} each"
-        axes.bar(places + (number - (len(counts) - 1) / 2) * width, values, width, color=LOOKS[split]["color"],
+        axes.bar(places + (number - (len(counts) - 1) / 2) * width, values, width, color=LOOKS[split][0],
                  label=f"{split}: {sum(values):,} images, {each}")
     named = places[::math.ceil(len(class_names) / MOST_LABELS)]
     many = len(class_names) > FEW_CLASSES
-    axes.set_xticks(named, [shortened(class_names[place]) for place in named], rotation=90 if many else 30,
+    axes.set_xticks(named, [cut(class_names[place]) for place in named], rotation=90 if many else 30,
                     ha="center" if many else "right", rotation_mode="default" if many else "anchor",
                     fontsize=7 if many else FONT_PT - 1, parse_math=False)
     axes.set_xlim(-0.7, len(class_names) - 0.3)
     axes.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(False, axis="x")
-    axes.legend(title=f"Images of each of {len(class_names)} classes", alignment="left", title_fontsize=FONT_PT + 1,
-                loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False, fontsize=FONT_PT - 1)
+    legend_above(axes, f"Images of each of {len(class_names)} classes", columns=3)
 
 
 def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mean: float, std: float) -> None:
-    """How often a channel takes each value, where its mean lies, and the mean and deviation of the settings."""
+    """How often a channel takes each value, its mean, and the mean and deviation of the settings."""
     values, shares = np.arange(256) / 255, 100 * histogram / histogram.sum()
     own_mean = float(values @ shares / 100)
     own_std = math.sqrt(float((values - own_mean)**2 @ shares / 100))
@@ -85,7 +78,7 @@ def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mea
     axes.axvline(mean, color="black", linestyle="--", linewidth=1.2, label="mean of the settings")
     axes.fill_between(values, shares, step="mid", color=colour, alpha=0.75, linewidth=0)
     axes.axvline(own_mean, color="black", linewidth=1.2, label="mean of the pixels")
-    # Black and white borders would press the rest flat: they may leave the picture, and are then told.
+    # Black and white borders would press the rest flat: they may leave the figure, which then states them.
     top = 1.6 * np.sort(shares)[-6] or 1.05 * shares.max()
     for value, x, side in ((0, 0.02, "left"), (255, 0.98, "right")):
         if shares[value] > top:
@@ -96,19 +89,17 @@ def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mea
 
 
 def draw_samples(class_names: Sequence[str], samples: Sequence[np.ndarray], path: Path, title: str) -> Path:
-    """Draw a row of images a class; samples: uint8 (n, H, W, 3) of each class, at most of the first 120."""
-    return write_png(samples_figure(class_names, samples, title), path)
+    """Write a figure of a row of images per class to `path`: up to 20 classes below each other, more in up to 4 blocks.
 
-
-def samples_figure(class_names: Sequence[str], samples: Sequence[np.ndarray], title: str) -> Figure:
-    """The figure of draw_samples: up to 20 classes below each other, more in up to four blocks."""
+    samples: uint8 (n, H, W, 3) of each class, at most of the first 120.
+    """
     shown = len(samples)
     if shown < len(class_names):
         title += f" (the first {shown} of {len(class_names)} classes)"
     blocks = 1 if shown <= FEW_CLASSES else min(4, math.ceil(shown / FEW_CLASSES))
     rows, across = math.ceil(shown / blocks), max(map(len, samples))
     cell_in, font_pt = (0.62, 11) if blocks == 1 else (0.46, 9)
-    names = [shortened(name) for name in class_names[:shown]]
+    names = [cut(name) for name in class_names[:shown]]
     figure = new_figure(max(6.0, blocks * across * cell_in), rows * cell_in + TITLE_IN, title)
     for number, axes in enumerate(figure.subplots(1, blocks, squeeze=False)[0]):
         part = slice(number * rows, min((number + 1) * rows, shown))
@@ -121,13 +112,13 @@ def samples_figure(class_names: Sequence[str], samples: Sequence[np.ndarray], ti
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     place_blocks(figure, across * cell_in, rows * cell_in)
-    return figure
+    return write_png(figure, path)
 
 
 def place_blocks(figure: Figure, block_in: float, height_in: float) -> None:
-    """Give every block of images its size in inches, and left of it the room that its names take.
+    """Give every block of images its size in inches, and its names the room that they need on its left.
 
-    The layout that figures make themselves takes images for as wide as their place, and cuts names where they are not.
+    The constrained layout would assume that images fill their place, and cut names where they do not.
     """
     labels = [label for axes in figure.axes for label in axes.get_yticklabels()]
     with warnings.catch_warnings():
@@ -145,48 +136,34 @@ def place_blocks(figure: Figure, block_in: float, height_in: float) -> None:
 
 
 def mosaic(samples: Sequence[np.ndarray], rows: int, across: int) -> np.ndarray:
-    """uint8 (rows * cell, across * cell, 3): the images in rows on white, those above 64 px made small."""
+    """uint8 (rows * cell, across * cell, 3): the images in rows on white, those above 64 px scaled down."""
     side_px = min(MOST_PX, max(samples[0].shape[1:3]))
     gap_px = max(1, side_px // 16)
     cell_px = side_px + gap_px
     tiles = np.full((rows * cell_px, across * cell_px, 3), 255, np.uint8)
     for row, images in enumerate(samples):
         for column, image in enumerate(images):
-            small = fitted(image, side_px)
+            small = Image.fromarray(image)
+            small.thumbnail((side_px, side_px), Image.Resampling.BOX)
             top, left = row * cell_px + gap_px // 2, column * cell_px + gap_px // 2
-            tiles[top:top + small.shape[0], left:left + small.shape[1]] = small
+            tiles[top:top + small.height, left:left + small.width] = small
     return tiles
 
 
-def fitted(image: np.ndarray, side_px: int) -> np.ndarray:
-    """The image, made small where a side is longer than `side_px`."""
-    if max(image.shape[:2]) <= side_px:
-        return image
-    small = Image.fromarray(image)
-    small.thumbnail((side_px, side_px), Image.Resampling.BOX)
-    return np.asarray(small)
-
-
 def draw_pairs(captions: Sequence[tuple[str, str, str, str, str]], images: np.ndarray, title: str, path: Path) -> Path:
-    """Draw pairs of images, up to 16: uint8 (n, 2, H, W, 3).
+    """Write a figure of up to 16 pairs of images, uint8 (n, 2, H, W, 3), to `path`.
 
-    captions: of each pair which image the first is and its class, the same of the second, and how alike they are. The
-    classes are red where they differ.
+    captions, for each pair: the first image and its class, the second and its class, how similar they are. The classes
+    are red where they differ.
     """
-    return write_png(pairs_figure(captions, images, title), path)
-
-
-def pairs_figure(captions: Sequence[tuple[str, str, str, str, str]], images: np.ndarray, title: str) -> Figure:
-    """The figure of draw_pairs."""
     across = min(4, len(images))
     down = math.ceil(len(images) / across)
     figure = new_figure(max(8.0, 3.3 * across), 2.0 * down + 0.4, title)
     places = figure.subplots(down, across, squeeze=False).flatten()
     for axes in places:
         axes.set_axis_off()
-    for axes, (one, first, other, second, alike), (left, right) in zip(places, captions, images, strict=False):
-        gap = np.full((left.shape[0], max(1, left.shape[1] // 12), 3), 255, np.uint8)
-        axes.imshow(np.concatenate([left, gap, right], axis=1), interpolation="nearest")
-        axes.set_title(f"{one} | {other}: {alike}\n{shortened(first)} | {shortened(second)}", fontsize=8,
+    for axes, (one, first, other, second, alike), pair in zip(places, captions, images, strict=False):
+        axes.imshow(in_a_row(pair), interpolation="nearest")
+        axes.set_title(f"{one} | {other}: {alike}\n{cut(first)} | {cut(second)}", fontsize=8,
                        color="black" if first == second else WRONG, parse_math=False)
-    return figure
+    return write_png(figure, path)

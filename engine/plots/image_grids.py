@@ -1,22 +1,24 @@
-"""Images with what is said of them: cards (an image, some lines) and strips (a title, a row of images), as pictures."""
+"""Figures of images with text: cards (an image, some lines) and strips (a title, a row of images)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from engine.plots.figure import FONT_PT, new_figure
+from engine.plots.figure import FONT_PT, cut, new_figure
+from engine.plots.figure_spec import BLACK, GREEN, VERMILION
 
-# Okabe and Ito's green and vermilion, and signs that say the same in grey.
-MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "": ("", "#000000")}
+# Signs say the same as the colours, for a print in grey.
+MARKS = {"right": ("✓", GREEN), "wrong": ("✗", VERMILION), "": ("", BLACK)}
 CARD_IN, STRIP_IN, NARROWEST_IN = 1.8, 1.0, 4.0
 TITLE_IN, LINE_IN, GAP_IN = 0.45, 0.18, 0.12
 SMALL_PT = FONT_PT - 3
 # Of the small font, with its widest letters.
-LETTERS_AN_INCH = 15
+LETTERS_PER_INCH = 15
 GAP_SHARE = 16
 
 
@@ -43,70 +45,53 @@ def cards_figure(cards: Sequence[Card], title: str, columns: int = 4) -> Figure:
     rows, lines = -(-len(cards) // columns), max(len(card.lines) for card in cards)
     height, width, _ = cards[0].image_hwc.shape
     width_in, text_in = CARD_IN * width / height, LINE_IN * lines + GAP_IN
-    figure, axes = sheet(columns * (width_in + GAP_IN) + GAP_IN, rows * (CARD_IN + text_in + GAP_IN) + TITLE_IN, title)
+    axes = sheet(columns * (width_in + GAP_IN) + GAP_IN, rows * (CARD_IN + text_in + GAP_IN) + TITLE_IN, title)
     for number, card in enumerate(cards):
         x = GAP_IN + number % columns * (width_in + GAP_IN)
         y = TITLE_IN + number // columns * (CARD_IN + text_in + GAP_IN) + text_in
         sign, colour = MARKS[card.mark]
-        text = "\n".join(cut(line, int(LETTERS_AN_INCH * width_in) - (2 if sign else 0)) for line in card.lines)
+        text = "\n".join(cut(line, int(LETTERS_PER_INCH * width_in) - (2 if sign else 0)) for line in card.lines)
         axes.text(x, y - 0.05, f"{sign} {text}".strip(), fontsize=SMALL_PT, color=colour, va="bottom", parse_math=False)
-        axes.imshow(card.image_hwc, extent=(x, x + width_in, y + CARD_IN, y), interpolation="nearest")
+        axes.imshow(card.image_hwc, extent=(x, x + width_in, y + CARD_IN, y), aspect="auto", interpolation="nearest")
         axes.add_patch(Rectangle((x, y), width_in, CARD_IN, fill=False, color=colour, linewidth=2 if sign else 0.5))
-    return frame(figure, axes)
+    return axes.figure
 
 
 def strips_figure(strips: Sequence[Strip], title: str) -> Figure:
     """The strips under each other, each image of one height."""
     longest = max(len(strip.images) for strip in strips)
     width_in, step_in = longest * (STRIP_IN + GAP_IN) + GAP_IN, STRIP_IN + LINE_IN + GAP_IN
-    figure, axes = sheet(width_in, len(strips) * step_in + TITLE_IN, title)
+    axes = sheet(width_in, len(strips) * step_in + TITLE_IN, title)
     for number, strip in enumerate(strips):
         y = TITLE_IN + number * step_in + LINE_IN
-        axes.text(GAP_IN, y - 0.04, cut(strip.title, int(LETTERS_AN_INCH * width_in)), fontsize=SMALL_PT, va="bottom",
+        axes.text(GAP_IN, y - 0.04, cut(strip.title, int(LETTERS_PER_INCH * width_in)), fontsize=SMALL_PT, va="bottom",
                   parse_math=False)
         for place, image in enumerate(strip.images):
             x = GAP_IN + place * (STRIP_IN + GAP_IN)
-            axes.imshow(image, extent=(x, x + STRIP_IN, y + STRIP_IN, y), interpolation="nearest")
-    return frame(figure, axes)
+            axes.imshow(image, extent=(x, x + STRIP_IN, y + STRIP_IN, y), aspect="auto", interpolation="nearest")
+    return axes.figure
 
 
-def sheet(width_in: float, height_in: float, title: str) -> tuple[Figure, Axes]:
-    """A figure and axes over all of it that measure in inches from the top left: one takes far less than one an image.
-    """
+def sheet(width_in: float, height_in: float, title: str) -> Axes:
+    """Axes over all of a new figure, in inches from the top left: far faster than axes for each image."""
     figure = new_figure(max(width_in, NARROWEST_IN), height_in)
     figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.text(GAP_IN, TITLE_IN / 2, cut(title, int(LETTERS_AN_INCH * figure.get_figwidth() * 0.75)), va="center",
-              fontsize=FONT_PT + 1, fontweight="bold", parse_math=False)
-    return figure, axes
-
-
-def frame(figure: Figure, axes: Axes) -> Figure:
-    """Set the axes to the figure's inches, which drawing images has changed."""
-    axes.set(xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0), aspect="auto")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, figure.get_figwidth()), ylim=(height_in, 0))
     axes.set_axis_off()
-    return figure
+    axes.text(GAP_IN, TITLE_IN / 2, cut(title, int(LETTERS_PER_INCH * figure.get_figwidth() * 0.75)), va="center",
+              fontsize=FONT_PT + 1, fontweight="bold", parse_math=False)
+    return axes
 
 
-def in_a_row(images: Sequence[np.ndarray], places: int | None = None) -> np.ndarray:
-    """uint8 images (H, W, 3) of one size side by side, white between them and in `places` that are left over."""
+def in_a_row(images: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 images (H, W, 3) of one size side by side, white between them."""
     height, width, _ = images[0].shape
-    gap, places = max(1, width // GAP_SHARE), places or len(images)
-    row = np.full((height, places * (width + gap) - gap, 3), 255, np.uint8)
-    for number, image in enumerate(images):
-        row[:, number * (width + gap): number * (width + gap) + width] = image
-    return row
-
-
-def cut(text: str, letters: int) -> str:
-    """The text, cut where it is longer than so many letters."""
-    return text if len(text) <= letters else text[:letters - 1] + "…"
+    white = np.full((height, max(1, width // GAP_SHARE), 3), 255, np.uint8)
+    return np.concatenate([part for image in images for part in (white, image)][1:], axis=1)
 
 
 def coloured(map_hw: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3): a float map (H, W) from its lowest value (dark) to its highest (yellow), flat maps dark."""
-    from matplotlib import colormaps
-
     values = np.nan_to_num(np.asarray(map_hw, np.float64))
     span = np.ptp(values)
     scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)

@@ -1,21 +1,21 @@
-"""The picture of a sweep: which settings mattered, and accuracy over each of them."""
+"""The figure of a sweep: which settings mattered, and accuracy over each of them."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from engine.plots.figure import FONT_PT, dress, new_figure, write_png
+from engine.plots.figure import FONT_PT, cut, dress, new_figure, write_png
+from engine.plots.figure_spec import BLUE, GREEN, VERMILION
 
-BARS, FINISHED, OWN, BEST = "#0072B2", "#0072B2", "#D55E00", "#009E73"
 SMALL = 36
 COLUMNS = 4
 MOST_PANELS = 12
 LONGEST_CHOICE = 18
-# Letters that fit side by side under a panel; ratio of a logarithmic axis' ends from which on only powers of ten do.
+# Letters that fit side by side under a panel. Beyond this ratio of its ends a logarithmic axis has room for the powers
+# of ten only.
 ROOM, WIDE = 22, 200
 # Rows: setting -> value, for each setting that applied, with the validation top-1 as a share of 1.
 Points = Sequence[tuple[Mapping[str, object], float]]
@@ -23,19 +23,13 @@ Points = Sequence[tuple[Mapping[str, object], float]]
 
 def draw_importance(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], path: Path,
                     title: str, has_own: bool = True) -> Path:
-    """Write the picture to `path`, whose folder exists.
+    """Write a figure of bars above, below them a panel for each of the most important settings, to `path`.
 
     shares: each setting's part in what made trials good, adding up to 1, largest first. points: the settings and
     validation top-1 of each finished trial, the recipe's own first where it `has_own`. scales: "log" for a setting
     shown over its logarithm, "choices" for one of a few values; others are numbers, evenly spaced. Raises ValueError
-    without shares or points; EngineError where the file cannot be written.
+    without shares or points, EngineError where `path` cannot be written.
     """
-    return write_png(importance_figure(shares, points, scales, title, has_own), path)
-
-
-def importance_figure(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], title: str,
-                      has_own: bool = True) -> Figure:
-    """The figure: bars above, below a panel for each of the most important settings."""
     if not shares or not points:
         raise ValueError("there is nothing to draw: no shares or no finished trials")
     panels = list(shares)[:MOST_PANELS]
@@ -51,14 +45,13 @@ def importance_figure(shares: Mapping[str, float], points: Points, scales: Mappi
         axes.set_ylabel("" if place % columns else "validation top-1 (%)", fontsize=FONT_PT)
     handles, labels = figure.axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=FONT_PT)
-    return figure
+    return write_png(figure, path)
 
 
 def bar_panel(axes: Axes, shares: Mapping[str, float], trials: int) -> None:
-    """A bar a setting, the most important one on top."""
+    """A bar per setting, the most important one on top."""
     dress(axes, f"Part in reaching the best quarter of {trials} finished trials", "share (%)", "")
-    settings = list(shares)
-    made = axes.barh(settings, [100 * share for share in shares.values()], color=BARS, height=0.65)
+    made = axes.barh(list(shares), [100 * share for share in shares.values()], color=BLUE, height=0.65)
     axes.bar_label(made, fmt="%.0f %%", padding=4, fontsize=FONT_PT - 1)
     axes.set_xlim(0, 112 * max(*shares.values(), 1e-3))
     axes.invert_yaxis()
@@ -69,12 +62,13 @@ def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: b
     """Validation top-1 over one setting's values: the best trial and the recipe's own stand out."""
     dress(axes, "", setting, "")
     best = max(range(len(points)), key=lambda at: points[at][1])
-    looks = dict.fromkeys(range(len(points)), ("other trials", "o", FINISHED, SMALL))
+    looks = dict.fromkeys(range(len(points)), ("other trials", "o", BLUE, SMALL))
     if has_own:
-        looks[0] = ("the recipe's own" if best else "the recipe's own, the best", "s", OWN, 62)
+        looks[0] = ("the recipe's own" if best else "the recipe's own, the best", "s", VERMILION, 62)
     if best or not has_own:
-        looks[best] = ("the best", "*", BEST, 170)
-    choices = choices_of(setting, points) if scale == "choices" else []
+        looks[best] = ("the best", "*", GREEN, 170)
+    values = [settings[setting] for settings, _ in points if setting in settings]
+    choices = distinct(values) if scale == "choices" else []
     for label, marker, colour, size in dict.fromkeys(looks.values()):
         members = [at for at in looks if looks[at][0] == label and setting in points[at][0]]
         places = [points[at][0][setting] for at in members]
@@ -82,27 +76,20 @@ def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: b
                      [100 * points[at][1] for at in members], marker=marker, s=size, color=colour, label=label,
                      edgecolors="white", linewidths=0.8, zorder=3 if size == SMALL else 4)
     if choices:
-        labels = [shortened(str(choice)) for choice in choices]
+        labels = [cut(str(choice), LONGEST_CHOICE) for choice in choices]
         slant = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if len("".join(labels)) > ROOM else {}
         axes.set_xticks(range(len(choices)), labels, **slant)
         axes.set_xlim(-0.5, len(choices) - 0.5)
     elif scale == "log":
         axes.set_xscale("log")
-        values = [settings[setting] for settings, _ in points if setting in settings]
         wide = max(values) > WIDE * min(values)
         axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 3), numticks=6))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def choices_of(setting: str, points: Points) -> list:
-    """The values that a setting had: numbers by size, others in the order in which they came."""
-    values = [settings[setting] for settings, _ in points if setting in settings]
+def distinct(values: list) -> list:
+    """Each value once: numbers by size, others in the order in which they came."""
     found = [value for at, value in enumerate(values) if value not in values[:at]]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
     return sorted(found) if numbers else found
-
-
-def shortened(text: str) -> str:
-    """A choice as a label under an axis."""
-    return text if len(text) <= LONGEST_CHOICE else text[:LONGEST_CHOICE - 1] + "…"

@@ -1,15 +1,13 @@
-"""A page in one file that needs nothing else: sections of text, tables, charts and images become HTML.
+"""A self-contained HTML page of sections of text, tables, charts and images.
 
-Everything is escaped; scripts, charts' data and images are inside, and the page itself forbids the browser to load
-anything.
+All text is escaped; scripts, the charts' data and images are inline, and the page forbids the browser to load anything.
 """
 
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
-from typing import ClassVar
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,41 +18,35 @@ from plotly.offline import get_plotlyjs
 
 from engine.plots.image_grids import MARKS, Card, Strip
 
-# No button that sends data anywhere, no logo that is a link; the scroll wheel scrolls the page.
+# No button that sends data anywhere, no logo that is a link.
 CHART_OPTIONS = {"displaylogo": False, "responsive": True, "showTips": False}
 
 
 @dataclass(frozen=True)
-class Note:
+class Text:
+    """A part of a section that is text alone."""
+
+    text: str
+
+
+class Note(Text):
     """A sentence that stands out: what is missing, and why."""
 
-    text: str
-    kind: ClassVar[str] = "note"
 
-
-@dataclass(frozen=True)
-class Heading:
+class Heading(Text):
     """A title within a section."""
 
-    text: str
-    kind: ClassVar[str] = "heading"
 
-
-@dataclass(frozen=True)
-class Code:
+class Code(Text):
     """Text as it is typed."""
-
-    text: str
-    kind: ClassVar[str] = "code"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, the first of each its name; `head` may be empty."""
+    """Rows of cells, the first cell of each naming the row."""
 
     rows: Sequence[Sequence[str]]
     head: Sequence[str] = ()
-    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
@@ -63,15 +55,13 @@ class Chart:
 
     name: str
     figure: go.Figure
-    kind: ClassVar[str] = "chart"
 
 
 @dataclass(frozen=True)
 class Cards:
-    """Images with lines of text, as many a row as there is room for."""
+    """Images with lines of text, as many per row as there is room for."""
 
     cards: Sequence[Card]
-    kind: ClassVar[str] = "cards"
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,6 @@ class Strips:
     """Rows of images with a title each."""
 
     strips: Sequence[Strip]
-    kind: ClassVar[str] = "strips"
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,7 @@ class Section:
 
     name: str
     title: str
-    parts: Sequence[Note | Heading | Code | Table | Chart | Cards | Strips] = field(default_factory=list)
+    parts: Sequence[Text | Table | Chart | Cards | Strips]
     about: str = ""
 
 
@@ -98,7 +87,7 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     source = resources.files("engine.reporting").joinpath("html_page.html.jinja").read_text("utf-8")
     return environment.from_string(source).render(
         title=title, subtitle=subtitle, sections=sections, plotly_js=Markup(get_plotlyjs()), png=data_address,
-        chart_html=chart_html, signs={mark: sign for mark, (sign, _) in MARKS.items()})
+        chart_html=chart_html, kind_of=lambda part: type(part).__name__, marks=MARKS)
 
 
 def chart_html(chart: Chart) -> Markup:

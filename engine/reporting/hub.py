@@ -1,32 +1,23 @@
-"""A run as a folder for others, with its model card, and that folder on the Hugging Face Hub."""
+"""A run as a folder to share, with its model card, and that folder on the Hugging Face Hub."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+
+from jinja2 import UndefinedError
 
 from engine.common.errors import EngineError
-from engine.common.files import make_folder, remove, write_atomic
-from engine.inference.trained import Trained, open_trained
-from engine.reporting.model_card import PRIVATE, Facts, model_card, public_command
+from engine.common.files import make_folder, read_json, remove, write_atomic
+from engine.inference.trained import open_trained
+from engine.reporting.model_card import PRIVATE, model_card, public_command
 from engine.storage import shared_folder
-from engine.storage.run_record import Record, read_record
+from engine.storage.run_record import read_record
 from engine.storage.weights_hash import weights_sha256
 
 CARD, REPORT, CURVES = "README.md", "report.html", "overview.png"
-# The first one tells the folder for one of a shared run: it is written first, so that one cut short is known again.
+# The first one marks the folder as that of a shared run, so it is written first: a folder cut short is recognised.
 FILES = (shared_folder.CONFIG, shared_folder.WEIGHTS, shared_folder.HISTORY, REPORT, CURVES, CARD)
-
-
-class Hub(Protocol):
-    """What of huggingface_hub's HfApi is used."""
-
-    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool): ...
-
-    def repo_info(self, repo_id: str): ...
-
-    def upload_folder(self, *, repo_id: str, folder_path: Path, allow_patterns: list[str], commit_message: str): ...
+FINISHED = "give the folder of a finished run"
 
 
 def refuse_repo(repo_id: str) -> None:
@@ -46,26 +37,31 @@ def refuse_repo(repo_id: str) -> None:
 
 
 def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None = None) -> list[Path]:
-    """Write into `out` what `repo_id` is to hold of a finished run: weights, config.json, metrics, card; their paths.
+    """Write a finished run into `out` as `repo_id` is to hold it: weights, config.json, metrics, card; their paths.
 
     Everything is made before anything is written. Raises EngineError where the run is not finished, its summary is of
     other weights than its last.pt, or `out` holds files of something else.
     """
-    summary, env = read_json(run_folder / "summary.json"), read_json(run_folder / "env.json")
+    summary, env = (read_json(run_folder / name, FINISHED) for name in ("summary.json", "env.json"))
     trained = open_trained(str(run_folder), device="cpu")
-    seal = weights_sha256(trained.model)
-    if seal != summary.get("weights_sha256"):
+    weights_hash = weights_sha256(trained.model)
+    if weights_hash != summary.get("weights_sha256"):
         raise EngineError(f"{run_folder / 'summary.json'} is not of the weights in last.pt, so its figures may not be "
                           "theirs: let the run finish")
     refuse_other(out)
-    contents = pack(run_folder, trained, seal)
+    contents = shared_folder.pack(trained.recipe, trained.class_names, trained.model.state_dict(), weights_hash,
+                                  trained.epoch, trained.history, trained.side_px)
+    if (run_folder / "plots" / CURVES).is_file():
+        contents[CURVES] = (run_folder / "plots" / CURVES).read_bytes()
+    if (run_folder / REPORT).is_file():
+        contents[REPORT] = public_report(run_folder).encode()
     names = [name for name in FILES if name in contents or name == CARD]
-    facts = Facts(repo_id, trained.recipe, trained.class_names, trained.side_px, summary, env, names, licence)
     try:
-        contents[CARD] = model_card(facts).encode()
-    except (KeyError, TypeError) as error:
-        raise EngineError(f"{run_folder / 'summary.json'} or env.json lacks {error}: only a finished run can be "
-                          "shared") from None
+        contents[CARD] = model_card(repo_id, trained.recipe, trained.class_names, trained.side_px, summary, env, names,
+                                    licence).encode()
+    except (KeyError, TypeError, UndefinedError) as error:
+        raise EngineError(f"{run_folder / 'summary.json'} or env.json is incomplete ({error}): only a finished run "
+                          "can be shared") from None
     make_folder(out)
     remove(*(out / name for name in FILES if name not in contents), *parts(out))
     for name in names:
@@ -73,34 +69,20 @@ def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None 
     return [out / name for name in names]
 
 
-def pack(run_folder: Path, trained: Trained, seal: str) -> dict[str, bytes]:
-    """All files but the card, by name."""
-    contents = shared_folder.pack(trained.recipe, trained.class_names, trained.model.state_dict(), seal, trained.epoch,
-                           trained.history, trained.side_px)
-    if (run_folder / "plots" / CURVES).is_file():
-        contents[CURVES] = (run_folder / "plots" / CURVES).read_bytes()
-    if (run_folder / "report.html").is_file():
-        contents[REPORT] = public_report(run_folder).encode()
-    return contents
-
-
 def public_report(run_folder: Path) -> str:
-    """The run's report, made anew without what it says of the machine; chapters that cannot be made are left out."""
+    """The run's report, made again without what it says of the machine: folders, the words of the command line, and
+    notes, which name folders too. Sections that cannot be made are left out."""
     from engine.reporting.html_page import render
     from engine.reporting.run_report import is_missing, sections_of
 
-    record = public(read_record(run_folder))
+    record = read_record(run_folder)
+    hidden = (*shared_folder.PLACES, *PRIVATE)
+    record = replace(record, settings={path: value for path, value in record.settings.items() if path not in hidden},
+                     env={key: value for key, value in record.env.items() if key != "argv"},
+                     command=public_command(record.command), missing=())
     with TemporaryDirectory() as plots:
         sections = sections_of(record, Path(plots))
     return render(record.title, "", [section for section in sections if not is_missing(section)])
-
-
-def public(record: Record) -> Record:
-    """A finished run's record without folders, without the words of its command line, and without notes, for those
-    name folders too."""
-    settings = {path: value for path, value in record.settings.items() if path not in (*shared_folder.PLACES, *PRIVATE)}
-    env = {key: value for key, value in record.env.items() if key != "argv"}
-    return replace(record, settings=settings, env=env, command=public_command(record.command), missing=())
 
 
 def refuse_other(out: Path) -> None:
@@ -108,7 +90,7 @@ def refuse_other(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise EngineError(f"--out={out} is a file: give a folder")
     config = out / shared_folder.CONFIG
-    ours = config.is_file() and read_json(config).get("format") == shared_folder.FORMAT
+    ours = config.is_file() and read_json(config, FINISHED).get("format") == shared_folder.FORMAT
     there = {path.name for path in out.iterdir()} if out.exists() else set()
     others = sorted(there - {path.name for path in parts(out)} - set(FILES if ours else ()))
     if others:
@@ -120,19 +102,18 @@ def parts(out: Path) -> list[Path]:
     return [path for name in FILES for path in out.glob(f".{name}.*.part")]
 
 
-def push(folder: Path, repo_id: str, private: bool, hub: Hub | None = None) -> str:
-    """Create the repository where it is not there, upload the folder's files, and return the address.
+def push(folder: Path, repo_id: str, private: bool) -> str:
+    """Create the repository where there is none, upload the folder's files, and return the address.
 
-    hub: huggingface_hub's HfApi, unless given. Raises EngineError where that fails, and where a `private` repository
-    is asked for and a public one of that name is there, to which nothing is uploaded; the folder stays.
+    Raises EngineError where that fails, and where the repository is to be `private` but is there and public, to which
+    nothing is uploaded; the folder stays.
     """
-    if hub is None:
-        from huggingface_hub import HfApi
+    from huggingface_hub import HfApi
 
-        hub = HfApi()
+    hub = HfApi()
     try:
         hub.create_repo(repo_id, private=private, exist_ok=True)
-        # One that is there already keeps its visibility.
+        # An existing repository keeps its visibility.
         if private and not hub.repo_info(repo_id).private:
             raise EngineError(f"--push={repo_id} is there already and is public, so nothing was pushed: make it "
                               "private on the Hub, give another name, or leave --private out")
@@ -141,19 +122,8 @@ def push(folder: Path, repo_id: str, private: bool, hub: Hub | None = None) -> s
     except EngineError:
         raise
     except Exception as error:
-        # Besides its own errors it lets through those of its HTTP library, which is another one in each version.
+        # Besides its own errors it passes on those of its HTTP library, which differs between its versions.
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
         raise EngineError(f"{repo_id} was not pushed ({reason}): look at the network and `hf auth login`, then push "
                           f"again; {folder} is complete") from None
     return f"https://huggingface.co/{repo_id}"
-
-
-def read_json(path: Path) -> dict:
-    """A JSON file that a finished run or a shared folder has; EngineError where it is missing or damaged."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise EngineError(f"{path} is missing or damaged: give the folder of a finished run")
-    return found

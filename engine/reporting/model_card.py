@@ -1,4 +1,4 @@
-"""The model card of a run: README.md on the Hub, written from what the run folder holds and from nothing else.
+"""The model card of a run: README.md on the Hub, written from the run folder alone.
 
 What a run does not have (a validation set, a licence) is left out, never filled with a phrase.
 """
@@ -6,12 +6,14 @@ What a run does not have (a validation set, a licence) is left out, never filled
 import html
 import re
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
+from jinja2 import Environment, StrictUndefined
+
 from engine.build.preflight import dataset_info_of, policy_of, training_count
-from engine.common.errors import EngineError
+from engine.common.text import percent
 from recipes.settings.load import Recipe, as_text, doc, names
 
 # Name, identity on the Hub where it has one, and what it is.
@@ -21,166 +23,54 @@ DATA = {"cifar10": ("CIFAR-10", "uoft-cs/cifar10", "photographs of ten kinds of 
         "folder": ("the author's own images", None, "images in class folders")}
 MIXES = {"cutmix": "CutMix", "mixup": "MixUp", "both": "CutMix or MixUp"}
 SHOWN = ("augment", "mix", "model", "train", "optim", "average", "schedule")
+OTHER_FILES = {"config.json": "classes, sizes, normalisation and the whole recipe",
+               "metrics.jsonl": "the results of each epoch",
+               "report.html": "the run's report, one page for a browser", "overview.png": "its curves"}
 # What the settings and the command say only of the machine that trained.
 PRIVATE = ("run.folder", "data.cache", "run.report", "log.to")
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a card is written from. `summary` and `env` are the run's own; `files` the names of what lies beside it."""
+def model_card(repo_id: str, recipe: Recipe, class_names: Sequence[str], side_px: int, summary: dict, env: dict,
+               files: Sequence[str], licence: str | None = None) -> str:
+    """The card: Markdown below YAML.
 
-    repo_id: str
-    recipe: Recipe
-    class_names: Sequence[str]
-    side_px: int
-    summary: dict
-    env: dict
-    files: Sequence[str]
-    licence: str | None = None
+    summary and env: the run's own; files: the names of those beside the card. Raises KeyError, TypeError or jinja2's
+    UndefinedError where `summary` or `env` is incomplete.
+    """
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-
-def model_card(facts: Facts) -> str:
-    """The card, Markdown below YAML made by huggingface_hub; EngineError where that package is missing."""
-    try:
-        from huggingface_hub import EvalResult, ModelCard, ModelCardData
-    except ImportError:
-        raise EngineError("sharing needs the huggingface_hub package: pip install 'cadence-train[share]'") from None
-    data_set, summary = facts.recipe.section("data").name, facts.summary
-    title, hub_id, _ = DATA[data_set]
-    results = [EvalResult(task_type="image-classification", dataset_type=hub_id or data_set, dataset_name=title,
+    data_set, hardware, info = recipe.section("data").name, summary["hardware"], dataset_info_of(recipe)
+    title, hub_id, about_data = DATA[data_set]
+    metrics = [EvalResult(task_type="image-classification", dataset_type=hub_id or data_set, dataset_name=title,
                           dataset_split="test", metric_type="accuracy", metric_name=f"test {name} accuracy",
                           metric_value=summary[key])
                for name, key in (("top-1", "test_top1"), ("top-5", "test_top5")) if summary[key] is not None]
-    head = ModelCardData(library_name="cadence", pipeline_tag="image-classification", license=facts.licence,
-                         datasets=[hub_id] if hub_id else None, metrics=["accuracy"] if results else None,
+    head = ModelCardData(library_name="cadence", pipeline_tag="image-classification", license=licence,
+                         datasets=[hub_id] if hub_id else None, metrics=["accuracy"] if metrics else None,
                          tags=["cadence", "image-classification", data_set],
-                         model_name=facts.repo_id if results else None, eval_results=results or None)
-    parts = (opening(facts), figures(facts), data_part(facts), training_part(facts), loading_part(facts),
-             limits_part(facts))
-    return str(ModelCard(f"---\n{head.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"))
-
-
-def opening(facts: Facts) -> str:
-    """What it is, in a paragraph."""
-    summary = facts.summary
-    title = DATA[facts.recipe.section("data").name][0]
-    start = facts.recipe.section("model").weights
-    begun = f"from the weights {code(Path(start).name)}" if start else "from random weights"
-    return (f"# {text(facts.repo_id.split('/')[-1])}\n\nAn image classifier: {code(summary['model'])} with "
-            f"{summary['parameters']:,} parameters, trained {begun} on {title}. It takes RGB images of "
-            f"{facts.side_px} x {facts.side_px} px and answers with one of {len(facts.class_names)} classes.")
-
-
-def figures(facts: Facts) -> str:
-    """What it reached, and how that was measured."""
-    summary = facts.summary
-    rows = [("test", summary["test_top1"], summary["test_top5"], summary["test_loss"]),
-            ("validation", summary["val_top1"], None, None), ("training, augmented", summary["train_top1"], None, None)]
-    table = ["| images | top-1 | top-5 | loss |", "|---|---|---|---|"]
-    table += [f"| {name} | {percent(top1)} | {percent(top5)} | {'' if loss is None else f'{loss:.4f}'} |"
-              for name, top1, top5, loss in rows if top1 is not None]
-    average = " exponential average of the" if facts.recipe.section("average").ema else ""
-    told = (f"After {summary['epochs']} epochs, of the{average} weights of the last one; one run, seed "
-            f"{summary['seed']}: how far another seed would lie from it was not measured here.")
-    picture = "\n\n![loss, accuracy, learning rate and gap over the epochs](overview.png)"
-    stopped = f" Stopped early: {text(summary['stopped'])}." if summary["stopped"] else ""
-    return (f"## Results\n\n{lines(table)}\n\n{told}{stopped}{looked_at(facts)}"
-            f"{picture if 'overview.png' in facts.files else ''}")
-
-
-def looked_at(facts: Facts) -> str:
-    """How the test set was used while training, as a sentence; nothing where it was not."""
-    values = facts.recipe.values
-    if values["data.validation"] > 0 or values["eval.watch"] == "none" or facts.summary["test_top1"] is None:
-        return ""
-    if values["eval.select"] == "test" or values["train.stop_at"]:
-        return " The test set decided when training was good enough: read its figures as an upper bound."
-    return " The test set was measured after each epoch and decided nothing."
-
-
-def data_part(facts: Facts) -> str:
-    """Which images, how many, and what was done to them."""
-    recipe, data = facts.recipe, facts.recipe.section("data")
-    title, hub_id, what = DATA[data.name]
-    known = dataset_info_of(recipe)
-    link = f"[{title}](https://huggingface.co/datasets/{hub_id})" if hub_id else title
-    said = [f"{link[0].upper()}{link[1:]}: {what}."]
-    if known:
-        count = training_count(recipe, known.train)
-        held = f", {known.train - count:,} more held out for validation" if count < known.train else ""
-        said.append(f"{count:,} images were trained on{held}; {known.test:,} are the test set.")
-    elif data.validation:
-        said.append(f"{percent(data.validation)} of the training images were held out for validation.")
-    policy = policy_of(recipe)
-    said.append(f"Each training image was changed by {code(policy.text)}." if policy.operations
-                else "The training images were not augmented.")
-    mix = recipe.section("mix")
-    if mix.p:
-        said.append(f"{mix.p:.0%} of the batches were mixed by {MIXES[mix.kind]}.".replace("%", " %"))
-    sums = [f"- {split} images' beton, SHA-256: `{digest}`" for split, digest in facts.env.get("data", {}).items()]
-    listed = ", ".join(text(name) for name in facts.class_names)
-    return (f"## Data\n\n{' '.join(said)}\n\n{lines(sums)}\n\n<details><summary>The {len(facts.class_names)} classes, "
-            f"in the order of the answers</summary>\n\n{listed}\n\n</details>")
-
-
-def training_part(facts: Facts) -> str:
-    """The recipe, the command, the settings, the hardware."""
-    recipe, summary, hardware = facts.recipe, facts.summary, facts.summary["hardware"]
-    about = f": {doc(recipe.name).splitlines()[0]}" if recipe.name in names() else ""
-    place = hardware.get("gpu") or f"{hardware['processor']}, {hardware['cores']} cores"
-    settings = [f"| `{path}` | {cell(value)} |" for path, value in recipe.values.items()
-                if path.split(".")[0] in SHOWN and path != "model.weights"]
-    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    return (f"## Training\n\nRecipe {code(recipe.name)}{about}\n\n```console\n{public_command(summary['command'])}\n"
-            f"```\n\n{summary['train_seconds'] / 60:,.1f} minutes of training on {text(place)} in "
-            f"{summary['precision']} arithmetic ({summary['images_per_second']:,.0f} images a second), Cadence at "
-            f"commit {code(summary['commit'])}, {text(versions)}.\n\n<details><summary>Every setting of the "
-            f"training</summary>\n\n| setting | value |\n|---|---|\n{lines(settings)}\n\n</details>")
-
-
-def loading_part(facts: Facts) -> str:
-    """How to use it."""
-    rest = {"config.json": "classes, sizes, normalisation and the whole recipe",
-            "metrics.jsonl": "the figures of each epoch",
-            "report.html": "the run's report, one page for a browser", "overview.png": "its curves"}
-    listed = [f"- `{name}`: {what}" for name, what in rest.items() if name in facts.files]
-    return f"""## Use
-
-```console
-pip install 'cadence-train[share]'
-```
-
-```python
-import torch
-from huggingface_hub import snapshot_download
-from engine.share import load_shared
-
-trained = load_shared(snapshot_download("{facts.repo_id}"))
-images = torch.zeros(1, {facts.side_px}, {facts.side_px}, 3, dtype=torch.uint8)  # RGB, 0 to 255
-chances = trained.probabilities(images)
-print(trained.class_names[chances[0].argmax()])
-```
-
-Nothing in the folder is a pickle, so loading it runs no code of this repository:
-
-- `model.safetensors`: the weights
-{lines(listed)}"""
-
-
-def limits_part(facts: Facts) -> str:
-    """What it cannot do, as far as the run tells."""
-    said = [f"It knows {len(facts.class_names)} classes and answers with one of them whatever the picture shows.",
-            f"It sees {facts.side_px} x {facts.side_px} px: larger pictures are made that small first.",
-            "It was measured on images of the kind it was trained on, and on no others."]
-    if facts.summary["test_top1"] is not None:
-        said.append(f"On its test set {percent(1 - facts.summary['test_top1'])} of its answers are wrong.")
-    else:
-        said.append("Its data set has no test images: how good it is on new ones is not known.")
-    return "## Limits\n\n" + lines(f"- {sentence}" for sentence in said)
+                         model_name=repo_id if metrics else None, eval_results=metrics or None)
+    results = [("test", summary["test_top1"], summary["test_top5"], summary["test_loss"]),
+               ("validation", summary["val_top1"], None, None),
+               ("training, augmented", summary["train_top1"], None, None)]
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"text": text, "code": code, "cell": cell, "percent": percent, "one_line": one_line}
+    template = resources.files("engine.reporting").joinpath("model_card.md.jinja").read_text("utf-8")
+    return str(ModelCard(environment.from_string(template).render(
+        head=head.to_yaml(), repo_id=repo_id, class_names=class_names, side_px=side_px, summary=summary, env=env,
+        files=files, others=OTHER_FILES, values=recipe.values, results=results, title=title, hub_id=hub_id,
+        about_data=about_data, dataset_info=info, trained_count=training_count(recipe, info.train) if info else None,
+        policy=policy_of(recipe), mixes=MIXES,
+        weights=Path(recipe.section("model").weights or "").name, command=public_command(summary["command"]),
+        recipe_name=recipe.name,
+        recipe_about=f": {doc(recipe.name).splitlines()[0]}" if recipe.name in names() else "",
+        machine=hardware.get("gpu") or f"{hardware['processor']}, {hardware['cores']} cores",
+        versions=", ".join(f"{name} {version}" for name, version in summary["versions"].items()),
+        settings={path: value for path, value in recipe.values.items()
+                  if path.split(".")[0] in SHOWN and path != "model.weights"})))
 
 
 def public_command(command: str) -> str:
-    """A run's command without what it says of the machine: its folders, and where its data lay."""
+    """A run's command without what it says of the machine: its folders, and where its data are."""
     words = []
     for word in shlex.split(command):
         name = word.removeprefix("--").partition("=")[0]
@@ -193,28 +83,22 @@ def public_command(command: str) -> str:
     return shlex.join(words)
 
 
-def percent(share: float | None) -> str:
-    """0.1234 as 12.34 %; nothing for None."""
-    return "" if share is None else f"{share:.2%}".replace("%", " %")
+def one_line(value: object) -> str:
+    """The value as text, with all white space as single spaces."""
+    return " ".join(str(value).split())
 
 
 def text(value: object) -> str:
-    """What may have come from a user, in prose: one line, shown as it is, neither HTML nor markup."""
-    escaped = html.escape(" ".join(str(value).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escaped)
+    """A value that may have come from a user, in prose: one line, shown as it is, neither HTML nor markup."""
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(value), quote=False))
 
 
 def code(value: object) -> str:
-    """The same as a code span, in which nothing but backticks has a meaning."""
-    return "`" + " ".join(str(value).split()).replace("`", "'") + "`"
+    """The same as a code span, where only backticks are special."""
+    return "`" + one_line(value).replace("`", "'") + "`"
 
 
 def cell(value: object) -> str:
     """A setting's value in a table."""
     shown = as_text(value)
     return code(shown).replace("|", r"\|") if shown else "(empty)"
-
-
-def lines(rows: Iterable[str]) -> str:
-    """One row a line."""
-    return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""A run's page, and a page that compares runs: from what their folders hold to one HTML file and its pictures."""
+"""A run's report: from what its folder holds to one HTML page and its figures as PNGs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,26 +6,27 @@ from pathlib import Path
 from engine.build.datasets import OnWarning
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
-from engine.inference.held_out import NO_SETTINGS, RunData, hold_out, open_run_data, predictions_of
-from engine.inference.trained import Trained, open_trained
+from engine.inference.held_out import NO_SETTINGS, hold_out, open_run_data, predictions_of
+from engine.inference.trained import open_trained
 from engine.reporting import prediction_sections, run_sections
 from engine.reporting.html_page import Note, Section, render
+from engine.reporting.prediction_sections import ReportData
 from engine.storage.run_record import Record, read_record
 from engine.training.metrics import Result
 from loaders.common.errors import DataError
 from recipes.settings.load import RecipeError
 
-Told = tuple[list[Section], Result | None, str, Section]
 NOT_HERE = "Not here: "
+PREDICTIONS = ("answers", "Classes, confusion, predictions, GradCAM, feature maps and calibration")
 
 
 def write_report(run_folder: Path, out: Path | None = None, settings: Mapping[str, object] = NO_SETTINGS,
                  say: OnWarning = None) -> Path:
-    """Write the page of a run, finished or not, to `out` (RUN/report.html), and its pictures to RUN/plots.
+    """Write the page of a run, finished or not, to `out` (RUN/report.html), and its figures to RUN/plots.
 
-    The run's answers on its held-out images are measured, or read from RUN/predictions.npz. settings: where the data
-    are and what computes ("data.root", "train.device"). What cannot be shown is named on the page. Returns the page's
-    path; raises EngineError where `run_folder` is no run's, or where nothing can be written.
+    The run's predictions on its held-out images are measured, or read from RUN/predictions.npz. settings: where the
+    data are and what computes ("data.root", "train.device"). The page names what it cannot show. Returns the page's
+    path; raises EngineError where `run_folder` is no run folder, or where nothing can be written.
     """
     record, path = read_record(run_folder), out or run_folder / "report.html"
     plots, _ = make_folder(run_folder / "plots"), make_folder(path.parent)
@@ -36,41 +37,36 @@ def write_report(run_folder: Path, out: Path | None = None, settings: Mapping[st
 
 def sections_of(record: Record, plots: Path, settings: Mapping[str, object] = NO_SETTINGS,
                 say: OnWarning = None) -> list[Section]:
-    """All sections of a run's page; their pictures are written into `plots`."""
-    run = run_sections
-    about_answers, result, split, sheet = answer_chapters(record, plots, settings, say)
-    return [run.headline(record, result, split), run.command(record), run.curves(record, plots), *about_answers,
-            run.speed(record, plots), sheet, run.settings(record), run.environment(record)]
+    """All sections of a run's page; their figures are written into `plots`."""
+    about_predictions, result, split, augmentation = measured_sections(record, plots, settings, say)
+    return [run_sections.headline(record, result, split), run_sections.command(record),
+            run_sections.curves(record, plots), *about_predictions, run_sections.speed(record, plots), augmentation,
+            run_sections.settings(record), run_sections.environment(record)]
 
 
-def answer_chapters(record: Record, plots: Path, settings: Mapping[str, object], say: OnWarning) -> Told:
-    """(sections about the network's answers, their Result or None, the split they are on, the augmentation's section).
+def measured_sections(record: Record, plots: Path, settings: Mapping[str, object],
+                      say: OnWarning) -> tuple[list[Section], Result | None, str, Section]:
+    """(sections on the predictions, their Result or None, their split, the section on the augmentation).
 
-    What is missing stands in a section in its place.
+    A section that says why stands in the place of what cannot be shown.
     """
     try:
         trained = open_trained(str(record.folder), device=str(settings.get("train.device", "auto")))
         data = open_run_data(trained, settings, say)
     except (EngineError, DataError, RecipeError) as error:
-        return ([missing("answers", prediction_sections.WITHOUT, error)], None, "",
-                missing("augmentation", "Augmentation", error))
-    sheet = run_sections.augmentation(data, plots)
+        return [missing(*PREDICTIONS, error)], None, "", missing("augmentation", "Augmentation", error)
+    augmentation = run_sections.augmentation(data, plots)
     try:
-        found = find(trained, data, plots)
+        held_out = hold_out(trained, data)
+        predictions = predictions_of(trained, data.recipe, held_out)
     except (EngineError, DataError) as error:
-        return [missing("answers", prediction_sections.WITHOUT, error)], None, "", sheet
-    if not found.answers.finite.any():
-        error = EngineError("the network has no answer that is finite on any image: its training diverged")
-        return [missing("answers", prediction_sections.WITHOUT, error)], None, found.held.split, sheet
-    sections = [chapter(found) for chapter in prediction_sections.CHAPTERS]
-    return sections, found.answers.result, found.held.split, sheet
-
-
-def find(trained: Trained, data: RunData, plots: Path) -> prediction_sections.Found:
-    """The run's answers, measured or read."""
-    held = hold_out(trained, data)
-    return prediction_sections.Found(trained, held, predictions_of(trained, data.recipe, held), plots,
-                          data.recipe.section("train").seed)
+        return [missing(*PREDICTIONS, error)], None, "", augmentation
+    if not predictions.finite.any():
+        error = EngineError("the network's logits are not finite on any image: its training diverged")
+        return [missing(*PREDICTIONS, error)], None, held_out.split, augmentation
+    report_data = ReportData(trained, held_out, predictions, plots, data.recipe.section("train").seed)
+    sections = [section(report_data) for section in prediction_sections.SECTIONS]
+    return sections, predictions.result, held_out.split, augmentation
 
 
 def missing(name: str, title: str, error: Exception) -> Section:
@@ -79,17 +75,5 @@ def missing(name: str, title: str, error: Exception) -> Section:
 
 
 def is_missing(section: Section) -> bool:
-    """Whether a section holds nothing but the reason for that."""
+    """Whether `missing` made the section."""
     return [part.text.startswith(NOT_HERE) for part in section.parts if isinstance(part, Note)] == [True]
-
-
-
-
-
-
-
-
-
-
-
-

@@ -1,17 +1,18 @@
-"""The report's chapters that tell of the run itself: result, command, curves, speed, augmentation, settings."""
+"""The report's sections on the run itself: result, command, curves, speed, augmentation, settings."""
 
 from pathlib import Path
 
 import numpy as np
 
 from engine.build.feeds import mean_rgb
+from engine.common.text import percent
 from engine.inference.held_out import RunData
-from engine.plots import bars
-from engine.plots.curves import draw_curves
-from engine.plots.figure import write_png
+from engine.plots.bars import speed_spec
+from engine.plots.curves import draw_curves, overview_spec
+from engine.plots.figure import draw, write_png
 from engine.plots.image_grids import Strip, strips_figure
-from engine.reporting import charts
 from engine.reporting.html_page import Chart, Code, Note, Section, Strips, Table
+from engine.reporting.panel_charts import chart
 from engine.storage.run_record import Record
 from engine.training.metrics import Result
 from loaders.beton.cache import labels_of
@@ -24,18 +25,13 @@ SHEET_IMAGES, SHEET_EPOCHS = 8, 4
 NONE = "-"
 
 
-def percent(share: float | None) -> str:
-    """A share of 1 as percent."""
-    return NONE if share is None else f"{share:.2%}"
-
-
 def number(value: float | None, pattern: str, unit: str = "") -> str:
     """A number formatted, with its unit."""
     return NONE if value is None else f"{value:{pattern}}{unit}"
 
 
 def headline(record: Record, result: Result | None, split: str) -> Section:
-    """What the run came to, and what its folder lacks; `result` and `split`: what was measured for this page."""
+    """The run's results, and what its folder lacks; result: what was measured on `split` for this page."""
     summary, history = record.summary, record.history
     last = history[-1] if history else {}
     model = summary.get("model") or record.settings.get("model.arch") or record.settings.get("model.name", "?")
@@ -71,41 +67,37 @@ def command(record: Record) -> Section:
 
 
 def curves(record: Record, plots: Path) -> Section:
-    """The curves; their pictures are drawn where they are older than the epochs they show."""
+    """The curves; their PNGs are drawn only where they are older than the epochs."""
     if not record.history:
         return Section("curves", "Curves", [Note("No epoch has been recorded.")])
-    picture, epochs = plots / "overview.png", record.folder / "metrics.csv"
-    if not picture.exists() or picture.stat().st_mtime < epochs.stat().st_mtime:
+    overview, epochs = plots / "overview.png", record.folder / "metrics.csv"
+    if not overview.exists() or overview.stat().st_mtime < epochs.stat().st_mtime:
         draw_curves(record.history, plots, record.title)
-    parts: list = [Chart("curves_chart", charts.curves_chart(record.history))]
-    broken = broken_epochs(record.history)
+    parts: list = [Chart("curves_chart", chart(overview_spec(record.history)))]
+    broken = [row["epoch"] + 1 for row in record.history
+              if not np.isfinite([float(value) for value in row.values() if value is not None]).all()]
     if broken:
         parts.insert(0, Note(f"In {len(broken)} of {len(record.history)} epochs a value is not finite (first in epoch "
                              f"{broken[0]}): the curves break there."))
     return Section("curves", "Curves", parts, "Drag to zoom, which zooms all four; double-click to zoom out.")
 
 
-def broken_epochs(history: list[dict]) -> list[int]:
-    """The epochs, from 1, that hold a value that is not finite."""
-    return [row["epoch"] + 1 for row in history
-            if not np.isfinite([float(value) for value in row.values() if value is not None]).all()]
-
-
 def speed(record: Record, plots: Path) -> Section:
-    """Images a second, and what data cost."""
+    """Images per second, and the time spent waiting for data."""
     if not record.history:
         return Section("speed", "Speed", [Note("No epoch has been recorded.")])
-    write_png(bars.speed_figure(record.history), plots / "speed.png")
-    return Section("speed", "Speed", [Chart("speed_chart", charts.speed_chart(record.history))])
+    spec = speed_spec(record.history)
+    write_png(draw(spec), plots / "speed.png")
+    return Section("speed", "Speed", [Chart("speed_chart", chart(spec))])
 
 
 def augmentation(data: RunData, plots: Path) -> Section:
-    """What the run's policy made of some training images in its first epochs: the very pixels that it trained on."""
+    """Some training images under the run's policy in its first epochs: the very pixels that it trained on."""
     beton, recipe = data.betons["train"], data.recipe
     firsts = np.unique(labels_of(beton)[data.train], return_index=True)[1]
     firsts = data.train[firsts[np.linspace(0, len(firsts) - 1, min(SHEET_IMAGES, len(firsts))).astype(int)]]
     images_nhwc = read_images(beton, firsts)
-    # The draws depend on an image's position in the beton, so the few that are read keep theirs.
+    # Random draws depend on an image's position in the beton, so the images keep theirs.
     pointers = np.zeros(beton.samples, np.uint64)
     pointers[firsts] = np.arange(len(firsts), dtype=np.uint64) * np.uint64(images_nhwc[0].size)
     text, seed = recipe.section("augment").policy, recipe.section("train").seed
@@ -117,7 +109,7 @@ def augmentation(data: RunData, plots: Path) -> Section:
         strips.append(Strip(f"in epoch {epoch + 1}", list(out)))
     write_png(strips_figure(strips, f"Augmentation: {text}"), plots / "augmentation.png")
     return Section("augmentation", "Augmentation", [Strips(strips)], f"Policy {text}: training images as the network "
-                   "was given them, before the step resizes or mixes them where the run says so.")
+                   "received them, before the step resizes or mixes them where the run asks for it.")
 
 
 def settings(record: Record) -> Section:
@@ -128,10 +120,9 @@ def settings(record: Record) -> Section:
 
 def environment(record: Record) -> Section:
     """Versions, hardware, commit and data."""
-    rows: list[tuple[str, str]] = []
+    rows = []
     for key, value in record.env.items():
-        if isinstance(value, dict):
-            rows += [(f"{key}: {name}", str(inner)) for name, inner in value.items()]
-        else:
-            rows.append((key, " ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return Section("environment", "Environment", [Table(rows) if rows else Note("env.json is not there.")])
+        inner = {f"{key}: {name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
+        rows += [(name, " ".join(map(str, each)) if isinstance(each, list) else str(each))
+                 for name, each in inner.items()]
+    return Section("environment", "Environment", [Table(rows) if rows else Note("env.json is missing.")])

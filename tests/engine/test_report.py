@@ -1,5 +1,4 @@
 import csv
-import itertools
 import json
 import shutil
 
@@ -15,36 +14,26 @@ from engine.inference import held_out
 from engine.inference.held_out import Predictions, RunData, hold_out, open_run_data
 from engine.inference.trained import open_trained
 from engine.report import main
-from engine.reporting import prediction_sections, run_report, run_sections
-from engine.reporting.comparison import write_comparison
+from engine.reporting import prediction_sections, run_sections
+from engine.reporting.comparison import results
 from engine.reporting.run_report import write_report
 from engine.session.launch import start
 from engine.storage import checkpoint
 from engine.storage.run_record import read_record
 from recipes.settings.load import load
 
+pytestmark = pytest.mark.slow("needs a trained run")
 HTML_NAME = "<img src=x onerror=alert(1)>&amp; 'co'"
-SMALL = {"data.train_count": 600, "data.test_count": 200, "data.resolution": 16, "train.batch": 50, "model.width": 4,
-         "model.depth": 3, "train.epochs": 2, "eval.batch": 80, "run.report": False}
 SECTIONS = ["result", "command", "curves", "per_class", "confusion", "predictions", "gradcam", "feature_maps",
             "calibration", "speed", "augmentation", "settings", "environment"]
 PICTURES = ["accuracy", "augmentation", "calibration", "confused_pairs", "confusion", "feature_maps", "gradcam",
             "generalisation_gap", "learning_rate", "loss", "mistakes", "overview", "per_class", "predictions", "speed"]
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A finished run of two epochs on shapes."""
-    folder = tmp_path_factory.mktemp("runs") / "kept"
-    settings = {**SMALL, "data.cache": str(folder.parent / "cache"), "run.folder": str(folder)}
-    assert start(load("quickstart", settings=settings)) == 0
-    return folder
-
-
 @pytest.fixture
-def run(kept, tmp_path):
+def run(reported_run, tmp_path):
     """A copy of that run to be changed."""
-    return shutil.copytree(kept, tmp_path / "run")
+    return shutil.copytree(reported_run, tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +46,10 @@ def folders_run(tmp_path_factory):
         for image in range(24):
             pixels = draws.integers(100 * number, 100 * number + 99, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / "train" / name / f"{image}.png")
-    changed = {**SMALL, "data.name": "folder", "data.root": str(root), "data.cache": str(root / "cache"),
-               "data.validation": 0.25, "train.batch": 12, "train.epochs": 1, "run.folder": str(root / "run")}
-    for shapes_only in ("data.train_count", "data.test_count"):
-        del changed[shapes_only]
-    assert start(load("quickstart", settings=changed)) == 0
+    settings = {"data.name": "folder", "data.root": str(root), "data.cache": str(root / "cache"), "data.resolution": 16,
+                "data.validation": 0.25, "train.batch": 12, "train.epochs": 1, "model.width": 4, "model.depth": 3,
+                "run.report": False, "run.folder": str(root / "run")}
+    assert start(load("quickstart", settings=settings)) == 0
     return root / "run"
 
 
@@ -82,9 +70,12 @@ def notes_of(section):
     return [part.split("</p>")[0] for part in section.split('<p class="note">')[1:]]
 
 
-def found_of(run):
+def report_data_of(run):
     trained = open_trained(str(run))
-    return run_report.find(trained, open_run_data(trained), run / "plots")
+    data = open_run_data(trained)
+    held = hold_out(trained, data)
+    predictions = held_out.predictions_of(trained, data.recipe, held)
+    return prediction_sections.ReportData(trained, held, predictions, run / "plots", data.recipe.section("train").seed)
 
 
 def error_of(*words):
@@ -94,10 +85,14 @@ def error_of(*words):
     return str(caught.value)
 
 
-def test_the_page_has_every_section_and_a_picture_of_each(run, capsys):
+def test_the_command_writes_the_page_and_prints_where(run, unpainted, capsys):
+    (run / "report.html").unlink()
     assert main([str(run)]) == 0
-    page = run / "report.html"
-    assert capsys.readouterr().out.strip() == str(page)
+    assert capsys.readouterr().out.strip() == str(run / "report.html") and (run / "report.html").is_file()
+
+
+def test_the_page_has_every_section_and_a_picture_of_each(reported_run):
+    run, page = reported_run, reported_run / "report.html"
     sections = sections_of(page)
     assert list(sections) == SECTIONS
     assert not [note for section in sections.values() for note in notes_of(section) if "Not here" in note]
@@ -106,20 +101,21 @@ def test_the_page_has_every_section_and_a_picture_of_each(run, capsys):
     words = (run / "command.txt").read_text().split()
     assert len(words) > 5 and words[-1] in sections["command"] and "run.folder" not in sections["command"]
     assert sections["predictions"].count("<figure") >= prediction_sections.RANDOM
-    assert sections["gradcam"].count("<figure") == prediction_sections.LOOKED_AT
+    assert sections["gradcam"].count("<figure") == prediction_sections.GRADCAMS
     assert "train.batch" in sections["settings"] and "versions: torch" in sections["environment"]
     assert not list(run.glob("**/.*.part"))
 
 
-def test_the_answers_are_those_that_the_run_measured(run):
-    result = found_of(run).answers.result
+def test_the_predictions_are_those_that_the_run_measured(run):
+    result = report_data_of(run).predictions.result
     summary = json.loads((run / "summary.json").read_text())
     assert (result.top1, result.top5) == (summary["test_top1"], summary["test_top5"])
     assert result.loss == pytest.approx(summary["test_loss"], rel=1e-6)
 
 
-def test_answers_are_measured_once_and_again_when_they_are_stale_or_damaged(run, monkeypatch):
+def test_predictions_are_measured_once_and_again_when_they_are_stale_or_damaged(run, monkeypatch):
     measured = []
+    (run / held_out.FILE).unlink()
     plain = held_out.measure
     monkeypatch.setattr(held_out, "measure", lambda *given: measured.append(None) or plain(*given))
     trained = open_trained(str(run))
@@ -137,11 +133,11 @@ def test_answers_are_measured_once_and_again_when_they_are_stale_or_damaged(run,
 
 
 def test_held_out_images_are_those_of_the_labels(run):
-    found, which = found_of(run), np.array([7, 150, 7, 0])
-    images_bhwc = found.held.images(which)
+    data, which = report_data_of(run), np.array([7, 150, 7, 0])
+    images_bhwc = data.held_out.images(which)
     # The run was measured in the machine's own precision, which may be bf16.
-    logits = found.trained.logits(torch.from_numpy(images_bhwc)).numpy()
-    assert np.allclose(logits, found.answers.logits[which], atol=0.1)
+    logits = data.trained.logits(torch.from_numpy(images_bhwc)).numpy()
+    assert np.allclose(logits, data.predictions.logits[which], atol=0.1)
     assert np.ptp(logits[:2], axis=0).max() > 0.2 and np.array_equal(images_bhwc[0], images_bhwc[2])
 
 
@@ -203,31 +199,33 @@ def test_values_that_are_no_numbers_break_the_curves_and_are_counted(run, unpain
     assert next(trace for trace in chart.figure.data if trace.name == "train").y[1] is None
 
 
-def test_a_network_without_finite_answers_has_a_page(run, unpainted, monkeypatch):
+def test_a_network_without_finite_predictions_has_a_page(run, unpainted, monkeypatch):
     plain = held_out.measure
 
     def diverged(*given):
-        answers = plain(*given)
-        return Predictions(np.full_like(answers.logits, np.nan), answers.labels)
+        measured = plain(*given)
+        return Predictions(np.full_like(measured.logits, np.nan), measured.labels)
 
+    (run / held_out.FILE).unlink()
     monkeypatch.setattr(held_out, "measure", diverged)
     assert "diverged" in sections_of(write_report(run))["answers"]
 
 
-def test_a_few_answers_that_are_not_finite_are_told_and_shown_as_wrong(run, unpainted, monkeypatch):
+def test_predictions_that_are_not_finite_are_counted_and_shown_as_wrong(run, unpainted, monkeypatch):
     plain = held_out.measure
 
     def damaged(*given):
-        answers = plain(*given)
-        answers.logits[::2] = np.inf
-        return answers
+        measured = plain(*given)
+        measured.logits[::2] = np.inf
+        return measured
 
+    (run / held_out.FILE).unlink()
     monkeypatch.setattr(held_out, "measure", damaged)
-    found = found_of(run)
-    assert "100 of 200 images have no answer" in prediction_sections.confusion(found).parts[0].text
-    lost, fine = found.card(0, np.zeros((2, 2, 3), np.uint8)), found.card(1, np.zeros((2, 2, 3), np.uint8))
-    assert lost.mark == "wrong" and lost.lines[1] == "no answer: not finite" and fine.lines[2].endswith(" % sure")
-    assert (prediction_sections.confident_mistakes(found.answers) % 2 == 1).all()
+    data = report_data_of(run)
+    assert "100 of 200 images have no prediction" in prediction_sections.confusion(data).parts[0].text
+    lost, fine = data.card(0, np.zeros((2, 2, 3), np.uint8)), data.card(1, np.zeros((2, 2, 3), np.uint8))
+    assert lost.mark == "wrong" and lost.lines[1] == "no prediction: not finite" and fine.lines[2].endswith(" % sure")
+    assert (prediction_sections.confident_mistakes(data.predictions) % 2 == 1).all()
 
 
 def test_a_run_whose_data_are_gone_has_a_page_that_says_so(folders_run, unpainted, tmp_path):
@@ -237,7 +235,7 @@ def test_a_run_whose_data_are_gone_has_a_page_that_says_so(folders_run, unpainte
     assert "curves_chart" in sections_of(page)["curves"]
 
 
-def test_names_in_html_stay_text_and_validation_stands_in_for_a_missing_test_split(folders_run):
+def test_names_in_html_stay_text_and_validation_stands_in_for_a_missing_test_split(folders_run, unpainted):
     page = write_report(folders_run)
     text, sections = page.read_text(), sections_of(page)
     assert HTML_NAME not in text and "&lt;img src=x onerror=alert(1)&gt;" in sections["predictions"]
@@ -260,7 +258,7 @@ def test_other_data_are_refused(run, tmp_path):
         open_run_data(trained, {"data.shapes_seed": 5})
 
 
-def test_a_summary_of_an_earlier_end_is_told(run):
+def test_a_summary_of_an_earlier_end_is_named(run):
     assert read_record(run).missing == ()
     with (run / "metrics.csv").open("a") as file:
         last = (run / "metrics.csv").read_text().splitlines()[-1]
@@ -283,33 +281,7 @@ def test_gradcam_that_is_not_installed_is_named(run, unpainted, monkeypatch):
         raise EngineError("GradCAM needs the grad-cam package: pip install 'cadence-train[cam]'")
 
     monkeypatch.setattr(prediction_sections, "overlays", absent)
-    assert "cadence-train[cam]" in prediction_sections.looks(found_of(run)).parts[0].text
-
-
-def predictions_of(count=300, classes=5, seed=0):
-    draws = np.random.default_rng(seed)
-    return Predictions(draws.normal(size=(count, classes)).astype(np.float32) * 3, draws.integers(0, classes, count))
-
-
-def test_probabilities_and_predictions_of_answers():
-    answers = predictions_of()
-    logits = answers.logits.astype(np.float64)
-    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    assert np.allclose(answers.probabilities, expected, atol=1e-6)
-    answers = Predictions(np.array([[1, np.nan], [1000, 0], [-1000, -1000]], np.float32), np.array([0, 1, 1]))
-    assert answers.predicted.tolist() == [-1, 0, 0]
-    assert answers.probabilities.tolist() == [[0, 0], [1, 0], [0.5, 0.5]]
-
-
-def test_confident_mistakes_and_confused_pairs_are_a_plain_loops():
-    answers = predictions_of()
-    wrong = [i for i in range(300) if answers.predicted[i] != answers.labels[i]]
-    wrong.sort(key=lambda i: -answers.probabilities[i].max())
-    assert prediction_sections.confident_mistakes(answers).tolist() == wrong[:prediction_sections.MISTAKES]
-    counts = {(a, b): sum((answers.labels == a) & (answers.predicted == b))
-              for a, b in itertools.permutations(range(5), 2)}
-    pairs = sorted(((a, b, n) for (a, b), n in counts.items()), key=lambda pair: -pair[2])
-    assert prediction_sections.confused_pairs(answers) == pairs[:prediction_sections.PAIRS]
+    assert "cadence-train[cam]" in prediction_sections.gradcam(report_data_of(run)).parts[0].text
 
 
 def test_two_runs_are_compared(run, folders_run, tmp_path, capsys):
@@ -321,11 +293,9 @@ def test_two_runs_are_compared(run, folders_run, tmp_path, capsys):
     differences = sections["differences"]
     assert "train.epochs" in differences and "data.root" in differences
     assert "run.folder" not in differences and "train.label_smoothing" not in differences
-    assert run_report.differing({"a": {"x.a": "1", "y.b": "2"}, "b": {"x.a": "1", "y.b": "3", "x.c": ""}}) == [
-        ("x.c", "-", '""'), ("y.b", "2", "3")]
 
 
-def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_told(run, folders_run):
+def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_named(run, folders_run):
     (run / "summary.json").unlink()
     (run / "metrics.csv").unlink()
     assert main([str(run), "--compare", str(folders_run)]) == 0
@@ -333,19 +303,12 @@ def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_told
     assert any("has not finished" in note for note in notes_of(sections["results"]))
 
 
-def test_a_comparison_tells_of_an_unfinished_run_what_its_epochs_tell(run, kept):
+def test_a_comparison_tells_of_an_unfinished_run_what_its_epochs_tell(run, reported_run):
     (run / "summary.json").unlink()
-    rows = {name: cells for name, *cells in run_report.results({"run": read_record(run), "kept": read_record(kept)})}
+    rows = {name: cells for name, *cells in results({"run": read_record(run), "kept": read_record(reported_run)})}
     for name in ("train top-1", "validation top-1", "training time (s)", "epochs per second"):
         assert rows[name][0] == rows[name][1] != "-", name
     assert rows["test top-1"][0] == "-" != rows["test top-1"][1]
-
-
-def test_names_tell_runs_apart(tmp_path):
-    assert run_report.names_of([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
-    assert run_report.names_of([tmp_path / "a" / "x", tmp_path / "b" / "y"]) == ["x", "y"]
-    with pytest.raises(EngineError, match="given twice"):
-        write_comparison([tmp_path / "a", tmp_path / "a"])
 
 
 def test_mistakes_are_one_line(run, tmp_path):

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from engine.plots.bars import calibration_figure, per_class_figure, speed_figure, waited_percent, worst_first
+from engine.plots.bars import calibration_spec, per_class_figure, speed_spec, waited_percent, worst_first
+from engine.plots.figure import draw
 
 
 @pytest.mark.parametrize("classes", [2, 100, 400])
@@ -29,8 +30,8 @@ def test_classes_without_images_come_last_and_say_so():
 
 
 def test_the_reliability_curve_leaves_empty_bins_out():
-    figure = calibration_figure(np.array([0, 30, 10]), np.array([math.nan, 0.5, 0.9]),
-                                np.array([math.nan, 0.6, 0.8]), 0.1)
+    figure = draw(calibration_spec(np.array([0, 30, 10]), np.array([math.nan, 0.5, 0.9]),
+                                   np.array([math.nan, 0.6, 0.8]), 0.1))
     above, below = figure.axes
     curve = above.get_lines()[1]
     assert np.allclose(curve.get_xdata(), [60, 80]) and np.allclose(curve.get_ydata(), [50, 90])
@@ -39,10 +40,10 @@ def test_the_reliability_curve_leaves_empty_bins_out():
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])
-def test_speed_has_a_bar_an_epoch_and_whole_ticks(count):
+def test_speed_has_a_bar_per_epoch_and_whole_ticks(count):
     history = [{"epoch": epoch, "images_per_s": 100.0 + epoch, "train_s": 4.0, "feed_wait_s": 1.0}
                for epoch in range(count)]
-    figure = speed_figure(history)
+    figure = draw(speed_spec(history))
     figure.canvas.draw()
     above, below = figure.axes
     assert [bar.get_height() for bar in above.patches] == [100.0 + epoch for epoch in range(count)]

@@ -6,7 +6,9 @@ from matplotlib import _pylab_helpers
 from PIL import Image
 
 from engine.common.errors import EngineError
-from engine.plots.curves import PANELS, draw_curves, overview_figure, single_figure
+from engine.plots.curves import comparison_figure, curve_panels, draw_curves, measured, overview_spec
+from engine.plots.figure import draw
+from engine.plots.figure_spec import FigureSpec
 
 
 def epochs(count, watched=("validation",)):
@@ -19,6 +21,10 @@ def epochs(count, watched=("validation",)):
             row[f"{split}_top1"] = 0.4 if seen else None
         rows.append({**row, "train_s": 1.0, "feed_wait_s": 0.1, "images_per_s": 100.0})
     return rows
+
+
+def single_figure(name, history, title):
+    return draw(FigureSpec([curve_panels(history)[name]]), title)
 
 
 def lines_of(figure):
@@ -99,10 +105,10 @@ def test_epoch_ticks_are_whole(count):
 
 
 def test_overview_has_the_four_panels():
-    figure = overview_figure(epochs(3, ("validation", "test")), "t")
-    assert len(figure.axes) == len(PANELS) == 4
-    labels = [axes.get_ylabel() for axes in figure.axes]
-    assert labels == [single_figure(name, epochs(3), "t").axes[0].get_ylabel() for name in PANELS]
+    figure = draw(overview_spec(epochs(3, ("validation", "test"))), "t")
+    panels = curve_panels(epochs(3))
+    assert list(panels) == ["loss", "accuracy", "learning_rate", "generalisation_gap"]
+    assert [axes.get_ylabel() for axes in figure.axes] == [panel.y_label for panel in panels.values()]
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -111,7 +117,7 @@ def test_nothing_overlaps_in_the_overview(broken):
     if broken:
         for split in ("train", "validation", "test"):
             history[100][f"{split}_loss"] = math.nan
-    figure = overview_figure(history, "a long title " * 20)
+    figure = draw(overview_spec(history), "a long title " * 20)
     figure.canvas.draw()
     boxes = [figure._suptitle.get_window_extent()]
     for axes in figure.axes:
@@ -128,8 +134,8 @@ def test_nothing_overlaps_in_the_overview(broken):
         assert box.width <= 1 or (box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1)
 
 
-def test_a_title_is_taken_as_it_is(tmp_path):
-    draw_curves(epochs(2), tmp_path, r"broken $math \frac{ in a title")
+def test_a_title_is_taken_as_it_is():
+    single_figure("loss", epochs(2), r"broken $math \frac{ in a title").canvas.draw()
 
 
 def test_bad_input_is_refused(tmp_path):
@@ -139,3 +145,40 @@ def test_bad_input_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineError, match="cannot be written"):
         draw_curves(epochs(1), tmp_path / "file" / "plots", "t")
+
+
+def compared(count, top1):
+    return [{"epoch": epoch, "lr": 0.1, "train_loss": 1.0, "train_top1": 0.5, "test_loss": None, "test_top1": top1,
+             "train_s": 2.0} for epoch in range(count)]
+
+
+def solid(axes):
+    return [line for line in axes.get_lines() if line.get_linestyle() == "-" and len(line.get_xdata())]
+
+
+def test_runs_lie_over_each_other_and_each_is_in_the_legend():
+    histories = {"a": compared(3, 0.4), "$b_1$": compared(2, None), "none": []}
+    figure = comparison_figure(histories)
+    figure.canvas.draw()
+    loss, accuracy, rate, over_time = figure.axes
+    assert [list(line.get_ydata()) for line in solid(accuracy)] == [[40.0] * 3]
+    assert [list(line.get_xdata()) for line in solid(over_time)] == [[2, 4, 6]]
+    assert not solid(loss) and len(solid(rate)) == 2
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "$b_1$", "none"]
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+    assert len({line.get_color() for line in legend.get_lines()}) == 3
+
+
+def test_a_value_that_is_not_finite_breaks_the_line():
+    history = compared(3, 0.4)
+    history[1]["test_top1"] = math.inf
+    line = solid(comparison_figure({"a": history}).axes[1])[0]
+    assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
+
+
+def test_values_not_measured_are_passed_over_and_ones_not_finite_are_none():
+    values = [None, math.nan, math.inf, 1.0]
+    assert measured(epochs(4), values) == ([2, 3, 4], [None, None, 1.0])
+    assert measured(epochs(4), [None] * 4) == ([], [])

@@ -1,4 +1,4 @@
-"""The pictures of a data set: whole, readable with few and with many classes, pixels where they belong."""
+"""The figures of a data set: whole, readable with few and with many classes, pixels where they belong."""
 
 import math
 
@@ -13,11 +13,9 @@ from engine.plots.dataset import (
     draw_pairs,
     draw_samples,
     mosaic,
-    overview_figure,
-    pairs_figure,
     samples_a_class,
-    samples_figure,
 )
+from tests.engine.plots.drawing import figure_of
 
 HALVES = ((0.5,) * 3, (0.25,) * 3)
 
@@ -32,8 +30,8 @@ def images_of(count, side_px=32, seed=0):
 
 def overview(classes, histogram=None):
     counts = {"train": list(range(100, 100 + classes)), "test": [10] * classes}
-    ones = np.ones((3, 256), np.int64)
-    return overview_figure(names_of(classes), counts, ones if histogram is None else histogram, HALVES, "a's", "title")
+    histogram = np.ones((3, 256), np.int64) if histogram is None else histogram
+    return figure_of(draw_overview, names_of(classes), counts, histogram, HALVES, "a's", title="title")
 
 
 def boxes_of(labels):
@@ -71,7 +69,7 @@ def test_channels_have_the_mean_and_deviation_of_their_pixels():
     assert titles[1].startswith("green: mean 0.5000, deviation 0.2898")
 
 
-def test_a_border_that_leaves_the_picture_is_told():
+def test_a_border_that_leaves_the_figure_is_stated():
     histogram = np.ones((3, 256), np.int64)
     histogram[:, 255] = 255
     axes = overview(2, histogram).axes[1]
@@ -94,7 +92,7 @@ def test_large_samples_are_made_small():
 def test_every_shown_class_is_named_once_beside_its_row(classes, blocks):
     shown = min(classes, MOST_CLASSES)
     names = [f"MWM_{number}" for number in range(classes)]
-    figure = samples_figure(names, [images_of(samples_a_class(classes))] * shown, "title")
+    figure = figure_of(draw_samples, names, [images_of(samples_a_class(classes))] * shown, title="title")
     assert len(figure.axes) == blocks
     figure.canvas.draw()
     labels = [label for axes in figure.axes for label in axes.get_yticklabels()]
@@ -117,7 +115,7 @@ def test_pairs_show_both_images_and_mark_other_labels():
     images = images_of(6).reshape(3, 2, 32, 32, 3)
     captions = [("test 1", "cat", "train 2", "cat", "0.99"), ("test 3", "cat", "train 4", "dog", "equal"),
                 ("test 5", "$x$", "train 6", "$x$", "0.98")]
-    axes = pairs_figure(captions, images, "title").axes
+    axes = figure_of(draw_pairs, captions, images, title="title").axes
     assert [place.title.get_color() for place in axes[:3]] == ["black", WRONG, "black"]
     assert axes[1].get_title() == "test 3 | train 4: equal\ncat | dog"
     shown = axes[1].get_images()[0].get_array()
@@ -127,7 +125,8 @@ def test_pairs_show_both_images_and_mark_other_labels():
 @pytest.mark.parametrize("count", [1, 4, 5, 16])
 def test_captions_of_pairs_do_not_overlap(count):
     captions = [("test 10,000", "sweet_pepper", "train 50,000", "aquarium_fish", "0.987")] * count
-    figure = pairs_figure(captions, images_of(2 * count).reshape(count, 2, 32, 32, 3), "Images that come twice")
+    images = images_of(2 * count).reshape(count, 2, 32, 32, 3)
+    figure = figure_of(draw_pairs, captions, images, title="Images that come twice")
     figure.canvas.draw()
     boxes = [axes.title.get_window_extent() for axes in figure.axes[:count]]
     assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
@@ -144,6 +143,7 @@ def test_pictures_are_written(tmp_path):
 
 
 def test_images_are_counted_in_whole_numbers():
-    figure = overview_figure(names_of(3), {"train": [1, 2, 3]}, np.ones((3, 256), np.int64), HALVES, "a's", "title")
+    histogram = np.ones((3, 256), np.int64)
+    figure = figure_of(draw_overview, names_of(3), {"train": [1, 2, 3]}, histogram, HALVES, "a's", title="title")
     ticks = figure.axes[0].get_yticks()
     assert len(ticks) > 1 and np.array_equal(ticks, np.round(ticks))

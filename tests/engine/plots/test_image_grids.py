@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from engine.plots.image_grids import Card, Strip, cards_figure, coloured, cut, in_a_row, strips_figure
+from engine.plots.figure import cut
+from engine.plots.image_grids import Card, Strip, cards_figure, coloured, in_a_row, strips_figure
 
 
 def image_of(number, shape=(8, 8, 3)):
@@ -29,7 +30,7 @@ def test_cards_hold_their_images_and_no_text_runs_into_another(count, columns):
     assert shown == [20 * i for i in range(count)]
 
 
-def test_right_and_wrong_are_told_by_signs_and_colours():
+def test_right_and_wrong_are_shown_by_signs_and_colours():
     figure = cards_figure([Card(image_of(1), ("a",), mark) for mark in ("right", "wrong", "")], "t")
     texts = figure.axes[0].texts[1:]
     assert [text.get_text() for text in texts] == ["✓ a", "✗ a", "a"]
@@ -47,10 +48,9 @@ def test_strips_hold_their_images_in_order():
 
 
 def test_images_in_a_row_have_a_white_gap():
-    row = in_a_row([image_of(1, (4, 16, 3)), image_of(2, (4, 16, 3))], 3)
-    assert row.shape == (4, 3 * 16 + 2, 3)
-    assert (row[:, :16] == 20).all() and (row[:, 16] == 255).all() and (row[:, 17:33] == 40).all()
-    assert (row[:, 33:] == 255).all()
+    row = in_a_row([image_of(1, (4, 16, 3)), image_of(2, (4, 16, 3))])
+    assert row.shape == (4, 2 * 16 + 1, 3)
+    assert (row[:, :16] == 20).all() and (row[:, 16] == 255).all() and (row[:, 17:] == 40).all()
 
 
 def test_a_map_is_coloured_from_its_lowest_to_its_highest_value():

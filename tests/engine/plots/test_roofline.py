@@ -4,7 +4,8 @@ from matplotlib import _pylab_helpers
 from PIL import Image
 
 from engine.common.errors import EngineError
-from engine.plots.roofline import draw_roofline, roofline_figure
+from engine.plots.roofline import draw_roofline
+from tests.engine.plots.drawing import figure_of
 
 PEAKS = {"bf16": 8e14, "fp32": 5e13}
 BYTES_S = 4e12
@@ -20,7 +21,7 @@ def test_the_picture_is_written_whole(tmp_path):
 
 
 def test_each_roof_is_the_lower_of_memory_and_arithmetic_and_each_point_stands_where_it_was_measured():
-    axes = roofline_figure(PEAKS, BYTES_S, POINTS, "t").axes[0]
+    axes = figure_of(draw_roofline, PEAKS, BYTES_S, POINTS, title="t").axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     bf16, fp32, point = axes.get_lines()
     for line, level in ((bf16, 8e14), (fp32, 5e13)):
@@ -32,14 +33,15 @@ def test_each_roof_is_the_lower_of_memory_and_arithmetic_and_each_point_stands_w
 
 
 @pytest.mark.parametrize("point", [(1e-4, 3.0), (1e6, 8e14), (200.0, 1e17)], ids=["far left", "far right", "above"])
-def test_a_point_far_off_is_in_the_picture(point):
-    axes = roofline_figure(PEAKS, BYTES_S, {"step": point}, "t").axes[0]
+def test_a_point_far_off_is_in_the_figure(point):
+    axes = figure_of(draw_roofline, PEAKS, BYTES_S, {"step": point}, title="t").axes[0]
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     assert left < point[0] < right and bottom < point[1] < top
 
 
-def test_figures_stand_in_a_legend_that_lies_inside_the_picture_and_hides_nothing():
-    figure = roofline_figure(PEAKS, BYTES_S, {"a recipe of a long name, its step": (50.0, 6e13)}, "A title")
+def test_numbers_stand_in_a_legend_that_lies_inside_the_figure_and_hides_nothing():
+    points = {"a recipe of a long name, its step": (50.0, 6e13)}
+    figure = figure_of(draw_roofline, PEAKS, BYTES_S, points, title="A title")
     figure.canvas.draw()
     axes = figure.axes[0]
     legend = axes.get_legend()
@@ -59,7 +61,7 @@ def test_figures_stand_in_a_legend_that_lies_inside_the_picture_and_hides_nothin
 ])
 def test_bad_figures_are_refused(peaks, bytes_s, points):
     with pytest.raises(ValueError, match="looks for 1 to 3|logarithmic"):
-        roofline_figure(peaks, bytes_s, points, "t")
+        figure_of(draw_roofline, peaks, bytes_s, points, title="t")
 
 
 def test_a_folder_that_is_not_there(tmp_path):

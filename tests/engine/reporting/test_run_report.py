@@ -1,5 +1,6 @@
 """The pages in a real browser: Chromium without a network, by Playwright."""
 
+import contextlib
 import csv
 import itertools
 import shutil
@@ -7,14 +8,19 @@ import shutil
 import numpy as np
 import pytest
 
-from engine.reporting import charts
+from engine.plots.bars import speed_spec
+from engine.plots.curves import comparison_spec, overview_spec
+from engine.reporting import run_sections
+from engine.reporting.class_charts import confusion_chart
 from engine.reporting.comparison import write_comparison
 from engine.reporting.html_page import Chart, Section, Table, render
+from engine.reporting.panel_charts import chart
 from engine.reporting.run_report import write_report
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+pytestmark = [pytest.mark.slow("drives a browser"),
+              pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 NAMES = [f"class_{number}" for number in range(99)] + ["<b>bold</b>"]
 
@@ -27,8 +33,8 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def visit(browser):
+@contextlib.contextmanager
+def visited(browser):
     """A function that opens a page from disk; nothing but that file may have been asked for, and nothing failed."""
     asked, wrong, opened = [], [], []
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
@@ -47,6 +53,27 @@ def visit(browser):
     page.close()
     assert not [url for url in asked if not url.startswith(("data:", "blob:", *opened))]
     assert opened and not wrong
+
+
+@pytest.fixture
+def visit(browser):
+    with visited(browser) as open_file:
+        yield open_file
+
+
+@pytest.fixture(scope="module")
+def charts_page(browser, tmp_path_factory):
+    """A page of charts; each test moves and clicks in a chart of its own."""
+    matrix = np.diag(np.arange(100)) + 7 * np.eye(100, k=99, dtype=np.int64)
+    runs = {"run one": history(5), "run two": history(8, 3.0)}
+    figures = {"curves": chart(overview_spec(history(20))), "comparison": chart(comparison_spec(runs)),
+               "confusion": confusion_chart(matrix, NAMES),
+               "zoomed": confusion_chart(np.eye(100, dtype=np.int64), NAMES)}
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    path.write_text(render("A run", "somewhere", [Section(name, name, [Chart(f"{name}_chart", figure)])
+                                                  for name, figure in figures.items()]))
+    with visited(browser) as open_file:
+        yield open_file(path)
 
 
 @pytest.fixture
@@ -79,6 +106,7 @@ def history(count, first_loss=2.0):
 
 def drag(page, selector, start, stop):
     """Drag over an element; start and stop are shares of its width and height."""
+    page.locator(selector).scroll_into_view_if_needed()
     box = page.locator(selector).bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, stop)]
     page.mouse.move(*places[0])
@@ -97,8 +125,8 @@ def range_of(page, chart, axis):
     return page.evaluate(f"document.getElementById('{chart}')._fullLayout.{axis}.range")
 
 
-def test_dragging_over_a_curve_zooms_all_of_them_and_a_double_click_zooms_out(opened):
-    page = opened(Section("curves", "Curves", [Chart("curves_chart", charts.curves_chart(history(20)))]))
+def test_dragging_over_a_curve_zooms_all_of_them_and_a_double_click_zooms_out(charts_page):
+    page = charts_page
     before = range_of(page, "curves_chart", "xaxis")
     count_zooms(page, "curves_chart")
     drag(page, "#curves_chart .draglayer .xy .nsewdrag", (0.25, 0.5), (0.5, 0.5))
@@ -111,11 +139,11 @@ def test_dragging_over_a_curve_zooms_all_of_them_and_a_double_click_zooms_out(op
     assert range_of(page, "curves_chart", "xaxis") == pytest.approx(before)
 
 
-def test_pointing_at_the_confusion_matrix_names_both_classes_and_the_count(opened):
-    matrix = np.diag(np.arange(100)) + 7 * np.eye(100, k=99, dtype=np.int64)
-    page = opened(Section("confusion", "Confusion", [Chart("confusion_chart", charts.confusion_chart(matrix, NAMES))]))
-    box = page.locator("#confusion_chart .draglayer .nsewdrag").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.995, box["y"] + box["height"] * 0.005)
+def test_pointing_at_the_confusion_matrix_names_both_classes_and_the_count(charts_page):
+    page, cells = charts_page, charts_page.locator("#confusion_chart .draglayer .nsewdrag")
+    box = cells.bounding_box()
+    # Scrolls there first: the matrix is higher than the window.
+    cells.hover(position={"x": box["width"] * 0.995, "y": box["height"] * 0.005})
     label = page.locator("#confusion_chart .hoverlayer .hovertext")
     label.wait_for()
     assert "".join(label.locator("tspan").all_text_contents()) == \
@@ -127,19 +155,17 @@ def test_pointing_at_the_confusion_matrix_names_both_classes_and_the_count(opene
     assert max(bottom - following for (_, bottom), (following, _) in zip(boxes, boxes[1:], strict=False)) < 1.5
 
 
-def test_zooming_into_the_matrix_shows_fewer_classes(opened):
-    chart = charts.confusion_chart(np.eye(100, dtype=np.int64), NAMES)
-    page = opened(Section("confusion", "Confusion", [Chart("confusion_chart", chart)]))
-    count_zooms(page, "confusion_chart")
-    drag(page, "#confusion_chart .draglayer .nsewdrag", (0.1, 0.1), (0.3, 0.3))
-    page.wait_for_selector("#confusion_chart[data-zooms='1']")
-    low, high = sorted(range_of(page, "confusion_chart", "yaxis"))
-    assert 5 < low < high < 35 and page.locator("#confusion_chart .ytick text").count() < 35
+def test_zooming_into_the_matrix_shows_fewer_classes(charts_page):
+    page = charts_page
+    count_zooms(page, "zoomed_chart")
+    drag(page, "#zoomed_chart .draglayer .nsewdrag", (0.1, 0.1), (0.3, 0.3))
+    page.wait_for_selector("#zoomed_chart[data-zooms='1']")
+    low, high = sorted(range_of(page, "zoomed_chart", "yaxis"))
+    assert 5 < low < high < 35 and page.locator("#zoomed_chart .ytick text").count() < 35
 
 
-def test_the_comparison_shows_every_run_and_hides_one_on_a_click(opened):
-    figure = charts.comparison_chart({"run one": history(5), "run two": history(8, 3.0)})
-    page = opened(Section("curves", "Curves", [Chart("comparison_chart", figure)]))
+def test_the_comparison_shows_every_run_and_hides_one_on_a_click(charts_page):
+    page = charts_page
     entries = page.locator("#comparison_chart .legend .traces")
     assert entries.locator("text").all_text_contents() == ["run one", "run two"]
     lines = page.locator("#comparison_chart .scatterlayer .js-line")
@@ -149,7 +175,9 @@ def test_the_comparison_shows_every_run_and_hides_one_on_a_click(opened):
     playwright.expect(lines).to_have_count(7)
 
 
-def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path):
+def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path, monkeypatch):
+    for drawing in ("draw_curves", "write_png"):
+        monkeypatch.setattr(run_sections, drawing, lambda *_: None)
     page = visit(write_report(interrupted_run(tmp_path / "run", 4)))
     assert page.title() == "a recipe that is not recorded on <shapes>, seed 3"
     links = page.locator("nav a")
@@ -165,10 +193,13 @@ def test_the_page_of_a_comparison_shows_both_runs(visit, tmp_path):
     assert page.locator("#comparison_chart .legendtext").all_text_contents() == ["short", "<long>"]
 
 
-def boxes_of(page, selector):
-    """(left, top, right, bottom) in pixels of all that match."""
-    return page.evaluate("selector => [...document.querySelectorAll(selector)].map(one => one.getBoundingClientRect())"
-                         ".map(box => [box.left, box.top, box.right, box.bottom])", selector)
+def boxes_of(page, selector, section):
+    """(left, top, right, bottom) of all that match, in pixels from the left top of the section."""
+    return page.evaluate("""([selector, section]) => {
+        const origin = document.getElementById(section).getBoundingClientRect();
+        return [...document.querySelectorAll(selector)].map(one => one.getBoundingClientRect()).map(
+            box => [box.left - origin.left, box.top - origin.top, box.right - origin.left, box.bottom - origin.top])
+    }""", [selector, section])
 
 
 def overlapping(boxes):
@@ -176,35 +207,37 @@ def overlapping(boxes):
             if one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]]
 
 
-@pytest.mark.parametrize("chart", ["curves", "comparison", "speed"])
-def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened, chart):
-    figures = {"curves": lambda: charts.curves_chart(history(3)), "speed": lambda: charts.speed_chart(history(3)),
-               "comparison": lambda: charts.comparison_chart({"one": history(3), "two": history(5, 3.0)})}
-    page = opened(Section("curves", "Curves", [Chart("a_chart", figures[chart]())]))
-    panels = 2 if chart == "speed" else 4
-    wide = boxes_of(page, "#a_chart .annotation-text-g")
+def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened):
+    specs = {"curves": overview_spec(history(3)), "speed": speed_spec(history(3)),
+             "comparison": comparison_spec({"one": history(3), "two": history(5, 3.0)})}
+    page = opened(*(Section(name, name, [Chart(f"{name}_chart", chart(spec))]) for name, spec in specs.items()))
+    wide = {name: boxes_of(page, f"#{name}_chart .annotation-text-g", name) for name in specs}
     for width, layout, chart_px in ((390, "narrow", 390 - 2 * 16), (1280, "wide", 1180 - 2 * 24)):
         page.set_viewport_size({"width": width, "height": 800})
-        page.wait_for_selector(f"#a_chart[data-layout={layout}] .main-svg[width='{chart_px}']", timeout=30_000)
+        for name, spec in specs.items():
+            one = f"#{name}_chart"
+            page.wait_for_selector(f"{one}[data-layout={layout}] .main-svg[width='{chart_px}']", timeout=30_000)
+            titles = boxes_of(page, f"{one} .annotation-text-g", name)
+            texts = [*titles, *boxes_of(page, f"{one} .g-xtitle, {one} .legendtext, {one} .xtick text", name)]
+            assert len(titles) == len(spec.panels) and not overlapping(texts)
+            frame = boxes_of(page, one, name)[0]
+            assert all(frame[0] <= left and right <= frame[2] and bottom <= frame[3]
+                       for left, _, right, bottom in texts)
+            if layout == "narrow":
+                assert len({top for _, top, _, _ in titles}) == len(spec.panels)
+            else:
+                assert np.allclose(titles, wide[name], atol=1)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        titles = boxes_of(page, "#a_chart .annotation-text-g")
-        texts = [*titles, *boxes_of(page, "#a_chart .g-xtitle, #a_chart .legendtext, #a_chart .xtick text")]
-        assert len(titles) == panels and not overlapping(texts)
-        frame = boxes_of(page, "#a_chart")[0]
-        assert all(frame[0] <= left and right <= frame[2] and bottom <= frame[3] for left, _, right, bottom in texts)
-        if width == 390:
-            assert len({top for _, top, _, _ in titles}) == panels
-    assert np.allclose(titles, wide, atol=1)
 
 
 def test_a_page_opened_in_a_narrow_window_cuts_no_cell(opened):
     page = opened(Section("result", "Result", [
         Table([("precision, feed, step", "bf16, stream, eager"), ("weights (SHA-256)", "b6f2db0cee5b1807")]),
-        Chart("curves_chart", charts.curves_chart(history(3)))]))
+        Chart("curves_chart", chart(overview_spec(history(3))))]))
     page.set_viewport_size({"width": 390, "height": 800})
     page.reload()
     page.wait_for_selector("#curves_chart[data-layout=narrow]")
     assert page.evaluate("[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
                          ) == [0, 0]
-    titles = boxes_of(page, "#curves_chart .annotation-text-g")
+    titles = boxes_of(page, "#curves_chart .annotation-text-g", "result")
     assert len({left for left, *_ in titles}) == 1 and not overlapping(titles)
