@@ -1,6 +1,7 @@
-"""The command that compares fast ways with plain ones: a row for each check, status 1 where one of them fails."""
+"""The command that compares fast ways with plain ones: a row for each check, status 1 if one of them fails."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -48,7 +49,10 @@ def asked(monkeypatch):
     return calls
 
 
-def test_the_compiled_step_and_the_devices_pixels_pass(words, one_policy, tmp_path, capsys):
+@pytest.mark.slow("trains by a compiled step")
+def test_the_compiled_step_and_the_devices_pixels_pass(words, one_policy, tmp_path, capsys, monkeypatch):
+    # Without inductor's C++ compiler, which takes most of a minute; its own tests use it.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     file = tmp_path / "rows.json"
     small = ["--model.width=4", "--model.depth=2", "--train.batch=50", "--train.threads=1", "--train.precision=fp32"]
     assert selfcheck.main([*words, *small, "--modes=compile", "--steps", "3", "--json", str(file)]) == 0

@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import StochasticDepth
 
 from benchmarks.common import step_check
-from benchmarks.common.step_check import check_mode, losses
+from benchmarks.common.step_check import check_mode, step_losses
 from engine.build.run import build
 from engine.common.errors import EngineError
 from engine.training.executors import Eager
@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 
 def test_a_mode_whose_loss_is_no_number_is_refused_in_one_line(recipe, monkeypatch):
     monkeypatch.setattr(Eager, "__call__", lambda *_: torch.tensor([float("nan"), 0, 90], dtype=torch.float64))
-    with pytest.raises(EngineError, match="the recipe's own step brings a loss that is no finite number at step 0"):
+    with pytest.raises(EngineError, match="the recipe's own step gives a loss that is not finite at step 0"):
         check_mode(recipe(), "compile", 3)
 
 
@@ -44,7 +44,7 @@ def losses_of(recipe):
         run = build(recipe(**more))
         try:
             change(run.model)
-            return losses(run, steps)
+            return step_losses(run, steps)
         finally:
             run.close()
 
@@ -134,7 +134,7 @@ def planted(monkeypatch):
     def plant(eager, fast, name="fp32"):
         precision = type("P", (), {"name": name})()
         monkeypatch.setattr(step_check, "build", lambda recipe: Planted(recipe.values["train.step"], precision))
-        monkeypatch.setattr(step_check, "losses", lambda run, steps: {"eager": eager, "graph": fast}[run.mode])
+        monkeypatch.setattr(step_check, "step_losses", lambda run, steps: {"eager": eager, "graph": fast}[run.mode])
         return log
 
     return plant
@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_is_never_within_bounds(planted, recipe, eager,
 
 def test_a_run_that_fails_is_closed(planted, recipe, monkeypatch):
     log = planted([1.0], [1.0])
-    monkeypatch.setattr(step_check, "losses", lambda run, steps: 1 / 0)
+    monkeypatch.setattr(step_check, "step_losses", lambda run, steps: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         check_mode(recipe(), "graph", 1)
     assert log == ["eager"]
