@@ -76,7 +76,7 @@ def kill_rows(count: int, seed: int, folder: Path) -> list[dict]:
     # A drill that finds nothing wrong with such a writer would find nothing wrong with any.
     control["control_lost"], control["lost"] = control["lost"], int(not control["lost"])
     control["how_lost"] = ["no run was lost: the drill cannot fail"] if control["lost"] else []
-    stopped = kills.signals(reference, folder / "signals", cache, workers)
+    stopped = kills.drill(kills.signals(reference), reference, folder / "signals", cache, workers)
     return [drilled, control, outcome("SIGTERM at every step, gone on with", stopped, reference)]
 
 

@@ -133,7 +133,6 @@ def measure(outputs: dict, policy: str, batch: int, threads: int, options, to: s
 
 
 def show(rows: list[dict]) -> None:
-    """Print the rows as a table."""
     lines = []
     for row in rows:
         rates, ratio = row["images_per_second"], row.get("ratio_to_seed") or row["ratio_to_ffcv_stock"]

@@ -131,13 +131,13 @@ def judge(usages: Sequence[Usage]) -> dict:
         return {"flat": False, "why": f"{len(kept)} samples are too few to judge by", "samples": len(kept)}
     third, grown = len(kept) // 3, []
     row: dict = {"samples": len(kept)}
-    for measure in MEASURES:
-        values = [getattr(each, measure) for each in kept]
+    for name in MEASURES:
+        values = [getattr(each, name) for each in kept]
         first, last = statistics.median(values[:third]), statistics.median(values[-third:])
-        allowed = max(GROWTH_MIB, GROWTH_SHARE * first) if measure == "memory_mib" else 0
+        allowed = max(GROWTH_MIB, GROWTH_SHARE * first) if name == "memory_mib" else 0
         if last > first + allowed:
-            grown.append(f"{measure} grew from {first:g} to {last:g}")
-        row[measure] = {"first": round(first, 2), "last": round(last, 2), "most": round(max(values), 2)}
+            grown.append(f"{name} grew from {first:g} to {last:g}")
+        row[name] = {"first": round(first, 2), "last": round(last, 2), "most": round(max(values), 2)}
     return {"flat": not grown, "why": "; ".join(grown), **row}
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,43 +28,38 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Case:
-    """One wait: `command(number)` gives what follows `python -m` in repeat `number`.
+    """One wait: `words` follow `python -m`, with {n} for the number of the repeat.
 
-    `warm_up`: run it once unmeasured first (repeat -1); `read_s` reads the seconds from what the command wrote.
+    `warm_up`: run it once unmeasured first (repeat -1). `run_folder`: of a run whose own time of its first step counts.
     """
 
     name: str
     limit_s: float
-    command: Callable[[int], list[str]]
+    words: Sequence[str]
     status: int = 0
     warm_up: bool = False
-    read_s: Callable[[int], float] | None = None
+    run_folder: str = ""
+
+    def command(self, number: int) -> list[str]:
+        return [word.replace("{n}", str(number)) for word in self.words]
 
 
 def cases(folder: Path, data_root: str | None) -> list[Case]:
     """The cases with their limits; `folder` takes caches and runs. Without `data_root` CIFAR-100 is left out."""
-    def first_step(number: int) -> list[str]:
-        return ["engine.train", "--recipe", "quickstart", "--train.epochs=1", "--run.report=false",
-                f"--data.cache={folder / 'shapes'}", f"--run.folder={folder / f'run{number}'}"]
-
-    def first_step_s(number: int) -> float:
-        return read_json(folder / f"run{number}" / "summary.json", "run again")["first_step_seconds"]
-
-    def convert(cache: str) -> list[str]:
-        return ["engine.data", "convert", "--data.name=cifar100", f"--data.root={data_root}",
-                f"--data.cache={folder / cache}"]
-
+    quickstart, run_folder = ["engine.train", "--recipe", "quickstart"], f"{folder}/run{{n}}"
+    convert = ["engine.data", "convert", "--data.name=cifar100", f"--data.root={data_root}"]
     found = [
-        Case("help", 1, lambda number: ["engine.train", "--help"]),
-        Case("list", 1, lambda number: ["engine.train", "--list"]),
-        Case("rejected setting", 1, lambda number: ["engine.train", "--recipe", "quickstart", "--train.epoch=3"], 2),
-        Case("plan resnet34", 6, lambda number: ["engine.train", "--recipe", "resnet34", "--plan"]),
-        Case("first training step", 12, first_step, warm_up=True, read_s=first_step_s),
+        Case("help", 1, ["engine.train", "--help"]),
+        Case("list", 1, ["engine.train", "--list"]),
+        Case("rejected setting", 1, [*quickstart, "--train.epoch=3"], 2),
+        Case("plan resnet34", 6, ["engine.train", "--recipe", "resnet34", "--plan"]),
+        Case("first training step", 12, [*quickstart, "--train.epochs=1", "--run.report=false",
+                                         f"--data.cache={folder}/shapes", f"--run.folder={run_folder}"],
+             warm_up=True, run_folder=run_folder),
+        Case("convert CIFAR-100", 15, [*convert, f"--data.cache={folder}/fresh{{n}}"]),
+        Case("check cached CIFAR-100", 1, [*convert, f"--data.cache={folder}/cached"], warm_up=True),
     ]
-    if data_root:
-        found += [Case("convert CIFAR-100", 15, lambda number: convert(f"fresh{number}")),
-                  Case("check cached CIFAR-100", 1, lambda number: convert("cached"), warm_up=True)]
-    return found
+    return found if data_root else found[:-2]
 
 
 def launch(words: list[str], status: int) -> float:
@@ -89,7 +84,10 @@ def measure(case: Case, repeats: int = REPEATS, launch: Callable[[list[str], int
     values = []
     for number in range(repeats):
         seconds = launch(case.command(number), case.status)
-        values.append(case.read_s(number) if case.read_s else seconds)
+        if case.run_folder:
+            summary = Path(case.run_folder.replace("{n}", str(number))) / "summary.json"
+            seconds = read_json(summary, "run again")["first_step_seconds"]
+        values.append(seconds)
     return Timings(tuple(values))
 
 

@@ -40,7 +40,6 @@ class Part:
 
     @property
     def command(self) -> str:
-        """The command as the page shows it."""
         return f"python -m {shareable(self.words)}"
 
 

@@ -15,7 +15,6 @@ class Timings:
 
     @property
     def median(self) -> float:
-        """The median over the rounds."""
         return statistics.median(self.values)
 
     def map(self, function: Callable[[float], float]) -> "Timings":

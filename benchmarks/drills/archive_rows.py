@@ -30,7 +30,6 @@ def other(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tuple[tar
 
 
 def archive(content: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
-    """A .tar.gz of these members, in order."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for info, data in content:

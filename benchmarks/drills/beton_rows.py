@@ -100,7 +100,6 @@ def killed(checks: Checks, place: Path) -> None:
 def raising(checks: Checks, place: Path) -> None:
     """beton's writer stopped after each block, and its source raising."""
     file_format.PAGE_BYTES = SMALL_PAGE_BYTES
-
     broken = replace(made(), read=lambda split: fail(DataError("a row that cannot be read")))
     checks.refuses(lambda: ensure(broken, "train", place / "source"), "cannot be read")
     checks.survives(lambda: not list((place / "source").glob("made*")))
@@ -130,15 +129,16 @@ def dying(checks: Checks, place: Path) -> None:
         ensure(Source("made", CLASSES, 8, "f" * 64, ("train",), wait), "train", place)
     os.read(reads, 7)
 
-    def kill_and_reap(line: str) -> None:
+    warned: list[str] = []
+
+    def kill_first(line: str) -> None:
         # Called with the warning that another process is writing: now that one dies.
+        warned.append(line)
         os.kill(first, 9)
         os.waitpid(first, 0)
 
-    warned: list[str] = []
-
     def take_over() -> bool:
-        beton = ensure(made(), "train", place, on_warning=lambda line: (warned.append(line), kill_and_reap(line)))
+        beton = ensure(made(), "train", place, on_warning=kill_first)
         return len(warned) == 1 and verify(beton.path, beton.key) == beton
 
     checks.survives(take_over)

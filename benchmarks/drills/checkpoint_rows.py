@@ -1,4 +1,4 @@
-"""Rows of the fault table: checkpoints that are damaged, hostile, another run's, or have no room."""
+"""Rows of the fault table: checkpoints that are damaged, hostile, of another run, or do not fit on the disk."""
 
 import os
 import random

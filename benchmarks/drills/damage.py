@@ -90,7 +90,6 @@ def fill(place: Path) -> None:
 
 
 def free(place: Path) -> None:
-    """Remove what `fill` wrote."""
     (place / FILLER).unlink(missing_ok=True)
 
 

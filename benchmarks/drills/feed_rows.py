@@ -20,7 +20,6 @@ COUNT, SIDE_PX = 300, 16
 
 
 def beton_of(place: Path) -> Beton:
-    """A beton of embedded shapes."""
     return ensure(open_source("shapes", resolution=SIDE_PX, train_count=COUNT, test_count=100), "train", place)
 
 
@@ -39,10 +38,6 @@ def digest(feed, epoch: int = 0) -> str:
     return hashed.hexdigest()
 
 
-class Planted(Exception):
-    """What the broken operation raises."""
-
-
 def raising(checks: Checks, place: Path) -> None:
     """an operation that raises, in each batch of an epoch: raised in the caller, and the next epoch is whole."""
     feed, augment = feed_of(beton_of(place)), stream.augment
@@ -53,13 +48,13 @@ def raising(checks: Checks, place: Path) -> None:
         stream.augment = lambda *words, **options: may_fail() or augment(*words, **options)
         try:
             digest(feed)
-        except (Planted, MemoryError, RuntimeError):
+        except (KeyError, MemoryError, RuntimeError):
             stream.augment = augment
             return digest(feed) == whole and threading.active_count() == threads
         return False
 
     for bad in range(len(feed)):
-        for error in (Planted, MemoryError, StopIteration):
+        for error in (KeyError, MemoryError, StopIteration):
             checks.survives(lambda bad=bad, error=error: raises_at(bad, error))
 
 

@@ -4,6 +4,7 @@ They replace, in that process alone, what writes and what names files; nothing o
 """
 
 import builtins
+import io
 import itertools
 import os
 from collections.abc import Callable
@@ -23,32 +24,20 @@ def kind_of(path: str | Path) -> str:
     return "beton" if ".beton" in name or (folder == "cache" and ".json" in name) else ""
 
 
-class SplitWriter:
+class SplitWriter(io.BufferedWriter):
     """An open file of one kind whose writes are split in two, with a failpoint in between."""
 
     def __init__(self, file, kind: str, failpoints: Failpoints):
-        self.file, self.kind, self.failpoints = file, kind, failpoints
+        super().__init__(file if isinstance(file, io.RawIOBase) else file.detach())
+        self.kind, self.failpoints = kind, failpoints
 
     def write(self, content) -> int:
         view = memoryview(content).cast("B")
-        self._write_all(view[:len(view) // 2])
-        self.file.flush()
+        super().write(view[:len(view) // 2])
+        self.flush()
         self.failpoints.reach(f"{self.kind}, half")
-        self._write_all(view[len(view) // 2:])
+        super().write(view[len(view) // 2:])
         return view.nbytes
-
-    def _write_all(self, view: memoryview) -> None:
-        while view.nbytes:
-            view = view[self.file.write(view):]
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
 
 
 def instrument(failpoints: Failpoints) -> None:

@@ -41,10 +41,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Kill:
-    """A moment to kill at: at `share` (0..1) of the moments of this `kind`, or of the run's time."""
+    """A moment to stop a run at: at `share` (0..1) of the moments of this `kind`, or of the run's time; by SIGTERM or,
+    otherwise, by SIGKILL."""
 
     kind: str
     share: float
+    sigterm: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,37 +108,25 @@ def record_reference(place: Path, prepare: Callable = instrument) -> Reference:
 
 def try_kill(reference: Reference, kill: Kill, place: Path, shared_cache: Path,
              prepare: Callable = instrument) -> Trial:
-    """Start a run in `place`, kill it once, resume it until it ends."""
+    """Start a run in `place`, stop it once, resume it until it ends."""
     place.mkdir(parents=True)
-    cache = place / "cache" if kill.kind == "beton" else shared_cache
-    failpoints, after_s = None, None
+    folder, cache = place / "run", place / "cache" if kill.kind == "beton" else shared_cache
+    failpoints = after_s = None
     if kill.kind == "time":
         after_s = kill.share * reference.seconds
     else:
         moments = reference.moments(kill.kind)
         if not moments:
             return Trial(None, 0, None, f"the run reaches no {kill.kind}")
-        failpoints = Failpoints(*moments[int(kill.share * len(moments))])
-    killed = run_once(place / "run", cache, prepare, failpoints, kill_after_s=after_s)
-    return resume_killed(place / "run", cache, killed, -signal.SIGKILL, prepare)
-
-
-def try_signal(step: int, place: Path, shared_cache: Path) -> Trial:
-    """Start a run in `place`, send it SIGTERM at its step number `step` (from 1), resume it until it ends."""
-    place.mkdir(parents=True)
-    stopped = run_once(place / "run", shared_cache, instrument, Failpoints(STEP, step, signal.SIGTERM))
-    return resume_killed(place / "run", shared_cache, stopped, 128 + signal.SIGTERM, instrument)
-
-
-def resume_killed(folder: Path, cache: Path, first: ProcessResult, wanted: int, prepare: Callable) -> Trial:
-    """Resume a run whose first process should have ended with the status `wanted`."""
-    if first.status == 0:
+        failpoints = Failpoints(*moments[int(kill.share * len(moments))], signal.SIGTERM if kill.sigterm else "wait")
+    stopped = run_once(folder, cache, prepare, failpoints, kill_after_s=after_s)
+    if stopped.status == 0:
         return Trial(None, 1, weights_of(folder), "it had ended before")
-    if first.status != wanted:
-        return Trial(first.point, 1, None, f"status {first.status}: {last_line(first.output)}")
+    if stopped.status != (128 + signal.SIGTERM if kill.sigterm else -signal.SIGKILL):
+        return Trial(stopped.point, 1, None, f"status {stopped.status}: {last_line(stopped.output)}")
     resumed = run_once(folder, cache, prepare)
     weights = weights_of(folder) if resumed.status == 0 else None
-    return Trial(STEP if wanted > 0 else first.point, 2, weights, last_line(resumed.output))
+    return Trial(STEP if kill.sigterm else stopped.point, 2, weights, last_line(resumed.output))
 
 
 def drill(kills: Sequence[Kill], reference: Reference, place: Path, shared_cache: Path, workers: int,
@@ -160,13 +150,10 @@ def drill(kills: Sequence[Kill], reference: Reference, place: Path, shared_cache
         return list(pool.map(one, range(len(kills))))
 
 
-def signals(reference: Reference, place: Path, shared_cache: Path, workers: int) -> list[Trial]:
-    """SIGTERM at every step of the run, each in a run of its own."""
-    def one(step: int) -> Trial:
-        return run_isolated(try_signal, step, place / str(step), shared_cache, limit_s=TRIAL_LIMIT_S)
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(one, range(1, len(reference.moments(STEP)) + 1)))
+def signals(reference: Reference) -> list[Kill]:
+    """SIGTERM at every step of the run."""
+    steps = len(reference.moments(STEP))
+    return [Kill(STEP, (step + 0.5) / steps, sigterm=True) for step in range(steps)]
 
 
 def landings(trials: Sequence[Trial]) -> dict[str, int]:

@@ -55,12 +55,10 @@ class Failpoints:
 
     @property
     def point(self) -> str:
-        """The point reached last."""
         return self.shared[:_SHARED_BYTES - 1].rstrip(b"\0").decode()
 
     @property
     def waits(self) -> bool:
-        """Whether the process waits to be killed."""
         return self.shared[_SHARED_BYTES - 1] == 1
 
     def reach(self, point: str) -> None:

@@ -30,22 +30,6 @@ def spoil(hook: Callable[[object], object]) -> Callable[[Failpoints], None]:
     return lambda failpoints: wrap_step(spoiled)
 
 
-def logits(model):
-    """The network's output is NaN."""
-    return model.register_forward_hook(lambda module, given, output: output * float("nan"))
-
-
-def batch_norm(model):
-    """The first batch norm is given an infinity, so that its running statistics are no longer finite."""
-    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
-    return norm.register_forward_pre_hook(lambda module, given: (given[0] + float("inf"),))
-
-
-def gradient(model):
-    """The loss is finite and one gradient infinite."""
-    return next(model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
-
-
 def is_finite(folder: Path) -> bool:
     """Whether all weights in the run's last checkpoint are finite."""
     saved = checkpoint.load(folder / "checkpoints" / "last.pt")
@@ -67,17 +51,23 @@ def not_finite(checks: Checks, place: Path, hook: Callable[[object], object]) ->
 
 def nan_loss(checks: Checks, place: Path) -> None:
     """a loss that is NaN at a step: told with its samples, passed over where that is asked for."""
-    not_finite(checks, place, logits)
+    not_finite(checks, place, lambda model: model.register_forward_hook(
+        lambda module, given, output: output * float("nan")))
 
 
 def nan_statistics(checks: Checks, place: Path) -> None:
     """a batch norm whose statistics become NaN."""
-    not_finite(checks, place, batch_norm)
+    def hook(model):
+        norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+        return norm.register_forward_pre_hook(lambda module, given: (given[0] + float("inf"),))
+
+    not_finite(checks, place, hook)
 
 
 def infinite_gradient(checks: Checks, place: Path) -> None:
     """a gradient that is infinite under a loss that is a number."""
-    not_finite(checks, place, gradient)
+    not_finite(checks, place, lambda model: next(model.parameters()).register_hook(
+        lambda gradient: gradient * float("inf")))
 
 
 def fp16(checks: Checks, place: Path) -> None:

@@ -54,5 +54,4 @@ def interrupted(place: Path, name: str = "run", *more: str) -> Path:
 
 
 def last_line(output: str) -> str:
-    """The last line of an output."""
     return (output.strip().splitlines() or ["no output"])[-1]

@@ -75,7 +75,6 @@ class Checks:
 
 
 def title(row: Callable) -> str:
-    """A row's name."""
     return row.__doc__.strip().splitlines()[0].rstrip(".")
 
 
@@ -104,6 +103,5 @@ def _run_row(row: Callable[..., None], place: Path, more: tuple) -> Checks:
 
 
 def row_of(name: str, checks: Checks) -> dict:
-    """A row for a results file."""
     return {"name": name, **asdict(checks), "slowest_s": round(checks.slowest_s, 3), "lost": len(checks.lost),
             "how_lost": checks.lost[:5]}

@@ -47,7 +47,6 @@ def timed_rows(rows: Iterable[dict]) -> list[dict]:
 
 
 def show(rows: list[dict]) -> None:
-    """Print the rows of one recipe."""
     lines = [(title(row), *cells(row), "" if row["first_step_s"] is None else f"{row['first_step_s']:.2f}")
              for row in timed_rows(rows)]
     print_table((*HEAD[1:], "first step s"), lines, title=rows[0]["label"])

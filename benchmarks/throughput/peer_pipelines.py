@@ -43,7 +43,7 @@ def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple
     for operation in policy.operations:
         if operation.name == "resize":
             side_px = operation.value("px")
-        made = transform_of(operation, library, side_px, values)
+        made = express(operation, library, side_px, values)
         if made is None:
             left_out.append(operation.text)
         else:
@@ -51,7 +51,7 @@ def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple
     return kept, covers, left_out
 
 
-def transform_of(operation: Operation, library: ModuleType, side_px: int, values: Values):
+def express(operation: Operation, library: ModuleType, side_px: int, values: Values):
     """torchvision's transform that does what `operation` does to images of side_px, None where it has none."""
     value, name, span = dict(operation.arguments), operation.name, operation.interval
     fill, zero = value.get("fill"), value.get("fill") == "zero"
@@ -82,7 +82,7 @@ def transform_of(operation: Operation, library: ModuleType, side_px: int, values
         share = (value["hole_px"] / side_px) ** 2
         return library.RandomErasing(1.0, (share, share), (1.0, 1.0), values[fill])
     if name == "maybe" and all(child.spec.room != "cover" for child in operation.children):
-        made = [transform_of(child, library, side_px, values) for child in operation.children]
+        made = [express(child, library, side_px, values) for child in operation.children]
         return library.RandomApply(made, value["p"]) if None not in made else None
     return None
 

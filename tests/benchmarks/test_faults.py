@@ -55,7 +55,7 @@ def test_too_few_kills_inside_writes_or_at_all_are_reported():
 def test_a_kill_that_came_too_late_is_repeated_earlier(monkeypatch, tmp_path):
     asked = []
 
-    def apart(function, census, kill, *rest, limit_s):
+    def apart(function, reference, kill, *rest, limit_s):
         asked.append(kill.share)
         return trial(None if len(asked) < 3 else "step")
 
@@ -233,7 +233,6 @@ def test_the_command_shows_the_rows_and_fails_where_something_was_lost(monkeypat
 @pytest.mark.parametrize(("own", "control", "status"), [("w", None, [0, 0]), (None, None, [10, 0]), ("w", "w", [0, 1])])
 def test_a_drill_that_loses_or_a_control_that_loses_nothing_fails(own, control, status, monkeypatch, tmp_path):
     monkeypatch.setattr(faults, "run_isolated", lambda *_, **__: REFERENCE)
-    monkeypatch.setattr(kills, "signals", lambda *_: [trial("step")])
 
     def drill(planned, reference, place, cache, workers, prepare=None, on_trial=None):
         return [trial("checkpoint, half", own if prepare is None else control) for _ in planned]

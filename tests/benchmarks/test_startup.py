@@ -25,14 +25,14 @@ def launcher(seconds, log):
 
 def test_a_case_is_timed_from_start_to_end():
     log = []
-    case = Case("c", 1, lambda number: ["m", str(number)], status=2)
+    case = Case("c", 1, ["m", "{n}"], status=2)
     assert measure(case, 3, launcher([0.5, 0.25, 1.0], log)) == Timings((0.5, 0.25, 1.0))
     assert log == [(["m", "0"], 2), (["m", "1"], 2), (["m", "2"], 2)]
 
 
 def test_a_warm_up_is_not_counted():
     log = []
-    case = Case("c", 1, lambda number: [str(number)], warm_up=True)
+    case = Case("c", 1, ["{n}"], warm_up=True)
     assert measure(case, 2, launcher([99.0, 1.0, 2.0], log)).values == (1.0, 2.0)
     assert [words for words, _ in log] == [["-1"], ["0"], ["1"]]
 
@@ -65,7 +65,7 @@ def test_the_limits_are_the_promised_ones(tmp_path):
 
 
 def test_the_median_decides_whether_the_limit_is_kept():
-    case = Case("c", 1, lambda number: [])
+    case = Case("c", 1, [])
     assert row_of(case, Timings((0.9, 0.95, 30.0))) == {
         "name": "c", "n": 3, "seconds": {"median": 0.95, "min": 0.9, "max": 30.0}, "limit_s": 1, "within": True}
     assert row_of(case, Timings((0.1, 1.01, 1.02)))["within"] is False
@@ -87,8 +87,8 @@ def test_a_command_that_hangs_is_ended(monkeypatch):
 
 
 def test_the_command_prints_the_table_and_writes_the_rows(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(startup, "cases", lambda folder, root: [Case("quick", 1, lambda number: [], 0),
-                                                                Case("slow", 1, lambda number: [], 0)])
+    monkeypatch.setattr(startup, "cases", lambda folder, root: [Case("quick", 1, []),
+                                                                Case("slow", 1, [])])
     monkeypatch.setattr(startup, "measure", lambda case: Timings((0.5,) if case.name == "quick" else (2.0,)))
     assert startup.main(["--json", str(tmp_path / "r.json")]) == 0
     rows = json.loads((tmp_path / "r.json").read_text())

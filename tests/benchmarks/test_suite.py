@@ -94,7 +94,7 @@ def test_a_part_that_fails_is_reported_and_the_others_run(planted, capfd):
     assert (state(planted)["one"]["status"], state(planted)["two"]["status"]) == (3, 0)
     page = planted.page.read_text()
     assert "`python -m planted_part fails`: failed with status 3" in page and "| works |" in page
-    assert planted(60, one="fails", two="works") == 1, "what failed stays told of"
+    assert planted(60, one="fails", two="works") == 1, "a failure stays reported"
 
 
 @pytest.mark.slow("a part runs until its budget is spent")

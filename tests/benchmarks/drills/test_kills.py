@@ -63,6 +63,6 @@ def test_a_plain_torch_save_loses_runs(undisturbed, tmp_path):
 
 def test_sigterm_at_every_step_changes_nothing(undisturbed, tmp_path):
     reference, cache = undisturbed
-    trials = signals(reference, tmp_path, cache, workers=2)
+    trials = drill(signals(reference), reference, tmp_path, cache, workers=2)
     assert len(trials) == len(reference.moments(STEP)) == 12
     assert not lost(trials, reference) and all(trial.processes == 2 for trial in trials)

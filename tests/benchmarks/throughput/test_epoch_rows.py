@@ -3,11 +3,11 @@
 import pytest
 
 from benchmarks.common.timing import Timings
-from benchmarks.throughput.epoch_rows import KEYS, Measurement, complete, failed_row, make_rows, peak_row
+from benchmarks.throughput.epoch_rows import KEYS, Measurement, failed_row, make_rows, peak_row
 
 
 def planted():
-    """Seconds an image by round; a round that is slow for all cancels in the ratios."""
+    """Seconds per image by round; a round that is slow for all cancels in the ratios."""
     return {
         "stream, eager": Measurement("ours", Timings((0.01, 0.02, 0.01)), {"feed": "stream", "step": "eager"}),
         "resident, eager": Measurement("ours", Timings((0.02, 0.04, 0.04)), {"feed": "resident", "step": "eager"}),
@@ -45,7 +45,7 @@ def test_rates_epochs_and_arithmetic():
     rows = rows_of(planted())
     assert rows["stream, eager"]["images_per_second"] == {"median": 100.0, "min": 50.0, "max": 100.0, "n": 3}
     assert rows["stream, eager"]["epochs_per_second"] == {"median": 0.2, "min": 0.1, "max": 0.2, "n": 3}
-    # Three forward passes of a GFLOP an image, against a product that was slow in the second round as well.
+    # Three forward passes of a GFLOP per image, against a product that was slow in the second round as well.
     assert rows["stream, eager"]["model_tflops"] == {"median": 0.3, "min": 0.15, "max": 0.3, "n": 3}
     assert rows["stream, eager"]["share_of_peak"] == {"median": 0.3, "min": 0.3, "max": 0.3, "n": 3}
     assert rows["peer c"]["share_of_peak"]["median"] == 0.075
@@ -71,5 +71,3 @@ def test_other_rows_have_every_key_too():
     assert peak["peak_tflops"] == {"median": 2.0, "min": 1.0, "max": 3.0, "n": 3} and tuple(peak) == KEYS
     failed = failed_row("net x", "step graph", "ours", "graph needs a GPU")
     assert tuple(failed) == KEYS and failed["failed"] == "graph needs a GPU" and failed["images_per_second"] is None
-    with pytest.raises(ValueError, match="no colour"):
-        complete("net x", {"way": "w", "colour": "red"})

@@ -1,4 +1,4 @@
-"""The peers really train: on every image with its own label, as a plain loop would; and leave nothing running."""
+"""The peers really train: on every image with its label, as a plain loop does; and leave nothing running."""
 
 import gc
 import itertools
@@ -19,7 +19,8 @@ from benchmarks.throughput.plain_step import PlainStep, make_mixing, make_optimi
 from engine.build.run import build
 from recipes.settings.load import load
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
+pytestmark = [pytest.mark.usefixtures("process_as_it_was"),
+              pytest.mark.slow("trains with loaders that start processes or compile pipelines")]
 
 SMALL = {"data.train_count": 210, "data.test_count": 100, "data.resolution": 16, "data.validation": 0,
          "data.feed": "stream", "train.batch": 20, "train.label_smoothing": 0, "train.precision": "fp32",

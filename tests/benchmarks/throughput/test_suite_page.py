@@ -1,4 +1,4 @@
-"""The suite's page: what each part came to, its rows as tables, and a picture where there are rates to draw."""
+"""The suite's page: how each part ended, its rows as tables, and a picture if there are rates to draw."""
 
 import json
 

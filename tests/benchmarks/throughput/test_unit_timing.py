@@ -1,4 +1,4 @@
-"""Units of steps on a planted clock: what is measured, what is not, and what an image costs by it."""
+"""Units of steps on a planted clock: what is measured, what is not, and the seconds per image."""
 
 from contextlib import contextmanager
 
