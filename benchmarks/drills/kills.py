@@ -34,15 +34,14 @@ class Reference:
     points: tuple[str, ...]
 
     def moments(self, kind: str) -> list[tuple[str, int]]:
-        """(failpoint, for which time it is reached) of each time that one of this kind is reached."""
+        """(failpoint, how often it has been reached by then) of each time that one of this kind is reached."""
         return [(point, self.points[:number + 1].count(point)) for number, point in enumerate(self.points)
                 if point.startswith(kind)]
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A moment to stop a run at: at `share` (0..1) of the moments of this `kind`, or of the run's time; by SIGTERM or,
-    otherwise, by SIGKILL."""
+    """A moment to stop a run, by SIGKILL or SIGTERM: at `share` (0..1) of the moments of `kind`, or of its time."""
 
     kind: str
     share: float

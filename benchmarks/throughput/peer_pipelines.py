@@ -92,16 +92,8 @@ def ffcv_pipeline(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...
 
     On the CPU they are normalised to float32 by FFCV's own operation; a GPU gets uint8, a quarter of the bytes.
     """
+    from ffcv import transforms
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
-    from ffcv.transforms import (
-        Cutout,
-        NormalizeImage,
-        RandomHorizontalFlip,
-        RandomTranslate,
-        ToDevice,
-        ToTensor,
-        ToTorchImage,
-    )
 
     colour = {"zero": (0, 0, 0), "mean": tuple(round(255 * share) for share in mean)}
     decoder, kept, left_out = SimpleRGBImageDecoder(), [], []
@@ -111,16 +103,17 @@ def ffcv_pipeline(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...
         if operation.name == "resize":
             decoder = RandomResizedCropRGBImageDecoder((value["px"], value["px"]), scale=(1, 1), ratio=(1, 1))
         elif operation.name in ("flip", "flip_alternate"):
-            kept.append(RandomHorizontalFlip(value.get("p", 0.5)))
+            kept.append(transforms.RandomHorizontalFlip(value.get("p", 0.5)))
         elif operation.name == "crop":
             # FFCV has no reflected border; a black one costs the same.
-            kept.append(RandomTranslate(value["pad_px"], painted or colour["zero"]))
+            kept.append(transforms.RandomTranslate(value["pad_px"], painted or colour["zero"]))
         elif operation.name == "cutout" and painted:
-            kept.append(Cutout(value["hole_px"], painted))
+            kept.append(transforms.Cutout(value["hole_px"], painted))
         else:
             left_out.append(operation.text)
+    end = [transforms.ToTensor(), transforms.ToTorchImage()]
     if device.type == "cpu":
-        end = [NormalizeImage(255 * np.array(mean), 255 * np.array(std), np.float32), ToTensor(), ToTorchImage()]
+        end.insert(0, transforms.NormalizeImage(255 * np.array(mean), 255 * np.array(std), np.float32))
     else:
-        end = [ToTensor(), ToDevice(device, non_blocking=True), ToTorchImage()]
+        end.insert(1, transforms.ToDevice(device, non_blocking=True))
     return [decoder, *kept, *end], left_out
