@@ -111,10 +111,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read_state(file: Path) -> dict:
-    """{environment, parts} as the suite's file holds them, both empty where there is none yet.
-
-    Raises EngineError for a file that is something else.
-    """
+    """The suite's {environment, parts}, both empty if there is no file yet; EngineError if it is another file."""
     if not file.exists():
         return {"environment": {}, "parts": {}}
     advice = "remove it, or give another name with --json"

@@ -23,10 +23,7 @@ def chosen(option: str, text: str, known: Iterable[str]) -> list[str]:
 
 
 def run_until(words: list[str], deadline: float) -> int | None:
-    """Run a command until it ends, or until `deadline` (time.monotonic), when it gets SIGTERM.
-
-    Returns its exit status, None if it was stopped.
-    """
+    """A command's exit status; None if it had not ended at `deadline` (time.monotonic) and was stopped by SIGTERM."""
     # A SIGTERM to this process must not leave the command running.
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen(words)

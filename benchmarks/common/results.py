@@ -70,10 +70,7 @@ def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str
 
 def save_rows(file: str | None, rows: Iterable[dict], module: str, argv: Sequence[str] | None, *, device: str = "cpu",
               merge: bool = True) -> None:
-    """Write the rows of `python -m module argv` to its --json `file`, if there is one, as measured here and now.
-
-    argv: None stands for this process's own.
-    """
+    """Write rows measured here and now by `python -m module argv` (None: this process's) to `file`, if there is one."""
     if file:
         command = shareable(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])
         write_rows(Path(file), rows, environment(device), command, merge)
