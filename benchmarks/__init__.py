@@ -1,1 +1,1 @@
-"""Benchmarks: one question a file; every number with its commit, hardware, versions and command."""
+"""Benchmarks: one question per file; each number is kept with its commit, hardware, versions and command."""

@@ -1,13 +1,13 @@
-"""How fast training goes, beside its peers: side by side, in turns, in one run on the machine at hand.
+"""How fast training is, beside its peers: all timed in turns, in one run on this machine.
 
     python -m benchmarks.epochs --recipes baseline,resnet34 --data.root=DIR [--modes eager,compile] [--seconds S]
-    python -m benchmarks.epochs --render            # the README's table and the picture from the rows there are
+    python -m benchmarks.epochs --render            # the README's table and the picture from the existing rows
 
-Each feed and step mode of this engine; a: a loop in the seeds' own style (torchvision under a DataLoader, the loss
+Each feed and step mode of this engine; a: a loop in the style of the seeds (torchvision under a DataLoader, the loss
 read in each step, their precision); b: a well-tuned plain PyTorch loop, with torch.compile and without; c: FFCV's own
-operations under the tuned loop's step; the step alone, on batches that are there already; a large matrix product. All
-train the same network on the same data in batches of the same size. A step mode counts only when its losses are those
-of the plain step. Of a recipe with stages the longest is timed, of growing images the largest; weights start anew.
+operations under the tuned loop's step; the step alone, on batches that are already there; a large matrix product. All
+train the same network on the same data with the same batch size. A step mode counts only if its losses are those of
+the eager step. A recipe with stages is timed in its longest one, with images of full size and new weights.
 """
 
 import gc
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.common.commands import chosen, names_in
 from benchmarks.common.readme import fill
-from benchmarks.common.results import read_rows, shareable, write_rows
+from benchmarks.common.results import label_of, read_rows, save_rows
 from benchmarks.common.step_check import check_mode
-from benchmarks.common.timing import environment
-from benchmarks.throughput.contenders import Field
+from benchmarks.throughput.contenders import time_ways
 from benchmarks.throughput.epoch_rows import failed_row
 from benchmarks.throughput.epoch_table import draw, show, summary
 from engine.build.devices import choose_device
@@ -32,28 +32,28 @@ from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
 FEEDS = ("stream", "resident")
-# Settings that this command makes itself, and by which option.
+# Settings that this command chooses itself, and by which option.
 OPTION_OF = {"data.feed": "--feeds", "train.step": "--modes"}
-# More epochs than anyone times: a schedule then never ends.
-LONG = 100_000
+# More epochs than anyone times: the schedule never ends.
+ENDLESS_EPOCHS = 100_000
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: time each recipe, show and write its rows, render."""
+    """Time each recipe, show and write its rows, render."""
     parser = Parser("benchmarks.epochs", __doc__)
-    parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to time, with commas between")
+    parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to time, separated by commas")
     parser.add_argument("--modes", metavar="A,B", default="", help=f"step modes of {', '.join(MODES)} (default: those "
                                                                    "that this machine has)")
     parser.add_argument("--feeds", metavar="A,B", default=",".join(FEEDS), help="feeds (default: both)")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measured a round and way (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="timed per round and way (3)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (5)")
     parser.add_argument("--check-steps", type=int, default=50, metavar="N", help="steps of a mode's check (50)")
     parser.add_argument("--json", metavar="FILE", help="add the rows to this file, and a picture beside it")
     parser.add_argument("--render", action="store_true", help=f"write the README's table from FILE ({RESULTS.name})")
     options, settings = parser.read(argv)
-    names = [name for name in options.recipes.split(",") if name]
+    names = names_in(options.recipes)
     if not names and not options.render:
-        parser.error("--recipes is missing: name some, or --render the table from the rows there are")
+        parser.error("--recipes is missing: name some, or --render the table from the existing rows")
     if not (0 < options.seconds < float("inf") and options.repeats > 0 and options.check_steps > 0):
         parser.error("--seconds, --repeats and --check-steps must be above 0, and finite")
     modes = chosen("--modes", options.modes or ",".join(MODES if torch.cuda.is_available() else MODES[:2]), MODES)
@@ -64,13 +64,13 @@ def main(argv: list[str] | None = None) -> int:
     for recipe in recipes:
         refuse_early(recipe)
     file = Path(options.json) if options.json else RESULTS if options.render else None
-    command = shareable(["python", "-m", "benchmarks.epochs", *(sys.argv[1:] if argv is None else argv)])
     for recipe in recipes:
         rows = time_recipe(recipe, feeds, modes, options.seconds, options.repeats, options.check_steps)
         show(rows)
         if file:
-            # After each recipe: what a long command has measured outlives it.
-            write_rows(file, rows, environment(choose_device(recipe.section("train").device).type), command, merge=True)
+            # After each recipe, so that a long command keeps what it has measured.
+            device = choose_device(recipe.section("train").device).type
+            save_rows(str(file), rows, "benchmarks.epochs", argv, device=device)
     if file:
         rows = read_rows(file)
         draw(rows, file.with_suffix(".png"))
@@ -79,33 +79,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
-    """The names in a list with commas, each once; EngineError for one that is not known, or for none."""
-    names = list(dict.fromkeys(name for name in text.split(",") if name))
-    for name in names:
-        if name not in known:
-            raise EngineError(f"{option}: {name} is not known; choose of {', '.join(known)}")
-    if not names:
-        raise EngineError(f"{option} is empty; choose of {', '.join(known)}")
-    return names
-
-
-def label_of(recipe: load.Recipe) -> str:
-    """What the rows of a recipe are called: its name and what was changed of it."""
-    changed = [f"{path}={load.as_text(value)}" for path, value in sorted(recipe.given.items())
-               if not path.startswith(("data.root", "data.cache", "data.download", "run."))]
-    return " ".join([recipe.name, *changed])
-
-
 def for_timing(recipe: load.Recipe) -> load.Recipe:
-    """The recipe as it is timed: one stage without end, the longest it has; images in their full size; new weights."""
-    changes: dict[str, object] = {"train.sizes": {}, "model.weights": "", "train.epochs": LONG}
+    """The recipe as it is timed: its longest stage without end, images of full size, new weights."""
+    changes: dict[str, object] = {"train.sizes": {}, "model.weights": ""}
     stages = recipe.section("train").stages
     if stages:
         longest = max(stages, key=lambda stage: stage["epochs"])
-        changes = {**changes, "train.stages": ({**longest, "epochs": LONG},)}
-        del changes["train.epochs"]
-    return recipe.changed(changes)
+        return recipe.changed(changes | {"train.stages": ({**longest, "epochs": ENDLESS_EPOCHS},)})
+    return recipe.changed(changes | {"train.epochs": ENDLESS_EPOCHS})
 
 
 def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds: float, repeats: int,
@@ -119,17 +100,8 @@ def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds
         except (EngineError, load.RecipeError) as error:
             print(f"{label}, step {mode} is not timed: {error}")
             failed.append(failed_row(label, f"step {mode}", "ours", str(error)))
-    rows = []
-    if checks:
-        with Field(timed, seconds) as field:
-            for feed in feeds:
-                for mode, check in checks.items():
-                    field.enter_ours(feed, mode, check)
-            field.enter_alone()
-            field.enter_peers()
-            field.enter_product()
-            rows = field.time(label, repeats)
-    # Another recipe's programs must not count against the compiler's limits, nor its workers keep their memory.
+    rows = time_ways(timed, feeds, checks, seconds, repeats, label) if checks else []
+    # Another recipe's compiled code must not count against the compiler's limits, nor its workers keep their memory.
     torch._dynamo.reset()
     gc.collect()
     return rows + failed

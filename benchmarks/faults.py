@@ -1,26 +1,28 @@
-"""Is a run ever lost? Runs that are killed and gone on with, every fault of a table, and files with seeded mutations.
+"""Is a run ever lost? Runs that are killed and resumed, a table of faults, and files with seeded mutations.
 
     python -m benchmarks.faults [--trials 200] [--fuzz 1000] [--parts kills,table,fuzz] [--json FILE]
 
-kills: small CPU runs die by SIGKILL at seeded moments, half of them inside the write of a checkpoint or a beton, go on
-until they end, and must have the undisturbed run's weights; so must runs that get SIGTERM at each of their steps. A
-control, with checkpoints by a plain torch.save, must lose some, or the drill could not fail. table: damaged, hostile
-and impossible things, each refused in one line or survived. fuzz: mutated recipes and files. Ends with status 1 where
-anything was lost, or too few kills landed inside a write.
+kills: small CPU runs get SIGKILL at seeded moments, half of them inside the write of a checkpoint or a beton, are
+resumed until they end, and must have the undisturbed run's weights; so must runs that get SIGTERM at each of their
+steps. A control, with checkpoints by a plain torch.save, must lose some, or the drill could not fail. table: damaged,
+hostile and impossible inputs, each refused in one line or survived. fuzz: mutated recipes and files. Ends with status 1
+if anything was lost, or too few kills landed inside a write.
 """
 
+import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.common.results import shareable, write_rows
-from benchmarks.drills import archive_rows, beton_rows, checkpoint_rows, feed_rows, fuzz_files, run_rows
-from benchmarks.drills import kills as fault_kills
-from benchmarks.drills.fork_server import Died, call_apart
-from benchmarks.drills.kills import last_line
-from benchmarks.drills.table import Tries, row_of, title, try_row
+from benchmarks.common.commands import chosen
+from benchmarks.common.display import console, print_table
+from benchmarks.common.results import save_rows
+from benchmarks.drills import archive_rows, beton_rows, checkpoint_rows, feed_rows, fuzz_files, kills, run_rows
+from benchmarks.drills.processes import ChildDied, run_isolated
+from benchmarks.drills.small_run import last_line
+from benchmarks.drills.table import Checks, check_row, row_of, title
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
 from loaders.feeds.stream import usable_cores
@@ -31,7 +33,7 @@ FUZZ_LIMIT_S = 900.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: try, show, write the rows."""
+    """Run the parts, show and write the rows."""
     parser = Parser("benchmarks.faults", __doc__, settings=False)
     parser.add_argument("--trials", type=int, default=200, metavar="N", help="runs that are killed (200)")
     parser.add_argument("--fuzz", type=int, default=1000, metavar="N", help="recipes, and files, to mutate (1000)")
@@ -39,125 +41,111 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which moments (0)")
     parser.add_argument("--json", metavar="FILE", help="rows go here")
     options, _ = parser.read(argv)
-    parts = tuple(dict.fromkeys(options.parts.split(",")))
-    if not set(parts) <= set(PARTS):
-        parser.error(f"--parts={options.parts} must be one or more of {','.join(PARTS)}")
+    parts = chosen("--parts", options.parts, PARTS)
     for name in ("trials", "fuzz"):
         if getattr(options, name) < 10:
             parser.error(f"--{name}={getattr(options, name)} must be 10 or more")
-    with tempfile.TemporaryDirectory(prefix="cadence-faults-", ignore_cleanup_errors=True) as folder:
-        place, rows = Path(folder), []
+    with tempfile.TemporaryDirectory(prefix="cadence-faults-", ignore_cleanup_errors=True) as name:
+        folder, rows = Path(name), []
         if "kills" in parts:
-            rows += kill_rows(options.trials, options.seed, place / "kills")
+            rows += kill_rows(options.trials, options.seed, folder / "kills")
         if "table" in parts:
-            rows += [row_of(f"fault: {title(row)}", tries) for row, tries in tried(TABLE, place / "table")]
+            rows += table_rows(folder / "table")
         if "fuzz" in parts:
-            rows += fuzz_rows(options.fuzz, place / "fuzz")
+            rows += fuzz_rows(options.fuzz, folder / "fuzz")
     show(rows)
-    if options.json:
-        from benchmarks.common.timing import environment
-
-        words = ["python", "-m", "benchmarks.faults", *(sys.argv[1:] if argv is None else argv)]
-        write_rows(Path(options.json), rows, environment(), shareable(words), merge=True)
+    save_rows(options.json, rows, "benchmarks.faults", argv)
     return 1 if any(row["lost"] for row in rows) else 0
 
 
-def kill_rows(trials: int, seed: int, place: Path) -> list[dict]:
+def kill_rows(count: int, seed: int, folder: Path) -> list[dict]:
     """The drill, its control, and SIGTERM at every step: a row each."""
-    workers, cache = usable_cores(), place / "cache"
-    census = undisturbed(place)
-    kills = fault_kills.plan(trials, seed)
-    told = Told(f"killed of {trials}", trials)
-    found = fault_kills.drill(kills, census, place / "drill", cache, workers, on_trial=told)
-    drilled = outcome("killed by SIGKILL, gone on with", found, census)
-    few = fault_kills.too_few(found)
-    if few:
-        drilled["lost"], drilled["how_lost"] = drilled["lost"] + 1, [few, *drilled["how_lost"]]
+    workers, cache, reference = usable_cores(), folder / "cache", undisturbed(folder)
+    planned = kills.plan(count, seed)
+    trials = kills.drill(planned, reference, folder / "drill", cache, workers,
+                         on_trial=progress(f"killed of {count}", count))
+    drilled = outcome("killed by SIGKILL, gone on with", trials, reference)
+    problem = kills.too_few(trials)
+    if problem:
+        drilled["lost"], drilled["how_lost"] = drilled["lost"] + 1, [problem, *drilled["how_lost"]]
 
-    plain = fault_kills.plain_writer
-    ordinary = undisturbed(place / "plain", plain)
-    aimed = [kill for kill in kills if kill.kind == "checkpoint"]
-    control = outcome("control: the same kills in checkpoint writes by a plain torch.save", fault_kills.drill(
-        aimed, ordinary, place / "control", place / "plain" / "cache", workers, plain), census)
+    ordinary = undisturbed(folder / "plain", kills.plain_writer)
+    aimed = [kill for kill in planned if kill.kind == "checkpoint"]
+    trials = kills.drill(aimed, ordinary, folder / "control", folder / "plain" / "cache", workers, kills.plain_writer)
+    control = outcome("control: the same kills in checkpoint writes by a plain torch.save", trials, reference)
     # A drill that finds nothing wrong with such a writer would find nothing wrong with any.
     control["control_lost"], control["lost"] = control["lost"], int(not control["lost"])
     control["how_lost"] = ["no run was lost: the drill cannot fail"] if control["lost"] else []
-    stopped = fault_kills.signals(census, place / "signals", cache, workers)
-    return [drilled, control, outcome("SIGTERM at every step, gone on with", stopped, census)]
+    stopped = kills.drill(kills.signals(reference), reference, folder / "signals", cache, workers)
+    return [drilled, control, outcome("SIGTERM at every step, gone on with", stopped, reference)]
 
 
-def undisturbed(place: Path, *prepare: Callable) -> fault_kills.Census:
-    """The census; EngineError where that run does not end well, for nothing can be compared with it then."""
+def undisturbed(folder: Path, *prepare: Callable) -> kills.Reference:
+    """The run to compare with; EngineError if it fails, for then there is nothing to compare with."""
     try:
-        return call_apart(fault_kills.take_census, place, *prepare, limit_s=2 * fault_kills.CENSUS_LIMIT_S)
-    except Died as error:
-        said = last_line(str(error))
-        raise EngineError(f"the run that is to be killed does not end well by itself: {said}") from None
+        return run_isolated(kills.record_reference, folder, *prepare, limit_s=2 * kills.REFERENCE_LIMIT_S)
+    except ChildDied as error:
+        raise EngineError(f"the run that is to be killed fails by itself: {last_line(str(error))}") from None
 
 
-def outcome(name: str, trials: list[fault_kills.Trial], census: fault_kills.Census) -> dict:
+def outcome(name: str, trials: list[kills.Trial], reference: kills.Reference) -> dict:
     """A row for runs that were stopped."""
-    lost = fault_kills.lost(trials, census)
+    lost = kills.lost(trials, reference)
     return {"name": name, "tried": len(trials), "refused": 0, "survived": len(trials) - len(lost), "lost": len(lost),
-            "landed": fault_kills.landings(trials), "skipped": "",
-            "how_lost": [f"{trial.place}: {trial.said}" for trial in lost[:5]]}
+            "landed": kills.landings(trials), "skipped": "",
+            "how_lost": [f"{trial.point}: {trial.output}" for trial in lost[:5]]}
 
 
-def tried(rows: tuple[Callable, ...], place: Path) -> Iterator[tuple[Callable, Tries]]:
-    """Each row of the table with what became of it, as many at a time as there are cores."""
-    told = Told(f"faults of {len(rows)}", len(rows))
+def table_rows(folder: Path) -> list[dict]:
+    """A row for each fault of TABLE."""
+    report = progress(f"faults of {len(TABLE)}", len(TABLE))
 
-    def one(row: Callable) -> Tries:
-        tries = try_row(row, place / f"{row.__module__.rpartition('.')[2]}-{row.__name__}")
-        told()
-        return tries
+    def check(row: Callable) -> Checks:
+        checks = check_row(row, folder / f"{row.__module__.rpartition('.')[2]}-{row.__name__}")
+        report()
+        return checks
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        yield from zip(rows, pool.map(one, rows), strict=True)
+    return checked_rows("fault", TABLE, check)
 
 
-def fuzz_rows(count: int, place: Path) -> list[dict]:
+def fuzz_rows(count: int, folder: Path) -> list[dict]:
     """A row for each kind of mutated file."""
+    return checked_rows("fuzz", fuzz_files.PARTS, lambda part: check_row(
+        part, folder / part.__name__, round(count * fuzz_files.SHARES[part]), limit_s=FUZZ_LIMIT_S))
+
+
+def checked_rows(kind: str, rows: Sequence[Callable], check: Callable[[Callable], Checks]) -> list[dict]:
+    """`check` of each row, as many at a time as there are cores, for the results file."""
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = pool.map(lambda part: try_row(part, place / part.__name__, round(count * fuzz_files.SHARES[part]),
-                                              limit_s=FUZZ_LIMIT_S), fuzz_files.PARTS)
-        return [row_of(f"fuzz: {title(part)}", tries) for part, tries in zip(fuzz_files.PARTS, found, strict=True)]
+        outcomes = pool.map(check, rows)
+        return [row_of(f"{kind}: {title(row)}", checks) for row, checks in zip(rows, outcomes, strict=True)]
 
 
-class Told:
-    """Counts what is done, and says so ten times."""
+def progress(what: str, total: int) -> Callable[[], None]:
+    """A function that counts its calls and prints ten of the counts."""
+    counts, step = itertools.count(1), max(1, total // 10)
 
-    def __init__(self, what: str, total: int):
-        self.what, self.step, self.done = what, max(1, total // 10), 0
+    def report() -> None:
+        done = next(counts)
+        if done % step == 0:
+            print(f"{done} {what}", flush=True)
 
-    def __call__(self) -> None:
-        self.done += 1
-        if self.done % self.step == 0:
-            print(f"{self.done} {self.what}", flush=True)
+    return report
 
 
 def show(rows: list[dict]) -> None:
-    """The table, and what was lost."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("fault", "tried", "refused", "survived", "lost", title_justify="left",
-                  title="each fault: refused in one line, survived, or lost")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    """Print the table, and what was lost."""
+    lines = []
     for row in rows:
-        name = row["name"]
-        if row.get("landed"):
-            name += f" (landed: {', '.join(f'{count} {kind}' for kind, count in row['landed'].items())})"
-        if row["skipped"]:
-            name += f" (skipped: {row['skipped']})"
-        lost = row.get("control_lost", row["lost"])
-        table.add_row(name, *(f"{row[key]:,}" for key in ("tried", "refused", "survived")), str(lost))
-    console.print(table)
+        landed = ", ".join(f"{count} {kind}" for kind, count in row.get("landed", {}).items())
+        notes = (f" (landed: {landed})" if landed else "") + (f" (skipped: {row['skipped']})" if row["skipped"] else "")
+        lines.append((row["name"] + notes, *(f"{row[key]:,}" for key in ("tried", "refused", "survived")),
+                      str(row.get("control_lost", row["lost"]))))
+    print_table(("fault", "tried", "refused", "survived", "lost"), lines,
+                title="each fault: refused in one line, survived, or lost")
     for row in rows:
         for how in row["how_lost"]:
-            console.print(f"LOST  {row['name']}: {how}", markup=False)
+            console().print(f"LOST  {row['name']}: {how}", markup=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How many images a second each way of loading brings, side by side, in turns, in one run.
+"""How many images per second each way of loading delivers, all timed in turns in one run.
 
     python -m benchmarks.loaders [--data.name=shapes|cifar100 --data.root=DIR] [--seconds S] [--json FILE]
     python -m benchmarks.loaders --op jitter --policy cnn4      # one operation of a policy against decoding alone
@@ -13,23 +13,30 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.common.display import draw_rates, print_table
 from benchmarks.common.readme import fill
-from benchmarks.common.results import shareable, write_rows
-from benchmarks.common.timing import Samples, alternate, environment
+from benchmarks.common.results import read_rows, save_rows
+from benchmarks.common.timing import alternate
 from benchmarks.throughput import peer_loaders as peers
-from benchmarks.throughput.loader_table import committed_summary
+from benchmarks.throughput.loader_table import summary
 from engine.build.datasets import open_betons, open_data
+from engine.build.devices import choose_device
 from engine.cli.parser import Parser, run_command
+from engine.common.errors import EngineError
+from engine.plots.figure import new_figure, write_png
+from loaders.feeds.stream import usable_cores
+from loaders.policy.policy import parse
 from recipes.settings import load
 
+RESULTS = Path(__file__).parent / "results"
 SHAPES = {"data.name": "shapes", "data.train_count": "50000"}
 STOCK = {"uint8": "ffcv stock ops", "float32": "ffcv stock ops + normalise"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: open the data, time the peers, show and write the rows."""
+    """Open the data, time the peers, show and write the rows."""
     parser = Parser("benchmarks.loaders", __doc__)
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="measured a peer and repeat")
+    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="timed per peer and round")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds")
     parser.add_argument("--threads", default="", metavar="A,B", help="loader threads (default: 1 and every core)")
     parser.add_argument("--batches", default="512,2000", metavar="A,B", help="batch sizes")
@@ -40,14 +47,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--render", action="store_true", help="measure nothing: write the README's table from the rows")
     options, settings = parser.read(argv)
     if options.render:
-        fill("loaders", committed_summary())
+        fill("loaders", summary(*(read_rows(RESULTS / name) for name in ("loaders.json", "loaders-224.json"))))
         return 0
     recipe = load.load("quickstart", settings=(SHAPES if "data.name" not in settings else {}) | settings)
     source = open_data(recipe)
     beton = open_betons(recipe, source)["train"]
-
-    from loaders.feeds.stream import usable_cores
-
     threads = [int(count) for count in options.threads.split(",") if count] or sorted({1, usable_cores()})
     batches = [32] if options.large else [int(size) for size in options.batches.split(",")]
     rows = []
@@ -61,8 +65,7 @@ def main(argv: list[str] | None = None) -> int:
                 rows += time_peers(beton, source.read("train").images_nhwc, batch, count, options)
     show(rows)
     if options.json:
-        command = shareable(["python", "-m", "benchmarks.loaders", *(argv if argv is not None else sys.argv[1:])])
-        write_rows(Path(options.json), rows, environment("cuda" if torch.cuda.is_available() else "cpu"), command)
+        save_rows(options.json, rows, "benchmarks.loaders", argv, device=choose_device("auto").type, merge=False)
         draw(rows, Path(options.json).with_suffix(".png"))
     return 0
 
@@ -102,23 +105,22 @@ def time_large(beton, images_nhwc, batch: int, threads: int, options) -> list[di
 
 def time_operation(beton, batch: int, threads: int, options) -> list[dict]:
     """Decoding alone, and with the one operation named by --op, as the policy writes it."""
-    from engine.common.errors import EngineError
-    from loaders.policy.policy import parse
-
     policy = parse(options.policy, beton.height, beton.width)
-    found = [operation.text for operation in policy.operations if operation.name == options.op]
-    if not found:
+    text_of = {operation.name: operation.text for operation in reversed(policy.operations)}
+    if options.op not in text_of:
         known = ", ".join(operation.name for operation in policy.operations)
         raise EngineError(f"--op={options.op} is not in the policy; it has {known}")
+    text = text_of[options.op]
     outputs = {"decode": ("uint8", peers.cadence_kernel(beton, batch, threads, "none")),
-               found[0]: ("uint8", peers.cadence_kernel(beton, batch, threads, found[0]))}
-    return measure(outputs, found[0], batch, threads, options)
+               text: ("uint8", peers.cadence_kernel(beton, batch, threads, text))}
+    return measure(outputs, text, batch, threads, options)
 
 
 def measure(outputs: dict, policy: str, batch: int, threads: int, options, to: str | None = None) -> list[dict]:
     """Time the peers in turns and make their rows; `to` names the peer that `ratio_to_seed` compares with."""
     timed = alternate({name: call for name, (_, (_, call)) in outputs.items()}, options.seconds, options.repeats)
-    rates = {name: Samples(tuple(outputs[name][1][0] / s for s in samples.values)) for name, samples in timed.items()}
+    rates = {name: timed[name].map(lambda pass_s, images=images: images / pass_s)
+             for name, (_, (images, _)) in outputs.items()}
     rows = []
     for name, (dtype, _) in outputs.items():
         stock = rates.get(STOCK[dtype])
@@ -131,33 +133,22 @@ def measure(outputs: dict, policy: str, batch: int, threads: int, options, to: s
 
 
 def show(rows: list[dict]) -> None:
-    """Print the rows as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("peer", "output", "threads", "batch", "images/s", "min", "max", "ratio")
+    lines = []
     for row in rows:
-        rate = row["images_per_second"]
-        ratio = row.get("ratio_to_seed") or row["ratio_to_ffcv_stock"]
-        ratio = f"{ratio:.1f} x" if ratio else "-"
-        table.add_row(row["peer"], row["output"], str(row["threads"]), str(row["batch"]), f"{rate['median']:,.0f}",
-                      f"{rate['min']:,.0f}", f"{rate['max']:,.0f}", ratio)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+        rates, ratio = row["images_per_second"], row.get("ratio_to_seed") or row["ratio_to_ffcv_stock"]
+        lines.append((row["peer"], row["output"], str(row["threads"]), str(row["batch"]),
+                      *(f"{rates[key]:,.0f}" for key in ("median", "min", "max")), f"{ratio:.1f} x" if ratio else "-"))
+    print_table(("peer", "output", "threads", "batch", "images/s", "min", "max", "ratio"), lines)
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """A bar a row, images a second on a logarithmic axis."""
-    from engine.plots.figure import new_figure, write_png
-
+    """One bar per row, images per second on a logarithmic axis."""
     figure = new_figure(9, 1.2 + 0.28 * len(rows))
     axes = figure.add_subplot()
-    names = [row["name"] for row in reversed(rows)]
-    rates = [row["images_per_second"]["median"] for row in reversed(rows)]
-    own = ["#0072b2" if name.startswith("cadence") else "#999999" for name in names]
-    bars = axes.barh(names, rates, color=own)
-    axes.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
-    axes.set(xscale="log", xlabel="images a second (32 x 32, log scale)", xlim=(min(rates) / 2, max(rates) * 4))
-    axes.tick_params(labelsize=8)
+    rates = [row["images_per_second"]["median"] for row in rows]
+    draw_rates(axes, [row["name"] for row in rows], rates,
+               ["#0072b2" if row["name"].startswith("cadence") else "#999999" for row in rows])
+    axes.set(xscale="log", xlabel="images per second (32 x 32, log scale)", xlim=(min(rates) / 2, max(rates) * 4))
     write_png(figure, path)
 
 

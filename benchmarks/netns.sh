@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Two nodes on one machine: network namespaces joined by a cable that can be pulled. Needs root and iproute2.
+# Two nodes on one machine: network namespaces joined by a cable that can be unplugged. Needs root and iproute2.
 #
 #     benchmarks/netns.sh whole          quickstart on both, undisturbed
-#     benchmarks/netns.sh cut [SECONDS]  the cable is pulled in the middle, for so long (15); torchrun may start anew
-#     benchmarks/netns.sh gone           the cable is pulled for good
+#     benchmarks/netns.sh cut [SECONDS]  the cable is unplugged for SECONDS (15) in the middle; torchrun may restart
+#     benchmarks/netns.sh gone           the cable is unplugged for good
 #
-# Each node has a cache of its own; the run folder is on the disk that both see. Ends with the exit statuses of both
-# torchruns and the seconds from the pulling to the end; whatever happens, within LIMIT_S seconds.
+# Each node has its own cache; both see the run folder. Prints the exit statuses of both torchruns and the seconds from
+# the unplugging to the end, which comes within LIMIT_S seconds.
 set -u
 what=${1:-whole}
 cut_s=${2:-15}
@@ -60,5 +60,5 @@ for node in 1 2; do
     echo "== node $node: status $(cat "$place/status_$node")"
     grep -v '^  \|^W\|^E\|^\[W\|^frame\|^<omitting\|^$' "$place/node_$node.log"
 done
-[ -z "${began:-}" ] || echo "== ended $((SECONDS - began)) s after the cable was pulled"
+[ -z "${began:-}" ] || echo "== ended $((SECONDS - began)) s after the cable was unplugged"
 ls "$run/summary.json" 2>/dev/null

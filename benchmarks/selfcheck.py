@@ -1,19 +1,17 @@
-"""Is every fast way right? Step modes against the plain step, augmentation on the device against the host.
+"""Checks that the fast ways are right: step modes against the eager step, the device's augmentation against the host's.
 
     python -m benchmarks.selfcheck [--recipes A,B] [--modes compile,graph] [--json FILE] [--section.name=VALUE ...]
 
-Ends with status 1 where one of them is not; each check has its row. Recipes by default: quickstart.
+Ends with status 1 if a check fails; each check has its row. Recipes by default: quickstart.
 """
 
 import sys
-from pathlib import Path
 
-import torch
-
-from benchmarks.common.results import shareable, write_rows
+from benchmarks.common.commands import chosen, names_in
+from benchmarks.common.results import save_rows
 from benchmarks.common.step_check import check_mode
-from benchmarks.common.timing import environment
 from engine.build.datasets import open_betons, open_data
+from engine.build.devices import choose_device
 from engine.build.feeds import build_train_feed
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
@@ -24,12 +22,12 @@ from recipes.settings import load
 MODES = ("compile", "graph")
 # Batches of each policy whose pixels are compared.
 BATCHES = 4
-# Settings of data sets in files: the embedded shapes, which are compared where no data set is named, have none of them.
-OF_FILES = ("data.root", "data.download", "data.labels")
+# Settings of data sets in files. Without a data set's name the embedded shapes are compared, which have none of them.
+FILE_SETTINGS = ("data.root", "data.download", "data.labels")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: check, tell, write rows."""
+    """Check, print, write the rows."""
     parser = Parser("benchmarks.selfcheck", __doc__)
     parser.add_argument("--recipes", metavar="A,B", default="quickstart", help="recipes whose steps are compared")
     parser.add_argument("--modes", metavar="A,B", default="", help="step modes (default: those this machine has)")
@@ -38,26 +36,20 @@ def main(argv: list[str] | None = None) -> int:
     options, settings = parser.read(argv)
     if options.steps < 1:
         parser.error(f"--steps={options.steps} must be 1 or more")
-    there = MODES if torch.cuda.is_available() else MODES[:1]
-    modes = list(dict.fromkeys(options.modes.split(","))) if options.modes else there
-    for mode in modes:
-        if mode not in MODES:
-            parser.error(f"--modes={options.modes} must be one or more of {','.join(MODES)}")
-    rows = []
-    for recipe in [load.load(name, settings=settings) for name in dict.fromkeys(options.recipes.split(","))]:
-        rows += [mode_row(recipe, mode, options.steps) for mode in modes]
+    device = choose_device("auto")
+    available = MODES if device.type == "cuda" else MODES[:1]
+    modes = chosen("--modes", options.modes, MODES) if options.modes else available
+    recipes = [load.load(name, settings=settings) for name in names_in(options.recipes)]
+    rows = [mode_row(recipe, mode, options.steps) for recipe in recipes for mode in modes]
     rows += [pixel_row(policy, settings) for policy in POLICIES]
     for row in rows:
         print(f"{'ok    ' if row['ok'] else 'FAILED'} {row['name']}: {row['said']}")
-    if options.json:
-        words = ["python", "-m", "benchmarks.selfcheck", *(sys.argv[1:] if argv is None else argv)]
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        write_rows(Path(options.json), rows, environment(device), shareable(words), merge=True)
+    save_rows(options.json, rows, "benchmarks.selfcheck", argv, device=device.type)
     return 0 if all(row["ok"] for row in rows) else 1
 
 
 def mode_row(recipe: load.Recipe, mode: str, steps: int) -> dict:
-    """A row for one step mode of one recipe."""
+    """The row of one step mode of one recipe."""
     name = f"{recipe.name}, step {mode} against eager"
     try:
         found = check_mode(recipe, mode, steps)
@@ -69,19 +61,18 @@ def mode_row(recipe: load.Recipe, mode: str, steps: int) -> dict:
 
 
 def pixel_row(policy: str, settings: dict[str, str]) -> dict:
-    """A row for one named policy: labels, indices and pixels of the host's and of the device's first batches."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    digests = {}
+    """The row of one named policy: labels, indices and pixels of the host's and the device's last batches."""
+    device, digests = choose_device("auto"), {}
     data = {path: value for path, value in settings.items() if path.startswith("data.") and path != "data.feed"}
     if "data.name" not in data:
-        own = {path: value for path, value in data.items() if path not in OF_FILES}
-        data = {"data.train_count": 1000, "data.test_count": 100, **own}
+        data = {"data.train_count": 1000, "data.test_count": 100,
+                **{path: value for path, value in data.items() if path not in FILE_SETTINGS}}
     recipe = load.load("quickstart", settings={**data, "augment.policy": policy, "train.batch": 50})
     betons = open_betons(recipe, open_data(recipe))
     for kind in ("stream", "resident"):
         feed = build_train_feed(recipe.changed({"data.feed": kind}), betons, device, 1)
         try:
-            # An epoch opened near its end holds just the batches that are compared.
+            # Opened near its end, an epoch holds only the batches to compare.
             digests[kind] = sample_digests(feed, 1, start=max(0, len(feed) - BATCHES))
         finally:
             feed.close()

@@ -1,24 +1,25 @@
-"""How long a person waits before anything happens: `python -m benchmarks.startup [--json FILE] [--data.root=DIR]`.
+"""How long a user waits before anything happens: `python -m benchmarks.startup [--json FILE] [--data.root=DIR]`.
 
 Each command runs in a process of its own and is timed from its start to its end, except the first training step,
-which the run itself times from the start of its process. With the folder of the real CIFAR-100 its conversion and the
-check of the cached betons are timed too. The caches and run folders are temporary.
+which the run itself times from the start of its process. Given the folder of the real CIFAR-100, its conversion and the
+check of the cached betons are timed too. Caches and run folders are temporary.
 """
 
-import json
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common.results import write_rows
-from benchmarks.common.timing import Samples, environment, format_seconds
+from benchmarks.common.display import print_table
+from benchmarks.common.results import save_rows
+from benchmarks.common.timing import Timings
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
+from engine.common.files import read_json
 
 REPEATS = 3
 LIMIT_S = 600
@@ -27,102 +28,92 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Case:
-    """One wait: `command(number)` gives the words after `python -m` of repeat `number`.
+    """One wait: `words` follow `python -m`, with {n} for the number of the repeat.
 
-    `warm_up` runs it once unmeasured (repeat -1); `read_s` takes the seconds from what the command left behind.
+    `warm_up`: run it once unmeasured first (repeat -1). `run_folder`: of a run whose own time of its first step counts.
     """
 
     name: str
     limit_s: float
-    command: Callable[[int], list[str]]
+    words: Sequence[str]
     status: int = 0
     warm_up: bool = False
-    read_s: Callable[[int], float] | None = None
+    run_folder: str = ""
+
+    def command(self, number: int) -> list[str]:
+        return [word.replace("{n}", str(number)) for word in self.words]
 
 
 def cases(folder: Path, data_root: str | None) -> list[Case]:
-    """What is timed, with its limit; `folder` takes caches and runs. Without `data_root` CIFAR-100 is left out."""
-    def run_folder(number: int) -> Path:
-        return folder / f"run{number}"
-
-    def first_step(number: int) -> list[str]:
-        return ["engine.train", "--recipe", "quickstart", "--train.epochs=1", "--run.report=false",
-                f"--data.cache={folder / 'shapes'}", f"--run.folder={run_folder(number)}"]
-
-    def convert(cache: str) -> list[str]:
-        return ["engine.data", "convert", "--data.name=cifar100", f"--data.root={data_root}",
-                f"--data.cache={folder / cache}"]
-
+    """The cases with their limits; `folder` takes caches and runs. Without `data_root` CIFAR-100 is left out."""
+    quickstart, run_folder = ["engine.train", "--recipe", "quickstart"], f"{folder}/run{{n}}"
+    convert = ["engine.data", "convert", "--data.name=cifar100", f"--data.root={data_root}"]
     found = [
-        Case("help", 1, lambda number: ["engine.train", "--help"]),
-        Case("list", 1, lambda number: ["engine.train", "--list"]),
-        Case("rejected setting", 1, lambda number: ["engine.train", "--recipe", "quickstart", "--train.epoch=3"], 2),
-        Case("plan resnet34", 6, lambda number: ["engine.train", "--recipe", "resnet34", "--plan"]),
-        Case("first training step", 12, first_step, warm_up=True,
-             read_s=lambda number: json.loads((run_folder(number) / "summary.json").read_text())["first_step_seconds"]),
+        Case("help", 1, ["engine.train", "--help"]),
+        Case("list", 1, ["engine.train", "--list"]),
+        Case("rejected setting", 1, [*quickstart, "--train.epoch=3"], 2),
+        Case("plan resnet34", 6, ["engine.train", "--recipe", "resnet34", "--plan"]),
+        Case("first training step", 12, [*quickstart, "--train.epochs=1", "--run.report=false",
+                                         f"--data.cache={folder}/shapes", f"--run.folder={run_folder}"],
+             warm_up=True, run_folder=run_folder),
+        Case("convert CIFAR-100", 15, [*convert, f"--data.cache={folder}/fresh{{n}}"]),
+        Case("check cached CIFAR-100", 1, [*convert, f"--data.cache={folder}/cached"], warm_up=True),
     ]
-    if data_root:
-        found += [Case("convert CIFAR-100", 15, lambda number: convert(f"fresh{number}")),
-                  Case("check cached CIFAR-100", 1, lambda number: convert("cached"), warm_up=True)]
-    return found
+    return found if data_root else found[:-2]
 
 
 def launch(words: list[str], status: int) -> float:
-    """Run `python -m words...` and return its seconds; EngineError where it ends with another status."""
-    began = time.perf_counter()
+    """Seconds of `python -m words...`; EngineError if it ends with another status, or not within LIMIT_S."""
+    start = time.perf_counter()
     try:
         done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         raise EngineError(f"`python -m {shlex.join(words)}` did not end within {LIMIT_S} s") from None
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     if done.returncode != status:
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise EngineError(f"`python -m {shlex.join(words)}` ended with status {done.returncode}, not {status}: {last}")
     return seconds
 
 
-def measure(case: Case, repeats: int = REPEATS, launch: Callable[[list[str], int], float] = launch) -> Samples:
+def measure(case: Case, repeats: int = REPEATS, launch: Callable[[list[str], int], float] = launch) -> Timings:
     """Time one case `repeats` times."""
     if case.warm_up:
         launch(case.command(-1), case.status)
     values = []
     for number in range(repeats):
         seconds = launch(case.command(number), case.status)
-        values.append(case.read_s(number) if case.read_s else seconds)
-    return Samples(tuple(values))
+        if case.run_folder:
+            summary = Path(case.run_folder.replace("{n}", str(number))) / "summary.json"
+            seconds = read_json(summary, "run again")["first_step_seconds"]
+        values.append(seconds)
+    return Timings(tuple(values))
 
 
-def row_of(case: Case, samples: Samples) -> dict:
-    """The case as a results row; `within` compares the median with the limit."""
-    seconds = samples.row(digits=3)
+def row_of(case: Case, timings: Timings) -> dict:
+    """A results row; `within`: whether the median keeps the limit."""
+    seconds = timings.row(digits=3)
     return {"name": case.name, "n": seconds.pop("n"), "seconds": seconds, "limit_s": case.limit_s,
-            "within": samples.median <= case.limit_s}
+            "within": timings.median <= case.limit_s}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: time every case, show the table, write the rows."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Time every case, show the table, write the rows."""
     parser = Parser("benchmarks.startup", __doc__, settings=False)
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
     parser.add_argument("--data.root", dest="data_root", metavar="DIR", help="folder that holds the real CIFAR-100")
     options, _ = parser.read(argv)
     data_root = str(Path(options.data_root).expanduser().resolve()) if options.data_root else None
-    rows, table = [], Table("wait", "median s", "min s", "max s", "limit s", "within", title="from command to answer",
-                            title_justify="left")
+    rows = []
     with tempfile.TemporaryDirectory(prefix="cadence-startup-") as folder:
         for case in cases(Path(folder), data_root):
-            samples = measure(case)
-            rows.append(row_of(case, samples))
-            print(f"{case.name}: {samples.median:.2f} s", flush=True)
-            table.add_row(case.name, *format_seconds(samples), f"{case.limit_s:g}",
-                          "yes" if rows[-1]["within"] else "NO")
-    Console(highlight=False).print(table)
-    if options.json:
-        command = "python -m benchmarks.startup" + (" --data.root=DIR" if data_root else "")
-        write_rows(Path(options.json), rows, environment(), command)
+            rows.append(row_of(case, measure(case)))
+            print(f"{case.name}: {rows[-1]['seconds']['median']:.2f} s", flush=True)
+    lines = [(row["name"], *(f"{row['seconds'][key]:.3g}" for key in ("median", "min", "max")), f"{row['limit_s']:g}",
+              "yes" if row["within"] else "NO") for row in rows]
+    print_table(("wait", "median s", "min s", "max s", "limit s", "within"), lines, title="from command to answer")
+    save_rows(options.json, rows, "benchmarks.startup", argv, merge=False)
     return 0
 
 

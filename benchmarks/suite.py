@@ -1,6 +1,6 @@
-"""Everything worth knowing about a machine in one bounded command, most important first.
+"""All benchmarks of a machine in one command with a time budget, most important first.
 
-    python -m benchmarks.suite --budget-minutes 9 --json FILE --data.root=DIR     # again to go on where time ran out
+    python -m benchmarks.suite --budget-minutes 9 --json FILE --data.root=DIR     # again to continue where it stopped
     python -m benchmarks.suite --small --json FILE                                # all of it, tiny, on embedded data
 
 Self-checks of every step mode and of the device's pixels, then the loaders, then epochs of each recipe against its
@@ -8,23 +8,22 @@ peers, then accuracies. Each part is a command of its own with its rows beside F
 suite that is cut off keeps what it has. The page <device>-<date>.md beside FILE shows it all, with its picture.
 """
 
-import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.accuracy import run_until
-from benchmarks.common.results import shareable
-from benchmarks.common.timing import environment
+from benchmarks.common.commands import run_until
+from benchmarks.common.results import environment, shareable
 from benchmarks.throughput.suite_page import write_page
+from engine.build.devices import choose_device
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
-from engine.common.files import make_folder, write_json
+from engine.common.files import make_folder, read_json, write_json
 from recipes.settings import load
 
 RECIPES = ("resnet34", "resnet50", "sprint10", "baseline")
-# What a recipe's benchmark is scaled down to where only its working is shown.
+# How --small scales down a recipe's benchmark.
 SMALL = {"resnet34": ["--train.batch=4"], "resnet50": ["--train.batch=2", "--model.weights=", "--model.arch=resnet18",
                                                       "--augment.policy=resize(px=64), flip()"],
          "sprint10": ["--train.batch=50"], "baseline": ["--train.batch=16"]}
@@ -33,17 +32,21 @@ EMBEDDED = ["--data.name=shapes", "--data.train_count=500", "--data.test_count=1
 
 @dataclass(frozen=True)
 class Part:
-    """One command of the suite: its module and arguments; `goes_on`: it can be cut off and started again."""
+    """One command of the suite: module and arguments; `resumable`: it takes a budget, and the next call resumes it."""
 
     name: str
     words: tuple[str, ...]
-    goes_on: bool = False
+    resumable: bool = False
+
+    @property
+    def command(self) -> str:
+        return f"python -m {shareable(self.words)}"
 
 
 def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
     """The suite's commands in order of importance."""
     given = [f"--{path}={value}" for path, value in settings.items()]
-    # What runs on embedded shapes takes no other setting of the real data.
+    # Parts that run on embedded shapes take no other setting of the real data.
     cache = [word for word in given if word.startswith("--data.cache=")]
     quick = ["--seconds", "0.05", "--repeats", "1"] if small else ["--seconds", "1.5", "--repeats", "3"]
     checked = "quickstart" if small or not gpu else "baseline,sprint10"
@@ -52,7 +55,7 @@ def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
              Part("loaders", ("benchmarks.loaders", *quick, *cache))]
     for name in RECIPES:
         own = [*EMBEDDED, *SMALL[name], "--check-steps", "5", *cache] if small else given
-        # On a CPU a compiled step takes most of a minute to make and is not chosen: one recipe shows it.
+        # On a CPU a compiled step takes most of a minute to build and is not the default: one recipe shows it.
         modes = [] if gpu or name == "baseline" else ["--modes", "eager"]
         found.append(Part(f"epochs-{name}", ("benchmarks.epochs", "--recipes", name, *quick, *modes, *own)))
     if small:
@@ -64,48 +67,43 @@ def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
         scores = [("pocket10", 3, given), ("baseline", 1, given)]
     for name, seeds, own in scores:
         found.append(Part(f"accuracy-{name}", ("benchmarks.accuracy", "--recipes", name, "--seeds", str(seeds), *own),
-                          goes_on=True))
+                          resumable=True))
     return found
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: run the parts that are not done, each as long as there is time; write the page."""
+    """Run the parts that are not done, while there is time; write the page."""
     parser = Parser("benchmarks.suite", __doc__)
     parser.add_argument("--budget-minutes", type=float, default=9.0, metavar="M", help="stop after so long (9)")
     parser.add_argument("--json", required=True, metavar="FILE", help="what is done; rows and page lie beside it")
-    parser.add_argument("--small", action="store_true", help="everything tiny, on embedded data: does it work?")
+    parser.add_argument("--small", action="store_true", help="everything tiny, on embedded data")
     options, settings = parser.read(argv)
     if not options.budget_minutes > 0:
         parser.error(f"--budget-minutes={options.budget_minutes:g} must be above 0")
     other = [path for path in settings if path != "data.cache"]
     if options.small and other:
-        parser.error(f"--small runs on embedded data, as it is: leave --{other[0]} out")
+        parser.error(f"--small runs on embedded data with its own settings: leave --{other[0]} out")
     for name in [] if options.small else RECIPES:
         load.load(name, settings=settings)
-    file = Path(options.json)
+    file, device = Path(options.json), choose_device("auto").type
     make_folder(file.parent)
-    state = read_state(file)
-    import torch
-
-    ends, gpu = time.monotonic() + 60 * options.budget_minutes, torch.cuda.is_available()
-    state["environment"] = state["environment"] or environment("cuda" if gpu else "cpu")
-    todo = parts(options.small, settings, gpu)
+    state, deadline = read_state(file), time.monotonic() + 60 * options.budget_minutes
+    state["environment"] = state["environment"] or environment(device)
+    todo = parts(options.small, settings, device == "cuda")
     for part in todo:
-        known = known_of(part, state)
-        if known.get("done"):
+        known, left_s = known_of(part, state), deadline - time.monotonic()
+        if known.get("done") or left_s <= 0:
             continue
-        left_s = ends - time.monotonic()
-        if left_s <= 0:
-            break
         print(f"--- {part.name}", flush=True)
-        state["parts"][part.name] = run(part, rows_file(file, part.name), left_s, known.get("seconds", 0.0))
+        rows_file = file.with_name(f"{file.stem}-{part.name}.json")
+        state["parts"][part.name] = run(part, rows_file, left_s, known.get("seconds", 0.0))
         write_json(file, state)
         write_page(file, state)
     write_page(file, state)
     failed = [name for name, part in state["parts"].items() if part["status"] not in (0, None)]
     waiting = [part.name for part in todo if not known_of(part, state).get("done")]
     if waiting:
-        print(f"the budget of {options.budget_minutes:g} minutes is spent; the same command goes on with "
+        print(f"the budget of {options.budget_minutes:g} minutes is spent; run the same command again for "
               f"{', '.join(waiting)}")
     if failed:
         print(f"failed: {', '.join(failed)}")
@@ -113,54 +111,41 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read_state(file: Path) -> dict:
-    """{environment, parts} as the suite's file holds them, both empty where there is none yet.
-
-    Raises EngineError for a file that is something else.
-    """
+    """The suite's {environment, parts}, both empty if there is no file yet; EngineError if it is another file."""
     if not file.exists():
         return {"environment": {}, "parts": {}}
+    advice = "remove it, or give another name with --json"
+    state = read_json(file, advice)
     try:
-        state = json.loads(file.read_text("utf-8"))
         whole = ({"hardware", "versions", "commit", "utc"} <= set(state["environment"])
                  and all({"done", "status", "seconds", "command"} <= set(part) for part in state["parts"].values()))
-    except OSError as error:
-        raise EngineError(f"{file} cannot be read ({error.strerror}): give another file with --json") from None
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise EngineError(f"{file} is damaged or no suite's file: remove it, or give another name with --json")
+        raise EngineError(f"{file} is not a suite's file: {advice}")
     return state
 
 
 def known_of(part: Part, state: dict) -> dict:
-    """What the suite's file says of a part; nothing where it was another command then."""
+    """What the suite's file says of a part; nothing if it was another command then."""
     known = state["parts"].get(part.name, {})
-    return known if known.get("command") == command_of(part) else {}
-
-
-def command_of(part: Part) -> str:
-    """A part's command as the page shows it."""
-    return f"python -m {shareable(part.words)}"
-
-
-def rows_file(file: Path, part: str) -> Path:
-    """Where a part's rows lie: beside the suite's file."""
-    return file.with_name(f"{file.stem}-{part}.json")
+    return known if known.get("command") == part.command else {}
 
 
 def run(part: Part, rows: Path, seconds: float, spent_s: float) -> dict:
-    """Run a part for at most `seconds`: what the suite's file says of it. status is None where time ran out."""
-    words = [*part.words, "--json", str(rows)]
-    if part.goes_on:
-        words += ["--budget-minutes", f"{max(seconds - 5, 1) / 60:.4f}", "--runs", str(rows.with_suffix(""))]
-    began = time.monotonic()
-    status = run_until([sys.executable, "-m", *words], time.monotonic() + seconds)
-    took_s = spent_s + time.monotonic() - began
-    # A command that can go on ends with 0 when its time is over, too: what is left shows in how long it took.
-    over = part.goes_on and time.monotonic() - began >= max(seconds - 5, 1)
-    # One that was killed is tried again; one that failed would fail again.
-    return {"done": status is not None and status >= 0 and not over, "status": status, "seconds": round(took_s, 3),
-            "command": command_of(part)}
+    """Run a part for at most `seconds`: what the suite's file says of it. status is None if time ran out."""
+    # A resumable command gets a little less, to stop by itself.
+    words, budget_s = [*part.words, "--json", str(rows)], max(seconds - 5, 1)
+    if part.resumable:
+        words += ["--budget-minutes", f"{budget_s / 60:.4f}", "--runs", str(rows.with_suffix(""))]
+    start = time.monotonic()
+    status = run_until([sys.executable, "-m", *words], start + seconds)
+    took_s = time.monotonic() - start
+    # It exits with 0 when its budget is spent, too: only the time tells whether it was done.
+    cut_off = part.resumable and took_s >= budget_s
+    # A part that was killed is tried again; one that failed would fail again.
+    return {"done": status is not None and status >= 0 and not cut_off, "status": status,
+            "seconds": round(spent_s + took_s, 3), "command": part.command}
 
 
 if __name__ == "__main__":

@@ -1,30 +1,30 @@
-"""Does fine-tuning in stages pay? A net pretrained on CIFAR-100 against the same net from nothing, on little CIFAR-10.
+"""Does fine-tuning in stages pay? A pretrained network against the same one from random weights, on little CIFAR-10.
 
     python -m benchmarks.transfer --data.root=DIR [--seeds 3] [--json FILE]
 
-The net of `pocket10` is pretrained on CIFAR-100, once. Then, on a tenth of CIFAR-10's training images (the rest is
-held out as validation) and for as many epochs, it is fine-tuned in three stages (head; upper group and head; all) and
-trained from nothing by its own recipe. Both are measured on the test set once, at the end.
+The network of `pocket10` is pretrained on CIFAR-100, once. Then, on a tenth of CIFAR-10's training images (the rest is
+held out as validation) and for the same number of epochs, it is fine-tuned in three stages (head; upper group and head;
+all) and trained from random weights by its own recipe. Both are measured on the test set once, at the end.
 """
 
-import json
 import shlex
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.common.display import spread
 from benchmarks.common.results import shareable, write_rows
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
+from engine.common.files import read_json
 from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "transfer.json"
-# All of the net but its stem at once: how pocket10 trains.
+# How pocket10 trains: all of the network but its stem at once.
 RATES = {"head": 100.0, "groups.*.bias": 10.0, "groups": 0.1}
 PRETRAIN = {"data.name": "cifar100", "train.sizes": {0: 20, 3: 24, 5: 32},
             "train.stages": [{"name": "all", "epochs": 6, "lrs": RATES, "frozen": ["stem"]}]}
-# A tenth of the images stays for training; small batches, so that few images still make many updates.
+# A tenth of the images is left for training; small batches, so that few images still give many updates.
 LITTLE = {"data.name": "cifar10", "data.validation": 0.9, "train.batch": 125, "train.sizes": {}}
 # Chosen on the held-out images, seed 0.
 STAGES = [
@@ -35,12 +35,12 @@ STAGES = [
 ]
 EPOCHS = sum(stage["epochs"] for stage in STAGES)
 FROM_NOTHING = [{"name": "all", "epochs": EPOCHS, "lrs": RATES, "frozen": ["stem"]}]
-# What the comparison is made of; other settings hold for all of its runs.
+# Settings that the comparison makes itself; others hold for all of its runs.
 OWN = {*PRETRAIN, *LITTLE, "model.weights", "train.seed", "train.repeats", "run.folder"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: pretrain, fine-tune, train from nothing, write the rows."""
+    """Pretrain, fine-tune, train from random weights, write the rows."""
     parser = Parser("benchmarks.transfer", __doc__)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each, seeds 0..N-1 (default 3)")
     parser.add_argument("--json", default=str(RESULTS), metavar="FILE", help=f"rows go here (default {RESULTS.name})")
@@ -52,14 +52,14 @@ def main(argv: list[str] | None = None) -> int:
     if taken:
         parser.error(f"--{taken[0]} is set by the comparison itself: leave it out")
     rows, runs = [], Path(options.runs)
-    base, _ = train(runs / "pretrained", {**settings, **PRETRAIN})
-    arms = {"fine-tuned in three stages": {"model.weights": str(base / "checkpoints" / "last.pt"),
+    train(runs / "pretrained", {**settings, **PRETRAIN})
+    arms = {"fine-tuned in three stages": {"model.weights": str(runs / "pretrained" / "checkpoints" / "last.pt"),
                                            "train.stages": STAGES},
             "from nothing": {"train.stages": FROM_NOTHING}}
     for seed in range(options.seeds):
         for name, own in arms.items():
-            folder = runs / f"{name.replace(' ', '_')}_{seed}"
-            _, summary = train(folder, {**settings, **LITTLE, **own, "train.seed": seed})
+            summary = train(runs / f"{name.replace(' ', '_')}_{seed}",
+                            {**settings, **LITTLE, **own, "train.seed": seed})
             rows.append({"name": f"{name} seed {seed}", "epochs": summary["epochs"], "seed": seed,
                          "test_top1": summary["test_top1"], "train_seconds": summary["train_seconds"]})
             environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
@@ -67,22 +67,20 @@ def main(argv: list[str] | None = None) -> int:
              *(f"--{path}={value}" for path, value in settings.items())]
     write_rows(Path(options.json), rows, environment, shareable(words))
     for name in arms:
-        values = [100 * row["test_top1"] for row in rows if row["name"].startswith(name)]
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        mean = statistics.mean(values)
-        print(f"{name}, {EPOCHS} epochs: test top-1 {mean:.2f} ± {deviation:.2f} %, n {len(values)}")
+        top1 = [row["test_top1"] for row in rows if row["name"].startswith(name)]
+        print(f"{name}, {EPOCHS} epochs: test top-1 {spread(top1)}, n {len(top1)}")
     return 0
 
 
-def train(folder: Path, settings: dict[str, object]) -> tuple[Path, dict]:
-    """Train pocket10 with `settings` into `folder`, or take the finished run that is there: (folder, its summary)."""
-    done = folder / "summary.json"
-    if not done.exists():
+def train(folder: Path, settings: dict[str, object]) -> dict:
+    """Train pocket10 with `settings` into `folder`, unless a finished run is there; returns its summary."""
+    summary, advice = folder / "summary.json", "remove the folder and run again"
+    if not summary.exists():
         recipe = load.load("pocket10", settings={**settings, "run.folder": str(folder)})
         status = subprocess.run([sys.executable, *shlex.split(recipe.command())[1:]]).returncode
         if status:
-            raise EngineError(f"the run in {folder} ended with status {status}: remove the folder and run again")
-    return folder, json.loads(done.read_text())
+            raise EngineError(f"the run in {folder} ended with status {status}: {advice}")
+    return read_json(summary, advice)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What the benchmarks share: timing, rows of results, the README's tables, the self-check of a step."""
+"""What the benchmarks share: timing, results files, the README's tables, the check of a step mode."""

@@ -1,4 +1,4 @@
-"""The README's tables: each stands between two marks and is written from rows, never by hand."""
+"""The README's tables: each stands between two marks and is generated from rows, never written by hand."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def fill(name: str, text: str, page: Path = README) -> None:
-    """Replace what stands between `<!-- name: ... -->` and `<!-- /name -->` on a page by `text` (whole lines).
+    """Replace what stands between `<!-- name: ... -->` and `<!-- /name -->` by `text` (whole lines).
 
-    Raises EngineError where the page lacks the marks.
+    Raises EngineError if the page lacks the marks.
     """
     content = page.read_text("utf-8")
     begins, ends = content.find(f"<!-- {name}: "), content.find(f"<!-- /{name} -->")

@@ -1,58 +1,89 @@
-"""Results files: JSON lists of rows, each row complete, so that rows of different days can stand in one file."""
+"""Results files: JSON lists of rows. Each row is complete, so rows of different days can stand in one file."""
 
 import json
+import os
 import shlex
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
+
+from engine.common.environment import commit, hardware, versions
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
+from recipes.settings.load import Recipe, as_text
 
+# Options whose values say nothing about a result but where files lie.
 PRIVATE = ("--json", "--runs", "--run.folder", "--data.cache")
 
 
-def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str, merge: bool = False) -> list[dict]:
-    """Write `rows` (each with a `name`), every one with its `command` and `environment`; returns what the file holds.
+def environment(device: str = "cpu") -> dict[str, object]:
+    """What a row was measured on: commit, versions, hardware, time (UTC) and the machine's 1-minute load."""
+    return {"commit": commit(), "versions": versions(), "hardware": hardware(torch.device(device)),
+            "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load_1min": round(os.getloadavg()[0], 2)}
 
-    With `merge` the rows that are in the file stay, and one of the same name is replaced where it stands. Raises
-    ValueError for a name used twice, EngineError where the file cannot be written or, to be merged, not be read.
-    """
-    rows = [{**row, "command": command, "environment": environment} for row in rows]
-    new = {row["name"]: row for row in rows}
-    if len(new) != len(rows):
-        raise ValueError(f"rows must have names of their own: {', '.join(row['name'] for row in rows)}")
-    path = Path(path)
-    kept = {row["name"]: row for row in read_rows(path)} if merge and path.exists() else {}
-    together = list({**kept, **new}.values())
-    make_folder(path.parent)
-    write_atomic(path, (json.dumps(together, indent=1) + "\n").encode())
-    return together
+
+def device_name(hardware: dict) -> str:
+    """What computed, given the `hardware` of an environment: the GPU, or the processor."""
+    return hardware.get("gpu") or hardware["processor"]
 
 
 def shareable(words: Iterable[str]) -> str:
-    """A command for a row: without the files and folders of the machine it ran on, DIR for where its data lie."""
+    """A command without the files and folders of the machine it ran on, and with DIR for the folder of its data."""
     kept, words = [], list(words)
     while words:
         word = words.pop(0)
         name, equals, _ = word.partition("=")
-        if name in PRIVATE or name == "--data.root":
-            if not equals and words:
-                words.pop(0)
-            if name == "--data.root":
-                kept.append("--data.root=DIR")
-        else:
+        if name not in (*PRIVATE, "--data.root"):
             kept.append(word)
+            continue
+        if not equals and words:
+            words.pop(0)
+        if name == "--data.root":
+            kept.append("--data.root=DIR")
     return shlex.join(kept)
 
 
+def label_of(recipe: Recipe, *ignored: str) -> str:
+    """What the rows of a recipe are called: its name and the changed settings, without the `ignored` ones."""
+    ignored = ("data.root", "data.cache", "data.download", "run.", *ignored)
+    return " ".join([recipe.name, *(f"{path}={as_text(value)}" for path, value in sorted(recipe.given.items())
+                                    if not path.startswith(ignored))])
+
+
+def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str, merge: bool = False) -> None:
+    """Write `rows` (each with a `name`), adding `command` and `environment` to each.
+
+    With `merge` the rows of the file stay, and one of the same name is replaced where it stands. Raises ValueError for
+    a name used twice, EngineError where the file cannot be written or, to be merged, not be read.
+    """
+    rows = [{**row, "command": command, "environment": environment} for row in rows]
+    new = {row["name"]: row for row in rows}
+    if len(new) != len(rows):
+        raise ValueError(f"rows must have unique names: {', '.join(row['name'] for row in rows)}")
+    kept = {row["name"]: row for row in read_rows(path)} if merge and path.exists() else {}
+    make_folder(path.parent)
+    write_atomic(path, (json.dumps(list({**kept, **new}.values()), indent=1) + "\n").encode())
+
+
+def save_rows(file: str | None, rows: Iterable[dict], module: str, argv: Sequence[str] | None, *, device: str = "cpu",
+              merge: bool = True) -> None:
+    """Write rows measured here and now by `python -m module argv` (None: this process's) to `file`, if there is one."""
+    if file:
+        command = shareable(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])
+        write_rows(Path(file), rows, environment(device), command, merge)
+
+
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a results file; EngineError where it is none."""
+    """The rows of a results file; EngineError if it is not one."""
     try:
-        rows = json.loads(Path(path).read_text("utf-8"))
+        rows = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise EngineError(f"results file {path} cannot be read ({error.strerror})") from None
     except ValueError:
         raise EngineError(f"{path} is not JSON: give a results file, or another name to write a new one") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "name" in row for row in rows):
-        raise EngineError(f"{path} is no list of rows with names: give a results file, or another name for a new one")
+        raise EngineError(f"{path} is not a list of named rows: give a results file, or another name for a new one")
     return rows

@@ -1,4 +1,4 @@
-"""Does a faster way to run the step compute what the plain one computes? Both train the same batches, side by side."""
+"""Does a faster executor compute what the eager one does? Both train on the same batches, and losses are compared."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from engine.common.errors import EngineError
 from engine.training.nan_guard import NotFinite
 from recipes.settings.load import Recipe
 
-# How far the loss of a step may be off, as a share of it. Rounding differs and is carried on from step to step.
+# How far the loss of a step may be off, as a share of it. Rounding differs and accumulates from step to step.
 TOLERANCE = {"fp32": 2e-3, "bf16": 5e-2, "fp16": 2e-2}
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """The largest and the mean difference of a step's loss, as shares of the plain step's loss, over `steps`."""
+    """The largest and the mean difference of a step's loss, as shares of the eager step's loss, over `steps`."""
 
     mode: str
     precision: str
@@ -28,11 +28,10 @@ class Deviation:
     allowed: float
 
 
-def losses(run: Run, steps: int) -> list[float]:
-    """The mean loss of each of the first `steps` steps of a run.
+def step_losses(run: Run, steps: int) -> list[float]:
+    """The mean loss of each of a run's first `steps` steps; EngineError if its stage has fewer.
 
-    Dropout and stochastic depth are switched off, for their draws differ. Raises EngineError where the run's stage has
-    fewer steps.
+    Dropout and stochastic depth are switched off, because their draws differ.
     """
     for module in run.model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
@@ -40,7 +39,7 @@ def losses(run: Run, steps: int) -> list[float]:
     most = len(run.feeds.train) * run.loop.stage.epochs
     if steps > most:
         raise EngineError(f"{steps} steps cannot be compared, stage {run.loop.stage.name} of {run.recipe.name} has "
-                          f"{most}: ask for so many at most")
+                          f"{most}: ask for that many at most")
     step, totals, epoch = run.step, [], 0
     step.reset_counts()
     run.loop.set_modes(run.loop.stage)
@@ -55,29 +54,29 @@ def losses(run: Run, steps: int) -> list[float]:
 
 
 def check_mode(recipe: Recipe, mode: str, steps: int = 50) -> Deviation:
-    """Train `recipe` for `steps` steps by the plain step and by `mode`, from the same weights and on the same batches.
+    """How far the losses of `mode` lie from the eager step's, over `steps` steps from the same weights and batches.
 
-    Returns how far their losses lie apart; raises EngineError where that is more than the precision explains.
+    Raises EngineError where that is more than rounding in the recipe's precision explains, or a loss is not finite.
     """
-    found = {}
+    losses_by_mode = {}
     for each in ("eager", mode):
         run = build(recipe.changed({"train.step": each}))
         try:
-            found[each], name = losses(run, steps), run.precision.name
+            losses_by_mode[each], precision = step_losses(run, steps), run.precision.name
         except NotFinite as bad:
-            what = "the recipe's own step" if each == "eager" else f"train.step={each}"
-            raise EngineError(f"{what} brings a loss that is no finite number at step {bad.step} "
-                              f"({run.precision.name}); " + ("lower the learning rate" if each == "eager" else
-                                                             "use --train.step=eager")) from None
+            what, advice = (("the recipe's own step", "lower the learning rate") if each == "eager" else
+                            (f"train.step={each}", "use --train.step=eager"))
+            raise EngineError(f"{what} gives a loss that is not finite at step {bad.step} ({run.precision.name}); "
+                              f"{advice}") from None
         finally:
             run.close()
-    shares = [abs(a - b) / max(abs(b), 1e-6) for a, b in zip(found[mode], found["eager"], strict=True)]
-    # A NaN is larger than nothing: it would go unseen.
-    apart = [share if math.isfinite(share) else math.inf for share in shares]
-    worst = max(range(steps), key=apart.__getitem__)
-    deviation = Deviation(mode, name, steps, apart[worst], sum(apart) / steps, TOLERANCE[name])
-    if not deviation.largest <= deviation.allowed:
+    fast, eager = losses_by_mode[mode], losses_by_mode["eager"]
+    shares = [abs(a - b) / max(abs(b), 1e-6) for a, b in zip(fast, eager, strict=True)]
+    # max() would overlook a NaN.
+    shares = [share if math.isfinite(share) else math.inf for share in shares]
+    worst, allowed = max(range(steps), key=shares.__getitem__), TOLERANCE[precision]
+    if shares[worst] > allowed:
         raise EngineError(f"train.step={mode} does not compute what eager does: at step {worst} the loss is "
-                          f"{found[mode][worst]:.5f} instead of {found['eager'][worst]:.5f} ({name}, allowed are "
-                          f"{deviation.allowed:.1%}); use --train.step=eager")
-    return deviation
+                          f"{fast[worst]:.5f} instead of {eager[worst]:.5f} ({precision}, allowed are {allowed:.1%}); "
+                          "use --train.step=eager")
+    return Deviation(mode, precision, steps, shares[worst], sum(shares) / steps, allowed)

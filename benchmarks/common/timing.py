@@ -1,94 +1,64 @@
-"""How things are timed: warmed up, repeated, side by side in turns; and on what they were timed."""
+"""How things are timed: warmed up, repeated, side by side in turns."""
 
 import math
-import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Seconds a call (or a ratio), one value a repeat, in the order in which they were measured."""
+class Timings:
+    """Seconds per call (or something computed from them), one value per round, in order of measurement."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle value."""
         return statistics.median(self.values)
 
-    @property
-    def min(self) -> float:
-        """The smallest value."""
-        return min(self.values)
+    def map(self, function: Callable[[float], float]) -> "Timings":
+        """`function` of each round's value."""
+        return Timings(tuple(map(function, self.values)))
 
-    @property
-    def max(self) -> float:
-        """The largest value."""
-        return max(self.values)
-
-    @property
-    def n(self) -> int:
-        """Repeats."""
-        return len(self.values)
+    def per(self, other: "Timings") -> "Timings":
+        """self / other, round by round: what slows both in the same round cancels. As many rounds on both sides."""
+        return Timings(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
     def row(self, digits: int = 6) -> dict[str, float]:
         """{median, min, max, n} for a results file."""
-        return {"median": round(self.median, digits), "min": round(self.min, digits), "max": round(self.max, digits),
-                "n": self.n}
+        return {"median": round(self.median, digits), "min": round(min(self.values), digits),
+                "max": round(max(self.values), digits), "n": len(self.values)}
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], seconds: float, repeats: int,
-              clock: Callable[[], float] = time.perf_counter) -> dict[str, Samples]:
-    """Time each of `calls` `repeats` times, for about `seconds` a time, in turns; returns seconds a call.
+def in_turns(names: Iterable[str], repeats: int) -> Iterator[str]:
+    """Each name once per round; every other round runs backwards, so that drift (heat, load) affects all alike."""
+    order = list(names)
+    for _ in range(repeats):
+        yield from order
+        order.reverse()
 
-    Each is called twice first: once unmeasured (compiling, caches), once to learn how many calls fill `seconds`. Every
-    other round goes backwards, so that what drifts (heat, other processes) falls on all alike. A call that starts work
-    on a device must wait for it itself. Raises ValueError where there is nothing to time.
+
+def alternate(calls: Mapping[str, Callable[[], object]], seconds: float, repeats: int) -> dict[str, Timings]:
+    """Time each of `calls` in `repeats` rounds, in turns, for about `seconds` per round; returns seconds per call.
+
+    Each is called twice first: once unmeasured (compiling, caches), once to learn how many calls fill `seconds`. A call
+    that starts work on a device must wait for it itself.
     """
-    if not calls or repeats < 1:
-        raise ValueError(f"timing {len(calls)} calls {repeats} times: give at least one call and one repeat")
     counts = {}
     for name, call in calls.items():
         call()
-        once_s = time_calls(call, 1, clock)
+        once_s = time_calls(call, 1)
         counts[name] = max(1, math.ceil(seconds / once_s)) if once_s > 0 else 1
     measured: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls)
-    for _ in range(repeats):
-        for name in order:
-            measured[name].append(time_calls(calls[name], counts[name], clock) / counts[name])
-        order.reverse()
-    return {name: Samples(tuple(values)) for name, values in measured.items()}
+    for name in in_turns(calls, repeats):
+        measured[name].append(time_calls(calls[name], counts[name]) / counts[name])
+    return {name: Timings(tuple(values)) for name, values in measured.items()}
 
 
-def time_calls(call: Callable[[], object], count: int, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that `count` calls take together."""
-    began = clock()
+def time_calls(call: Callable[[], object], count: int) -> float:
+    """Total seconds of `count` calls."""
+    start = time.perf_counter()
     for _ in range(count):
         call()
-    return clock() - began
-
-
-def ratio(first: Samples, second: Samples) -> Samples:
-    """first / second, round by round: what both share of a slow moment cancels."""
-    if first.n != second.n:
-        raise ValueError(f"a ratio needs as many repeats on both sides: {first.n} and {second.n}")
-    return Samples(tuple(a / b for a, b in zip(first.values, second.values, strict=True)))
-
-
-def environment(device: str = "cpu") -> dict[str, object]:
-    """What a timing was taken on: commit, versions, hardware, time (UTC), and how busy the machine was (1 minute)."""
-    import torch
-
-    from engine.common.environment import commit, hardware, versions
-
-    return {"commit": commit(), "versions": versions(), "hardware": hardware(torch.device(device)),
-            "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load_1min": round(os.getloadavg()[0], 2)}
-
-
-def format_seconds(samples: Samples) -> list[str]:
-    """Median, smallest and largest as text with three significant digits."""
-    return [f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in (samples.median, samples.min, samples.max)]
+    return time.perf_counter() - start

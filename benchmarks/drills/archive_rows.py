@@ -1,19 +1,23 @@
-"""Rows of the fault table: archives that are evil or cut short."""
+"""Rows of the fault table: archives that are hostile or cut short."""
 
 import io
 import os
 import tarfile
 from pathlib import Path
 
-from benchmarks.drills.table import Tries
-from loaders.sources import cifar, open
+from torchvision.datasets import utils
+
+from benchmarks.drills.table import Checks
+from loaders.sources import cifar
+from loaders.sources.cifar_download import fetch
+from loaders.sources.open import open_source
 
 OFFICIAL = cifar.OFFICIAL["cifar10"]
 SIZE_BYTES = 5_000
 
 
 def members() -> list[tuple[tarfile.TarInfo, bytes]]:
-    """What the official archive holds, its files filled with the same bytes."""
+    """The members of the official archive, with other content."""
     return [(tarfile.TarInfo(f"{OFFICIAL.folder}/{name}"), bytes(range(100)) * (SIZE_BYTES // 100))
             for name in OFFICIAL.files]
 
@@ -26,7 +30,6 @@ def other(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tuple[tar
 
 
 def archive(content: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
-    """A .tar.gz of these members, in order."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for info, data in content:
@@ -35,10 +38,8 @@ def archive(content: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
-def evil(tries: Tries, place: Path) -> None:
+def evil(checks: Checks, place: Path) -> None:
     """an archive with paths that lead out, links, devices, sizes beyond reason, or cut short."""
-    import torchvision.datasets.utils as utils
-
     inside, outside = f"{OFFICIAL.folder}/data_batch_1", place / "outside"
     harmless = [other("../outside"), other(str(outside)), other(f"{OFFICIAL.folder}/../../outside"),
                 other(f"{OFFICIAL.folder}/link", tarfile.SYMTYPE, str(place)), other(f"{OFFICIAL.folder}/link/outside"),
@@ -57,23 +58,21 @@ def evil(tries: Tries, place: Path) -> None:
     def serve(content: bytes, name: str) -> Path:
         root = place / name.replace(" ", "_")
         utils.download_url = lambda url, folder, file, md5: (Path(folder) / file).write_bytes(content)
-        from loaders.sources.cifar_download import fetch
-
         fetch(OFFICIAL, root)
         return root
 
     for name, content in refused.items():
-        tries.refuses(lambda name=name, content=content: serve(content, name))
+        checks.refuses(lambda name=name, content=content: serve(content, name))
         found = [file for _, _, files in os.walk(place / name.replace(" ", "_")) for file in files]
-        tries.survives(lambda found=found: set(found) <= {OFFICIAL.archive, f".{OFFICIAL.folder}.lock"})
+        checks.survives(lambda found=found: set(found) <= {OFFICIAL.archive, f".{OFFICIAL.folder}.lock"})
 
     def takes_only_what_is_expected() -> bool:
         root = serve(archive([*harmless, *members()]), "harmless")
         return sorted(os.listdir(root / OFFICIAL.folder)) == sorted(OFFICIAL.files) and not outside.exists()
 
-    tries.survives(takes_only_what_is_expected)
-    # Rightly packed, but with nonsense inside: read as data, and refused.
-    tries.refuses(lambda: open.open_source("cifar10", root=place / "harmless"), "batches.meta")
+    checks.survives(takes_only_what_is_expected)
+    # Packed correctly, but with nonsense inside: read as data, and refused.
+    checks.refuses(lambda: open_source("cifar10", root=place / "harmless"), "batches.meta")
 
 
 ROWS = (evil,)

@@ -1,7 +1,7 @@
-"""The fault table: each row tries one kind of fault, in a process of its own, and counts what became of it.
+"""The fault table: each row provokes one kind of fault, in a process of its own, and counts the outcomes.
 
-A row is a function `row(tries, place)` with a docstring that names the fault; `place` is an empty folder. What a
-fault comes to is one of two: a refusal in one line, or survival with the right result. All else is lost.
+A row is a function `row(checks, place)` with a docstring that names the fault; `place` is an empty folder. There are
+two good outcomes: a refusal in one line, or success with the right result. Anything else is lost.
 """
 
 import re
@@ -10,22 +10,24 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.drills.child_process import Ended
-from benchmarks.drills.fork_server import Died, call_apart
+from benchmarks.drills.damage import Skip
+from benchmarks.drills.processes import ChildDied, ProcessResult, run_isolated
 from engine.cli.parser import USER_ERRORS
 from loaders.beton.cache import Damaged
 
-TRY_LIMIT_S = 5.0
+CHECK_LIMIT_S = 5.0
 ROW_LIMIT_S = 120.0
 
 
-class Skip(Exception):
-    """Why a row cannot be tried on this machine."""
+Attempt = Callable[[], object] | ProcessResult
 
 
 @dataclass
-class Tries:
-    """What became of the tries of a row; `lost` says of each that was lost what happened."""
+class Checks:
+    """The outcomes of a row's checks; `lost` has a line for each bad one.
+
+    A check is given an attempt: a call, which is made now, or how a command ended.
+    """
 
     tried: int = 0
     refused: int = 0
@@ -34,112 +36,72 @@ class Tries:
     slowest_s: float = 0.0
     skipped: str = ""
 
-    def refuses(self, call: Callable[[], object], said: str = "") -> None:
-        """`call()` must raise a user's error of one line that holds the pattern `said`."""
-        value, error = self._time(call)
-        if isinstance(error, (*USER_ERRORS, Damaged)) and one_line(str(error), said):
-            self.refused += 1
-        else:
-            self.lost.append(f"{type(error).__name__}: {error}" if error else f"not refused: {value!r:.200}")
+    def refuses(self, attempt: Attempt, pattern: str = "") -> None:
+        """A user's error, or status 2, in one line that contains `pattern`."""
+        self._check(attempt, pattern, may_refuse=True)
 
-    def survives(self, call: Callable[[], object]) -> object:
-        """`call()` must return something true, which is returned."""
-        value, error = self._time(call)
-        if error is None and value:
-            self.survived += 1
-        else:
-            self.lost.append(f"{type(error).__name__}: {error}" if error else f"it came to {value!r:.200}")
-        return value
+    def survives(self, attempt: Attempt, good: bool = True, pattern: str = "") -> None:
+        """A true value, or status 0 with `pattern` in the output; and a result that is `good`."""
+        self._check(attempt, pattern, may_survive=True, good=good)
 
-    def bears(self, call: Callable[[], object], said: str = "") -> None:
-        """`call()` must either return or refuse."""
-        _, error = self._time(call)
-        if error is None:
-            self.survived += 1
-        elif isinstance(error, (*USER_ERRORS, Damaged)) and one_line(str(error), said):
-            self.refused += 1
-        else:
-            self.lost.append(f"{type(error).__name__}: {error}")
+    def bears(self, attempt: Attempt, pattern: str = "") -> None:
+        """Either: any value or status 0, or a refusal that contains `pattern`."""
+        self._check(attempt, pattern, may_refuse=True, may_survive=True)
 
-    def command_refuses(self, ended: Ended, said: str = "") -> None:
-        """A command must have ended with status 2 and one line of error that holds the pattern `said`."""
-        self._note(ended)
-        if ended.error and one_line(ended.error, said):
-            self.refused += 1
+    def _check(self, attempt: Attempt, pattern: str, may_refuse: bool = False, may_survive: bool = False,
+               good: bool = True) -> None:
+        refusal, output, seconds = "", "", 0.0
+        if isinstance(attempt, ProcessResult):
+            refusal, output, seconds, survived = attempt.error, attempt.output, attempt.seconds, attempt.status == 0
+            story = f"{'hung, ' if attempt.hung else ''}status {attempt.status}: {output.strip()[-400:]}"
         else:
-            self.lost.append(self._story(ended))
-
-    def command_survives(self, ended: Ended, good: bool = True, said: str = "") -> None:
-        """A command must have ended with status 0, said the pattern `said` and left what is `good`."""
-        self._note(ended)
-        if ended.status == 0 and good and re.search(said, ended.said):
-            self.survived += 1
-        else:
-            self.lost.append(self._story(ended) + ("" if good else "; its result differs"))
-
-    def command_bears(self, ended: Ended) -> None:
-        """A command must have ended well, or with status 2 and one line of error."""
-        self._note(ended)
-        if ended.status == 0:
-            self.survived += 1
-        elif ended.error:
-            self.refused += 1
-        else:
-            self.lost.append(self._story(ended))
-
-    def _note(self, ended: Ended) -> None:
+            start = time.monotonic()
+            try:
+                value = attempt()
+                survived, story = may_refuse or bool(value), f"it returned {value!r:.200}"
+            except BaseException as error:  # whatever it is, it is an outcome
+                survived, story = False, f"{type(error).__name__}: {error}"
+                refusal = str(error) if isinstance(error, (*USER_ERRORS, Damaged)) else ""
+            seconds = time.monotonic() - start
         self.tried += 1
-        self.slowest_s = max(self.slowest_s, ended.seconds)
-
-    def _story(self, ended: Ended) -> str:
-        return f"{'hung, ' if ended.hung else ''}status {ended.status}: {ended.said.strip()[-400:]}"
-
-    def _time(self, call: Callable[[], object]) -> tuple[object, BaseException | None]:
-        self.tried += 1
-        began = time.monotonic()
-        try:
-            return call(), None
-        except BaseException as error:  # judged by the caller, whatever it is
-            return None, error
-        finally:
-            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-
-
-def one_line(text: str, pattern: str) -> bool:
-    """Whether a message is one line and holds the pattern."""
-    return "\n" not in text and "Traceback" not in text and re.search(pattern, text) is not None
+        self.slowest_s = max(self.slowest_s, seconds)
+        if may_survive and survived and good and (may_refuse or re.search(pattern, output)):
+            self.survived += 1
+        elif (may_refuse and refusal and "\n" not in refusal and "Traceback" not in refusal
+              and re.search(pattern, refusal)):
+            self.refused += 1
+        else:
+            self.lost.append(story + ("" if good else "; its result differs"))
 
 
 def title(row: Callable) -> str:
-    """A row's name."""
     return row.__doc__.strip().splitlines()[0].rstrip(".")
 
 
-def try_row(row: Callable[..., None], place: Path, *more: object, limit_s: float = ROW_LIMIT_S) -> Tries:
-    """Try `row(tries, place, *more)` in a process of its own.
+def check_row(row: Callable[..., None], place: Path, *more: object, limit_s: float = ROW_LIMIT_S) -> Checks:
+    """Run `row(checks, place, *more)` in a process of its own.
 
-    A try that took longer than TRY_LIMIT_S is lost, and so is a row that died.
+    A check that took longer than CHECK_LIMIT_S is lost, and so is a row that died.
     """
     try:
-        tries = call_apart(_in_the_process, row, place, more, limit_s=limit_s)
-    except Died as error:
-        return Tries(1, lost=[str(error)])
-    if tries.slowest_s > TRY_LIMIT_S:
-        tries.lost.append(f"a try took {tries.slowest_s:.1f} s")
-    return tries
+        checks = run_isolated(_run_row, row, place, more, limit_s=limit_s)
+    except ChildDied as error:
+        return Checks(1, lost=[str(error)])
+    if checks.slowest_s > CHECK_LIMIT_S:
+        checks.lost.append(f"a try took {checks.slowest_s:.1f} s")
+    return checks
 
 
-def _in_the_process(row: Callable[..., None], place: Path, more: tuple) -> Tries:
+def _run_row(row: Callable[..., None], place: Path, more: tuple) -> Checks:
     place.mkdir(parents=True)
-    tries = Tries()
+    checks = Checks()
     try:
-        row(tries, place, *more)
+        row(checks, place, *more)
     except Skip as reason:
-        tries.skipped = str(reason)
-    return tries
+        checks.skipped = str(reason)
+    return checks
 
 
-def row_of(name: str, tries: Tries) -> dict:
-    """A row for a results file."""
-    return {"name": name, **asdict(tries), "slowest_s": round(tries.slowest_s, 3),
-            "lost": len(tries.lost), "how_lost": tries.lost[:5]}
+def row_of(name: str, checks: Checks) -> dict:
+    return {"name": name, **asdict(checks), "slowest_s": round(checks.slowest_s, 3), "lost": len(checks.lost),
+            "how_lost": checks.lost[:5]}

@@ -1,1 +1,1 @@
-"""What the epochs and loaders benchmarks time, the peers beside it, and the tables of their rows."""
+"""What the epochs and loaders benchmarks time: this engine and its peers; and the tables of their rows."""

@@ -1,10 +1,5 @@
-"""The README's table of loaders, from the committed rows."""
+"""The README's table of loaders."""
 
-from pathlib import Path
-
-from benchmarks.common.results import read_rows
-
-RESULTS = Path(__file__).parents[1] / "results"
 SHOWN = (
     ("memcpy of the pixels", "memcpy"), ("FFCV, decode only", "ffcv decode only"),
     ("FFCV's own flip + translate + cutout", "ffcv stock ops"), ("**Cadence, the same in one pass**", "cadence fused"),
@@ -13,13 +8,8 @@ SHOWN = (
 )
 
 
-def committed_summary() -> str:
-    """The table and sentences for the rows in benchmarks/results/."""
-    return summary(read_rows(RESULTS / "loaders.json"), read_rows(RESULTS / "loaders-224.json"))
-
-
 def summary(rows: list[dict], large: list[dict]) -> str:
-    """The README's table and the sentences under it."""
+    """The table of `rows`, and the sentences under it; `large`: the rows of --large."""
     by_place = {(row["peer"], row["threads"], row["batch"]): row for row in rows}
     threads, batches = (sorted({row[key] for row in rows}) for key in ("threads", "batch"))
 

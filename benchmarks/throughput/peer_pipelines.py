@@ -1,6 +1,6 @@
-"""A policy in the words of other libraries: torchvision's transforms (v1 on PIL images, v2 on tensors) and FFCV's own.
+"""A policy by other libraries' operations: torchvision's transforms (v1 on PIL images, v2 on tensors) and FFCV's own.
 
-What a library has no operation for is left out and named: a peer that leaves something out has less to do.
+What a library has no operation for is left out and reported: a peer that leaves something out has less to do.
 """
 
 from types import ModuleType
@@ -38,7 +38,7 @@ def tensor_transform(policy: Policy, mean: tuple[float, ...]):
 
 
 def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple[list, list, list[str]]:
-    """(what changes pixels, what covers them, what is left out) in the policy's order; `values`: what fills paint."""
+    """(what changes pixels, what covers them, what is left out) in the policy's order; `values`: fill -> its value."""
     kept, covers, left_out, side_px = [], [], [], policy.height
     for operation in policy.operations:
         if operation.name == "resize":
@@ -52,9 +52,9 @@ def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple
 
 
 def express(operation: Operation, library: ModuleType, side_px: int, values: Values):
-    """The transform of torchvision that does what `operation` does to images of side_px, None where it has none."""
-    value, name = dict(operation.arguments), operation.name
-    fill = value.get("fill")
+    """torchvision's transform that does what `operation` does to images of side_px, None where it has none."""
+    value, name, span = dict(operation.arguments), operation.name, operation.interval
+    fill, zero = value.get("fill"), value.get("fill") == "zero"
     if name == "crop" and fill != "mean":
         return library.RandomCrop(side_px, padding=value["pad_px"],
                                   padding_mode="reflect" if fill == "reflect" else "constant")
@@ -63,23 +63,21 @@ def express(operation: Operation, library: ModuleType, side_px: int, values: Val
     if name == "resize":
         return library.Resize((side_px, side_px))
     if name == "jitter":
-        return library.ColorJitter(**{each: operation.interval(each)
-                                      for each in ("brightness", "contrast", "saturation", "hue")})
+        return library.ColorJitter(**{each: span(each) for each in ("brightness", "contrast", "saturation", "hue")})
     if name == "gray":
         return library.RandomGrayscale(value["p"])
-    if name == "affine" and fill == "zero":
+    if name == "affine" and zero:
         # torchvision shifts both ways only; a one-sided shift costs the same.
-        shift = max(abs(share) for share in operation.interval("translate"))
-        return library.RandomAffine(operation.interval("rotate_deg"), (shift, shift), operation.interval("scale"),
-                                    operation.interval("shear_deg"))
-    if name == "perspective" and fill == "zero":
+        shift = max(map(abs, span("translate")))
+        return library.RandomAffine(span("rotate_deg"), (shift, shift), span("scale"), span("shear_deg"))
+    if name == "perspective" and zero:
         return library.RandomPerspective(value["distortion"], value["p"])
     if name == "blur":
-        return library.GaussianBlur(value["kernel_px"], operation.interval("sigma"))
-    if name == "trivial_wide" and fill == "zero":
+        return library.GaussianBlur(value["kernel_px"], span("sigma"))
+    if name == "trivial_wide" and zero:
         return library.TrivialAugmentWide()
     if name == "erase" and fill in values:
-        return library.RandomErasing(value["p"], operation.interval("scale"), operation.interval("ratio"), values[fill])
+        return library.RandomErasing(value["p"], span("scale"), span("ratio"), values[fill])
     if name == "cutout" and fill in values:
         share = (value["hole_px"] / side_px) ** 2
         return library.RandomErasing(1.0, (share, share), (1.0, 1.0), values[fill])
@@ -92,18 +90,10 @@ def express(operation: Operation, library: ModuleType, side_px: int, values: Val
 def ffcv_pipeline(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device):
     """(operations, left out): FFCV's decoder and stock operations, then channels_last images on `device`.
 
-    On the CPU they come normalised as float32, by FFCV's own operation; a GPU gets uint8, for a quarter of the bytes.
+    On the CPU they are normalised to float32 by FFCV's own operation; a GPU gets uint8, a quarter of the bytes.
     """
+    from ffcv import transforms
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
-    from ffcv.transforms import (
-        Cutout,
-        NormalizeImage,
-        RandomHorizontalFlip,
-        RandomTranslate,
-        ToDevice,
-        ToTensor,
-        ToTorchImage,
-    )
 
     colour = {"zero": (0, 0, 0), "mean": tuple(round(255 * share) for share in mean)}
     decoder, kept, left_out = SimpleRGBImageDecoder(), [], []
@@ -113,16 +103,17 @@ def ffcv_pipeline(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...
         if operation.name == "resize":
             decoder = RandomResizedCropRGBImageDecoder((value["px"], value["px"]), scale=(1, 1), ratio=(1, 1))
         elif operation.name in ("flip", "flip_alternate"):
-            kept.append(RandomHorizontalFlip(value.get("p", 0.5)))
+            kept.append(transforms.RandomHorizontalFlip(value.get("p", 0.5)))
         elif operation.name == "crop":
-            # It has no reflected border; a black one costs the same.
-            kept.append(RandomTranslate(value["pad_px"], painted or colour["zero"]))
+            # FFCV has no reflected border; a black one costs the same.
+            kept.append(transforms.RandomTranslate(value["pad_px"], painted or colour["zero"]))
         elif operation.name == "cutout" and painted:
-            kept.append(Cutout(value["hole_px"], painted))
+            kept.append(transforms.Cutout(value["hole_px"], painted))
         else:
             left_out.append(operation.text)
+    end = [transforms.ToTensor(), transforms.ToTorchImage()]
     if device.type == "cpu":
-        end = [NormalizeImage(255 * np.array(mean), 255 * np.array(std), np.float32), ToTensor(), ToTorchImage()]
+        end.insert(0, transforms.NormalizeImage(255 * np.array(mean), 255 * np.array(std), np.float32))
     else:
-        end = [ToTensor(), ToDevice(device, non_blocking=True), ToTorchImage()]
+        end.insert(1, transforms.ToDevice(device, non_blocking=True))
     return [decoder, *kept, *end], left_out

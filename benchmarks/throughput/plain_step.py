@@ -1,7 +1,6 @@
-"""A plain PyTorch training step of a recipe: what is trained, and the step that the peers of the engine take.
+"""A plain PyTorch training step of a recipe, as the engine's peers take it, and what it trains.
 
-The optimiser has the rate that the recipe's schedule begins with; averages of the weights and batches that share an
-update are left out.
+The learning rate is the first of the recipe's schedule; weight averages and gradient accumulation are left out.
 """
 
 import copy
@@ -24,7 +23,7 @@ from recipes.settings.load import Recipe
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingSetup:
     """What is trained: `model` as a run starts with it, on `indices` of a beton, in precision `dtype` (None: fp32)."""
 
     recipe: Recipe
@@ -40,49 +39,49 @@ class Task:
     labels: list[int]
 
 
-def task_of(run: Run) -> Task:
-    """The task of a run whose first step is still to come, its images read into memory."""
+def setup_of(run: Run) -> TrainingSetup:
+    """The setup of a run that has not trained yet, its images read into memory."""
     beton, indices, dtype = run.betons["train"], run.feeds.train.indices, run.precision.dtype
     held = hold(beton, "cpu")
-    return Task(run.recipe, policy_of(run.recipe), run.device, None if dtype == torch.float32 else dtype,
-                copy.deepcopy(run.model), run.loop.stage, len(run.class_names), beton, indices,
-                held.images_nhwc.numpy()[indices], held.labels.numpy()[indices].tolist())
+    return TrainingSetup(run.recipe, policy_of(run.recipe), run.device, None if dtype == torch.float32 else dtype,
+                         copy.deepcopy(run.model), run.loop.stage, len(run.class_names), beton, indices,
+                         held.images_nhwc.numpy()[indices], held.labels.numpy()[indices].tolist())
 
 
-class Learner:
-    """A plain training step: images uint8, normalised here, or float32 as they come; (B, 3, H, W).
+class PlainStep:
+    """A plain training step on images (B, 3, H, W): uint8, normalised here, or float32 and normalised already.
 
-    With `reads` it adds up loss and correct answers on the host after each step.
+    With `reads` it adds up loss and correct predictions on the host after each step.
     """
 
-    def __init__(self, task: Task, dtype: torch.dtype | None, *, channels_last: bool, fused: bool,
+    def __init__(self, setup: TrainingSetup, dtype: torch.dtype | None, *, channels_last: bool, fused: bool,
                  compiled: bool = False, reads: bool = False):
-        train, data = task.recipe.section("train"), task.recipe.section("data")
-        self.task, self.dtype, self.reads = task, dtype, reads
+        train, data = setup.recipe.section("train"), setup.recipe.section("data")
+        self.setup, self.dtype, self.reads = setup, dtype, reads
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = copy.deepcopy(task.model).to(memory_format=self.layout)
-        set_modes(self.model, task.stage)
+        self.model = copy.deepcopy(setup.model).to(memory_format=self.layout)
+        set_modes(self.model, setup.stage)
         self.network = torch.compile(self.model) if compiled else self.model
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(task, self.model, self.parameters, fused)
-        self.scaler = torch.amp.GradScaler(task.device.type, enabled=dtype == torch.float16)
+        self.optimizer = make_optimizer(setup, self.model, self.parameters, fused)
+        self.scaler = torch.amp.GradScaler(setup.device.type, enabled=dtype == torch.float16)
         self.smoothing, self.clip_norm = train.label_smoothing, train.clip_norm
-        self.smooth_mixed, self.mix = task.recipe.get("mix.smooth", True), make_mixing(task)
-        std = torch.tensor(data.std, device=task.device).view(1, 3, 1, 1)
+        self.smooth_mixed, self.mix = setup.recipe.get("mix.smooth", True), make_mixing(setup)
+        std = torch.tensor(data.std, device=setup.device).view(1, 3, 1, 1)
         self.scale = 1 / (255 * std)
-        self.shift = -torch.tensor(data.mean, device=task.device).view(1, 3, 1, 1) / std
+        self.shift = -torch.tensor(data.mean, device=setup.device).view(1, 3, 1, 1) / std
         self.loss = self.correct = 0.0
 
     def __call__(self, batch: Sequence[torch.Tensor], epoch: int, index: int) -> None:
-        """Train on (images, labels), wherever they are."""
-        images, labels = (tensor.to(self.task.device, non_blocking=True) for tensor in batch)
+        """Train on (images, labels), on whatever device they are."""
+        images, labels = (tensor.to(self.setup.device, non_blocking=True) for tensor in batch)
         images, labels = images.to(memory_format=self.layout), labels.flatten()
         if images.dtype == torch.uint8:
             images = torch.addcmul(self.shift, images.float(), self.scale)
         images, targets = self.mix(images, labels) if self.mix else (images, labels)
         smoothing = self.smoothing if targets.ndim == 1 or self.smooth_mixed else 0.0
         self.optimizer.zero_grad()
-        with torch.autocast(self.task.device.type, self.dtype, enabled=self.dtype is not None):
+        with torch.autocast(self.setup.device.type, self.dtype, enabled=self.dtype is not None):
             logits = self.network(images)
             loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
         self.scaler.scale(loss).backward()
@@ -96,17 +95,17 @@ class Learner:
             self.correct += (logits.argmax(1) == labels).sum().item()
 
 
-def make_optimizer(task: Task, model: nn.Module, parameters: list[nn.Parameter], fused: bool):
-    """torch's own optimiser of the recipe's name at the schedule's first rate; Muon is the engine's."""
-    settings = task.recipe.section("optim")
-    updates = -(-len(task.indices) // task.recipe.section("train").batch)
-    rate = build_schedule(task.recipe, task.stage, updates).at(0)[0]
+def make_optimizer(setup: TrainingSetup, model: nn.Module, parameters: list[nn.Parameter], fused: bool):
+    """torch's own optimiser of the recipe's name at the schedule's first learning rate; Muon is the engine's."""
+    settings = setup.recipe.section("optim")
+    updates = -(-len(setup.indices) // setup.recipe.section("train").batch)
+    rate = build_schedule(setup.recipe, setup.stage, updates).at(0)[0]
     if settings.name == "muon":
-        optimizer = build_optimizer(task.recipe, model, task.stage)
+        optimizer = build_optimizer(setup.recipe, model, setup.stage)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         return optimizer
-    # False would choose the slowest form; None leaves the choice to torch, as in a loop that says nothing.
+    # False would choose the slowest form; None leaves the choice to torch, as a loop without the argument does.
     common = {"lr": rate, "weight_decay": settings.weight_decay, "fused": True if fused else None}
     if settings.name == "sgd":
         return torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **common)
@@ -114,15 +113,15 @@ def make_optimizer(task: Task, model: nn.Module, parameters: list[nn.Parameter],
     return kind(parameters, betas=(settings.beta1, settings.beta2), eps=settings.eps, **common)
 
 
-def make_mixing(task: Task) -> Callable | None:
-    """torchvision's CutMix and MixUp, drawn as often as the recipe draws them; None where it never does."""
+def make_mixing(setup: TrainingSetup) -> Callable | None:
+    """torchvision's CutMix and MixUp with the recipe's probabilities; None where it mixes nothing."""
     from torchvision.transforms import v2
 
-    mix = task.recipe.section("mix")
+    mix = setup.recipe.section("mix")
     if not mix.p:
         return None
-    cutmix_share = {"cutmix": 1.0, "mixup": 0.0}.get(mix.kind, task.recipe.get("mix.switch_p"))
-    kinds = [(share, kind(alpha=getattr(mix, f"{name}_alpha"), num_classes=task.classes))
+    cutmix_share = {"cutmix": 1.0, "mixup": 0.0}.get(mix.kind, setup.recipe.get("mix.switch_p"))
+    kinds = [(share, kind(alpha=getattr(mix, f"{name}_alpha"), num_classes=setup.classes))
              for share, kind, name in ((cutmix_share, v2.CutMix, "cutmix"), (1 - cutmix_share, v2.MixUp, "mixup"))
              if share]
     return v2.RandomApply([v2.RandomChoice([kind for _, kind in kinds], [share for share, _ in kinds])], mix.p)

@@ -1,13 +1,13 @@
-"""The page of a suite: what ran on which machine, every part's rows as a table, and a picture of their rates."""
+"""The page of a suite: what ran on which machine, each part's rows as a table, and a picture of the rates."""
 
 import re
 from pathlib import Path
 
-from benchmarks.common.results import read_rows
+from benchmarks.common.results import device_name, read_rows
 from benchmarks.throughput import epoch_table
 from engine.common.files import write_atomic
 
-# Of a row these are for programs.
+# Keys of a row that are for programs.
 HIDDEN = ("name", "command", "environment", "weights_sha256", "versions", "hardware", "commit")
 LONGEST_CELL = 60
 
@@ -15,8 +15,8 @@ LONGEST_CELL = 60
 def write_page(file: Path, state: dict) -> Path:
     """Write `<device>-<date>.md` and its picture beside the suite's file; returns the page's path."""
     machine = state["environment"]["hardware"]
-    device, date = machine.get("gpu") or machine["processor"], state["environment"]["utc"][:10]
-    # A processor's name ends with its vector units in brackets, and may hold others: Intel(R).
+    device, date = device_name(machine), state["environment"]["utc"][:10]
+    # Without the vector units, in brackets at the end of a processor's name; other brackets stay: Intel(R).
     words = re.findall(r"[a-z0-9]+", device.rsplit(" (", 1)[0].lower())
     page = file.with_name(f"{'-'.join(words)}-{date}.md")
     epochs: list[dict] = []
@@ -26,26 +26,27 @@ def write_page(file: Path, state: dict) -> Path:
     for name, part in state["parts"].items():
         rows_file = file.with_name(f"{file.stem}-{name}.json")
         rows = read_rows(rows_file) if rows_file.exists() else []
-        lines += [f"## {name}", "", f"`{part['command']}`: {said(part)}", "", *table(rows), ""]
+        lines += [f"## {name}", "", f"`{part['command']}`: {outcome(part)}", "", *table(rows), ""]
         epochs += rows if name.startswith("epochs") else []
     if epoch_table.timed_rows(epochs):
         picture = page.with_suffix(".png")
         epoch_table.draw(epochs, picture)
-        lines += [f"![Images a second]({picture.name})", ""]
+        lines += [f"![Images per second]({picture.name})", ""]
     write_atomic(page, "\n".join(lines).encode())
     return page
 
 
-def said(part: dict) -> str:
+def outcome(part: dict) -> str:
     """How a part ended, in words."""
-    ended = "done" if part["done"] else "cut off, tried again by the next call"
     if part["status"] not in (0, None):
-        ended = f"failed with status {part['status']}"
-    return f"{ended}, {part['seconds']:,.0f} s"
+        text = f"failed with status {part['status']}"
+    else:
+        text = "done" if part["done"] else "cut off, tried again by the next call"
+    return f"{text}, {part['seconds']:,.0f} s"
 
 
 def table(rows: list[dict]) -> list[str]:
-    """Markdown lines of rows, a column for each key that one of them has and that holds something short."""
+    """Markdown lines of rows, with a column for each key for which some row has something short."""
     if not rows:
         return ["no rows"]
     keys = list(dict.fromkeys(key for row in rows for key, value in row.items()
@@ -58,7 +59,7 @@ def table(rows: list[dict]) -> list[str]:
 
 
 def cell(value: object) -> str | None:
-    """A value as a table shows it, a measure by its median; None for what a table can't show."""
+    """A value as a table shows it, timings by their median; None for what a table cannot show."""
     if isinstance(value, dict):
         value = value.get("median")
     if isinstance(value, bool):

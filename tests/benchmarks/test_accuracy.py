@@ -38,7 +38,8 @@ def test_a_measured_recipe_no_longer_says_so():
 
 def test_a_finished_run_becomes_a_row_once(tmp_path):
     command = "python -m engine.train --recipe a --data.root=/x --run.folder=/y --train.epochs=3"
-    summary = dict.fromkeys(accuracy.KEPT, 1) | {"hardware": {}, "versions": {}, "commit": "c", "command": command}
+    summary = dict.fromkeys(accuracy.SUMMARY_KEYS, 1) | {"hardware": {}, "versions": {}, "commit": "c",
+                                                         "command": command}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
     for _ in range(2):
@@ -56,14 +57,15 @@ def test_without_time_nothing_is_started(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-SMALL = {"data.train_count": 400, "data.test_count": 100, "data.resolution": 16, "train.batch": 50, "model.width": 4,
-         "model.depth": 3, "train.epochs": 2, "run.report": False}
+SMALL = {"data.train_count": 100, "data.test_count": 100, "data.resolution": 8, "train.batch": 50, "model.width": 4,
+         "model.depth": 2, "train.epochs": 1, "train.threads": 1, "run.report": False}
 
 
-def test_seeds_go_through_one_process_and_the_budget_ends_it_resumably(tmp_path, capfd):
+@pytest.mark.slow("trains two runs in a process, which is stopped once")
+def test_seeds_go_through_one_process_and_the_budget_stops_it_resumably(tmp_path, capfd):
     recipe = load("quickstart", settings={**SMALL, "data.cache": str(tmp_path / "cache")})
     runs, rows = tmp_path / "runs", tmp_path / "rows.json"
-    # Less time than the imports take: the first call is cut off before it has trained anything.
+    # Less time than the imports take: the first call is stopped before it has trained anything.
     assert not accuracy.run_seeds(recipe, 2, runs, rows, time.monotonic() + 1)
     assert accuracy.run_seeds(recipe, 2, runs, rows, time.monotonic() + 300)
     found = read_rows(rows)
@@ -72,7 +74,7 @@ def test_seeds_go_through_one_process_and_the_budget_ends_it_resumably(tmp_path,
     assert accuracy.run_seeds(recipe, 2, runs, rows, 0.0), "rows that are there need no time"
 
 
-def test_repeats_that_were_cut_off_go_on_in_their_own_folder(tmp_path, monkeypatch):
+def test_repeats_that_were_stopped_are_resumed_in_their_own_folder(tmp_path, monkeypatch):
     recipe, asked = load("quickstart", settings=SMALL), []
     folder = tmp_path / accuracy.folder_name(f"{accuracy.label(recipe, 0)} to 2")
 
@@ -91,5 +93,7 @@ def test_repeats_that_were_cut_off_go_on_in_their_own_folder(tmp_path, monkeypat
 
 
 def test_a_run_without_a_summary_is_one_line(tmp_path):
-    with pytest.raises(EngineError, match=r"has no whole summary\.json"):
-        accuracy.add_row("a", tmp_path, tmp_path / "rows.json")
+    for content, what in (("{", "missing or damaged"), ('{"recipe": "a", "command": "x"}', "incomplete")):
+        (tmp_path / "summary.json").write_text(content)
+        with pytest.raises(EngineError, match=rf"summary\.json is {what}: remove the folder and run again"):
+            accuracy.add_row("a", tmp_path, tmp_path / "rows.json")

@@ -1,9 +1,11 @@
 """The epochs benchmark at toy size: every way of training has its row, its figures fit together, mistakes are refused.
 
-torch.compile is stood in for, so that no compiler is needed: what is compiled runs as it is.
+torch.compile is replaced by a function that compiles nothing, so that no compiler is needed.
 """
 
 import json
+from contextlib import closing
+from functools import partial
 
 import psutil
 import pytest
@@ -11,17 +13,19 @@ import torch
 
 from benchmarks import epochs
 from benchmarks.common.step_check import Deviation
-from benchmarks.epochs import LONG, for_timing, label_of
-from benchmarks.throughput import contenders, peer_loops
-from benchmarks.throughput.contenders import Field
+from benchmarks.epochs import ENDLESS_EPOCHS, for_timing, label_of
+from benchmarks.throughput import contenders, peer_loops, unit_timing
+from benchmarks.throughput.contenders import step_alone, whole_run
 from benchmarks.throughput.epoch_rows import KEYS
+from benchmarks.throughput.plain_step import setup_of
+from engine.build.run import build
 from engine.common.errors import EngineError
 from engine.diagnostics import peaks
 from recipes.settings.load import RecipeError, load
 
 TINY = ["--recipes", "quickstart", "--data.train_count=300", "--data.test_count=100", "--data.resolution=16",
         "--train.batch=20", "--model.width=8", "--model.depth=3", "--augment.policy=crop(pad_px=2), noise(sigma=.1)",
-        "--seconds=0.02", "--repeats=1", "--check-steps=3", "--data.validation=0", "--train.threads=1"]
+        "--seconds=0.005", "--repeats=1", "--check-steps=3", "--data.validation=0", "--train.threads=1"]
 LABEL = ("quickstart augment.policy=crop(pad_px=2), noise(sigma=.1) data.resolution=16 data.test_count=100 "
          "data.train_count=300 data.validation=0.0 model.depth=3 model.width=8 train.batch=20 train.threads=1")
 
@@ -32,6 +36,7 @@ def process_as_it_was(monkeypatch):
     threads, tunes = torch.get_num_threads(), torch.backends.cudnn.benchmark
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
+    monkeypatch.setattr(unit_timing, "REPEATS", 2)
     # One thread each: a machine that is busy with other things makes several wait for each other.
     for module in (contenders, peer_loops):
         monkeypatch.setattr(module, "usable_cores", lambda: 1)
@@ -50,6 +55,7 @@ def rows_in(file):
     return {row["name"].removeprefix(f"{LABEL}, "): row for row in json.loads(file.read_text())}
 
 
+@pytest.mark.slow("trains for each way of training")
 def test_every_way_has_its_row_and_the_figures_fit_together(cache, tmp_path, capsys):
     file, children = tmp_path / "rows.json", set(psutil.Process().children())
     assert epochs.main([*TINY, cache, "--modes=eager,compile,graph", "--json", str(file)]) == 0
@@ -95,7 +101,7 @@ def test_a_mode_that_computes_something_else_has_no_figures(cache, tmp_path, mon
         raise EngineError(f"train.step={mode} does not compute what eager does")
 
     monkeypatch.setattr(epochs, "check_mode", differs)
-    monkeypatch.setattr(epochs, "Field", lambda *_: pytest.fail("nothing is left to time"))
+    monkeypatch.setattr(epochs, "time_ways", lambda *_: pytest.fail("nothing is left to time"))
     file = tmp_path / "rows.json"
     epochs.main([*TINY, cache, "--modes=compile", "--json", str(file)])
     (row,) = json.loads(file.read_text())
@@ -103,13 +109,19 @@ def test_a_mode_that_computes_something_else_has_no_figures(cache, tmp_path, mon
     assert not file.with_suffix(".png").exists()
 
 
+@pytest.mark.slow("trains for each way of training")
 def test_a_compiler_that_fails_leaves_the_compiled_peer_out(cache, tmp_path, monkeypatch):
     def broken(function, **_):
         raise torch._dynamo.exc.TorchDynamoException("no C++ compiler\nat all")
 
     monkeypatch.setattr(torch, "compile", broken)
-    for name in ("author", "stock"):
-        monkeypatch.setattr(peer_loops, name, lambda task: peer_loops.tuned(task, compiled=False))
+    def stand_in(setup, kind):
+        peer = peer_loops.tuned(setup, compiled=False)
+        peer.kind = kind
+        return peer
+
+    for name, kind in (("author", "a"), ("stock", "c")):
+        monkeypatch.setattr(peer_loops, name, partial(stand_in, kind=kind))
     file = tmp_path / "rows.json"
     epochs.main([*TINY, cache, "--modes=eager", "--feeds=stream", "--json", str(file)])
     rows = rows_in(file)
@@ -137,35 +149,36 @@ def test_rows_of_other_recipes_stay_and_one_of_the_same_name_is_replaced(tmp_pat
 def test_a_recipe_is_timed_in_its_longest_stage_at_full_size_without_an_end():
     recipe = for_timing(load("resnet50"))
     (stage,) = recipe.section("train").stages
-    assert (stage["name"], stage["epochs"], recipe.get("model.weights")) == ("all", LONG, "")
+    assert (stage["name"], stage["epochs"], recipe.get("model.weights")) == ("all", ENDLESS_EPOCHS, "")
     recipe = for_timing(load("pocket10"))
-    assert recipe.get("train.sizes") == {} and recipe.epochs == LONG
-    assert for_timing(load("baseline")).epochs == LONG
+    assert recipe.get("train.sizes") == {} and recipe.epochs == ENDLESS_EPOCHS
+    assert for_timing(load("baseline")).epochs == ENDLESS_EPOCHS
     assert label_of(load("baseline", settings={"data.root": "/x", "train.batch": 64, "run.folder": "y"})) == (
         "baseline train.batch=64")
 
 
+@pytest.mark.slow("trains some steps")
 def test_the_peers_start_from_the_runs_own_weights(cache):
     words = [word for word in TINY[2:] if "." in word.partition("=")[0]]
     settings = dict(word[2:].split("=", 1) for word in [*words, cache])
     recipe = for_timing(load("quickstart", settings=settings))
-    with Field(recipe, 0.01) as field:
-        field.enter_ours("stream", "eager", Deviation("eager", "fp32", 1, 0.0, 0.0, 1.0))
-        field.enter_alone()
-        weights = [p.clone() for p in field.task.model.parameters()]
-        moved = list(field.runs["eager"].model.parameters())
-        assert not any(torch.equal(a, b) for a, b in zip(weights, moved, strict=True)), "ours has trained meanwhile"
-        assert len(field.task.labels) == 300 and field.contenders["stream, eager"].images == 300
-        own, alone = field.contenders["stream, eager"], field.contenders["step alone, eager"]
+    with closing(build(recipe.changed({"train.step": "eager", "data.feed": "stream"}))) as run:
+        setup = setup_of(run)
+        own = whole_run(run, "eager", Deviation("eager", "fp32", 1, 0.0, 0.0, 1.0))
+        own.prepare(0.01)
+        alone = step_alone(run, "eager")
+        weights, trained = setup.model.parameters(), run.model.parameters()
+        assert not any(torch.equal(a, b) for a, b in zip(weights, trained, strict=True)), "ours has trained meanwhile"
+        assert len(setup.labels) == own.images == 300
         assert own.ahead == 5 and alone.ahead == 0 and alone.images is None
         assert own.facts["self_check"]["allowed"] == 1.0
-    assert not field.contenders and field.task is None
+        own.close()
 
 
 @pytest.mark.parametrize(("asked", "message"), [
     ([], "--recipes is missing"),
-    (["--recipes", "quickstart", "--modes=eagr"], "--modes: eagr is not known; choose of eager, compile, graph"),
-    (["--recipes", "quickstart", "--feeds=,"], "--feeds is empty; choose of stream, resident"),
+    (["--recipes", "quickstart", "--modes=eagr"], "--modes=eagr must be one or more of eager,compile,graph"),
+    (["--recipes", "quickstart", "--feeds=,"], "--feeds=, must be one or more of stream,resident"),
     (["--recipes", "quickstart", "--seconds=0"], "--seconds, --repeats and --check-steps must be above 0"),
     (["--recipes", "quickstart", "--data.feed=stream"], "--data.feed has no effect here: choose with --feeds"),
     (["--recipes", "quickstart", "--train.step=compile"], "--train.step has no effect here: choose with --modes"),

@@ -1,4 +1,4 @@
-"""The loaders benchmark at toy size: every peer gives its row, ratios are to FFCV's own, the picture is drawn."""
+"""The loaders benchmark at toy size: every peer has its row, ratios are to FFCV's own, the picture is drawn."""
 
 import json
 
@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks import loaders
 from engine.common.errors import EngineError
+
+pytestmark = pytest.mark.slow("FFCV's pipelines and the host kernels are compiled")
 
 TINY = ["--data.name=shapes", "--data.train_count=400", "--data.test_count=100", "--seconds=0.001", "--repeats=1",
         "--batches=100", "--threads=1"]

@@ -1,6 +1,7 @@
-"""The command that compares fast ways with plain ones: a row for each check, status 1 where one of them fails."""
+"""The command that compares fast ways with plain ones: a row for each check, status 1 if one of them fails."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from loaders.policy.named_policies import POLICIES
 from recipes.settings.load import RecipeError
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
+COMPARES_PIXELS = pytest.mark.slow("converts data and compiles the host's augmentation")
 
 SHAPES = {"data.train_count": "300", "data.test_count": "100", "data.resolution": "16"}
 POLICY = "crop(pad_px=2), flip(), maybe(.5, affine(rotate_deg=15)), jitter(hue=.1)"
@@ -48,7 +50,10 @@ def asked(monkeypatch):
     return calls
 
 
-def test_the_compiled_step_and_the_devices_pixels_pass(words, one_policy, tmp_path, capsys):
+@pytest.mark.slow("trains by a compiled step")
+def test_the_compiled_step_and_the_devices_pixels_pass(words, one_policy, tmp_path, capsys, monkeypatch):
+    # Without inductor's C++ compiler, which takes most of a minute; its own tests use it.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     file = tmp_path / "rows.json"
     small = ["--model.width=4", "--model.depth=2", "--train.batch=50", "--train.threads=1", "--train.precision=fp32"]
     assert selfcheck.main([*words, *small, "--modes=compile", "--steps", "3", "--json", str(file)]) == 0
@@ -64,6 +69,7 @@ def test_the_compiled_step_and_the_devices_pixels_pass(words, one_policy, tmp_pa
     assert shown.count("ok     ") == 2 and "losses of 3 steps within" in shown
 
 
+@COMPARES_PIXELS
 def test_every_recipe_is_checked_in_every_mode_and_one_failure_decides(words, asked, one_policy, tmp_path, capsys):
     file = tmp_path / "rows.json"
     named = ["--recipes=quickstart,cnn,quickstart", "--modes=compile,graph,compile", "--steps=7", "--json", str(file)]
@@ -76,6 +82,7 @@ def test_every_recipe_is_checked_in_every_mode_and_one_failure_decides(words, as
     assert "FAILED quickstart, step graph against eager: train.step=graph does not" in shown and "FAILED cnn," in shown
 
 
+@COMPARES_PIXELS
 def test_rows_of_earlier_checks_stay(words, asked, one_policy, tmp_path):
     file = tmp_path / "rows.json"
     for name in ("quickstart", "cnn"):
@@ -97,6 +104,7 @@ def test_every_named_policy_is_compared(asked, words, monkeypatch, capsys):
     assert seen == list(POLICIES) and "FAILED cnn: they differ" in capsys.readouterr().out
 
 
+@COMPARES_PIXELS
 @pytest.mark.parametrize(("more", "images"), [
     ({}, 170), ({"data.workers": "2"}, 170), ({"data.feed": "resident"}, 170), ({"data.batches_ahead": "1"}, 170),
     ({"data.validation": "0.2", "data.split_seed": "3"}, 190), ({"data.validation": "0"}, 200)], ids=str)
@@ -105,6 +113,7 @@ def test_pixels_are_compared_under_any_setting_of_the_data(shapes, more, images)
     assert row["ok"] and row["said"] == f"{images} images, every bit equal"
 
 
+@COMPARES_PIXELS
 def test_recipes_of_data_in_files_are_checked_there_and_policies_on_shapes(words, asked, one_policy, capsys):
     cache = [word for word in words if word.startswith("--data.cache=")]
     status = selfcheck.main(["--recipes=baseline,sprint10", "--modes=compile", *cache, "--data.root=/nowhere"])
@@ -112,11 +121,13 @@ def test_recipes_of_data_in_files_are_checked_there_and_policies_on_shapes(words
     assert "policy cnn4" in capsys.readouterr().out
 
 
+@COMPARES_PIXELS
 def test_fewer_images_than_are_compared_are_all_compared(shapes):
     row = selfcheck.pixel_row("flip()", {**shapes, "data.train_count": "100"})
     assert row["ok"] and row["said"] == "90 images, every bit equal"
 
 
+@COMPARES_PIXELS
 def test_one_pixel_that_differs_is_found(shapes, monkeypatch):
     from loaders.feeds.resident import Resident
 

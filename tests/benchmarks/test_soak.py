@@ -7,18 +7,18 @@ import psutil
 import pytest
 
 from benchmarks import soak
-from benchmarks.soak import Sample
+from benchmarks.soak import Usage
 from engine.common.errors import EngineError
 
 
 def series(**grows):
     """100 seconds of samples, of which those named grow by so much a second."""
-    return [Sample(second, 200 + grows.get("memory", 0) * second, 10 + int(grows.get("handles", 0) * second),
+    return [Usage(second, 200 + grows.get("memory", 0) * second, 10 + int(grows.get("handles", 0) * second),
                    4 + int(grows.get("threads", 0) * second)) for second in range(100)]
 
 
 def test_what_stays_is_flat_and_the_warm_up_does_not_count():
-    samples = [Sample(second, 20.0 * second, second, 1) for second in range(10)] + series()[10:]
+    samples = [Usage(second, 20.0 * second, second, 1) for second in range(10)] + series()[10:]
     row = soak.judge(samples)
     assert row["flat"] and row["why"] == "" and row["samples"] == 80
     assert row["memory_mib"] == {"first": 200, "last": 200, "most": 200}
@@ -43,21 +43,25 @@ def test_few_samples_are_no_proof():
     assert not soak.judge([])["flat"]
 
 
-def test_processes_below_count_and_the_gone_do_not():
+@pytest.mark.slow("starts processes")
+def test_child_processes_count_and_ended_ones_do_not(monkeypatch):
+    monkeypatch.setattr(soak, "STOP_LIMIT_S", 0.2)
     child = psutil.Popen([sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', "
                           "'input()'])"], stdin=-1)
     try:
         while not child.children():
             assert child.poll() is None
-        with_child = soak.sample(child, 1.0)
+        with_child = soak.measure(child, 1.0)
         assert with_child.memory_mib > child.memory_info().rss / 2**20 and with_child.threads >= 2
     finally:
-        soak.leave(child)
-    assert soak.sample(child, 2.0) == Sample(2.0, 0, 0, 0)
+        soak.stop(child)
+    assert soak.measure(child, 2.0) == Usage(2.0, 0, 0, 0)
 
 
-def test_an_arm_that_ends_by_itself_is_told_with_its_last_words(tmp_path):
-    rows = soak.soak({"short": ["-c", "import sys; print('enough'); sys.exit(3)"]}, tmp_path, 2.0)
+@pytest.mark.slow("starts a process")
+def test_an_arm_that_ends_by_itself_is_reported_with_its_last_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(soak, "EVERY_S", 0.1)
+    rows = soak.soak({"short": ["-c", "import sys; print('enough'); sys.exit(3)"]}, tmp_path, 0.6)
     assert rows[0]["name"] == "soak: short" and not rows[0]["flat"]
     assert rows[0]["why"] == "it ended by itself with status 3: enough"
 
@@ -68,10 +72,12 @@ def test_words_that_cannot_be_are_refused():
             soak.main(words)
 
 
-def test_a_real_arm_goes_on_until_it_is_ended(tmp_path, capsys):
+@pytest.mark.slow("trains until it is stopped")
+def test_a_real_arm_trains_until_it_is_stopped(tmp_path, capsys, monkeypatch):
     file = tmp_path / "rows.json"
-    # Seconds are too short to tell growth from a start: only that the arm lived, was measured and left nothing.
-    assert soak.main(["--minutes", "0.2", "--arms", "one res", "--json", str(file)]) in (0, 1)
+    monkeypatch.setattr(soak, "EVERY_S", 0.3)
+    # Too short to tell growth from a start: only that the arm ran, was measured and left nothing.
+    assert soak.main(["--minutes", "0.15", "--arms", "one res", "--json", str(file)]) in (0, 1)
     row, = json.loads(file.read_text())
     assert "ended by itself" not in row["why"] and row["samples"] > 6
     assert row["memory_mib"]["most"] > 100 and row["threads"]["most"] >= 1

@@ -1,12 +1,13 @@
+"""The startup benchmark: its cases, how they are timed and judged, and its command."""
+
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import startup
-from benchmarks.common.timing import Samples
+from benchmarks.common.timing import Timings
 from benchmarks.startup import Case, cases, launch, measure, row_of
 from engine.common.errors import EngineError
 
@@ -24,14 +25,14 @@ def launcher(seconds, log):
 
 def test_a_case_is_timed_from_start_to_end():
     log = []
-    case = Case("c", 1, lambda number: ["m", str(number)], status=2)
-    assert measure(case, 3, launcher([0.5, 0.25, 1.0], log)) == Samples((0.5, 0.25, 1.0))
+    case = Case("c", 1, ["m", "{n}"], status=2)
+    assert measure(case, 3, launcher([0.5, 0.25, 1.0], log)) == Timings((0.5, 0.25, 1.0))
     assert log == [(["m", "0"], 2), (["m", "1"], 2), (["m", "2"], 2)]
 
 
 def test_a_warm_up_is_not_counted():
     log = []
-    case = Case("c", 1, lambda number: [str(number)], warm_up=True)
+    case = Case("c", 1, ["{n}"], warm_up=True)
     assert measure(case, 2, launcher([99.0, 1.0, 2.0], log)).values == (1.0, 2.0)
     assert [words for words, _ in log] == [["-1"], ["0"], ["1"]]
 
@@ -64,12 +65,13 @@ def test_the_limits_are_the_promised_ones(tmp_path):
 
 
 def test_the_median_decides_whether_the_limit_is_kept():
-    case = Case("c", 1, lambda number: [])
-    assert row_of(case, Samples((0.9, 0.95, 30.0))) == {
+    case = Case("c", 1, [])
+    assert row_of(case, Timings((0.9, 0.95, 30.0))) == {
         "name": "c", "n": 3, "seconds": {"median": 0.95, "min": 0.9, "max": 30.0}, "limit_s": 1, "within": True}
-    assert row_of(case, Samples((0.1, 1.01, 1.02)))["within"] is False
+    assert row_of(case, Timings((0.1, 1.01, 1.02)))["within"] is False
 
 
+@pytest.mark.slow("starts a command")
 def test_a_command_that_fails_is_one_line_with_its_reason():
     with pytest.raises(EngineError, match=r"engine\.train --recipe nosuch` ended with status 2, not 0: .*nosuch"):
         launch(["engine.train", "--recipe", "nosuch"], 0)
@@ -84,10 +86,10 @@ def test_a_command_that_hangs_is_ended(monkeypatch):
         launch(["engine.train"], 0)
 
 
-def test_the_door_prints_the_table_and_writes_the_rows(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(startup, "cases", lambda folder, root: [Case("quick", 1, lambda number: [], 0),
-                                                                Case("slow", 1, lambda number: [], 0)])
-    monkeypatch.setattr(startup, "measure", lambda case: Samples((0.5,) if case.name == "quick" else (2.0,)))
+def test_the_command_prints_the_table_and_writes_the_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(startup, "cases", lambda folder, root: [Case("quick", 1, []),
+                                                                Case("slow", 1, [])])
+    monkeypatch.setattr(startup, "measure", lambda case: Timings((0.5,) if case.name == "quick" else (2.0,)))
     assert startup.main(["--json", str(tmp_path / "r.json")]) == 0
     rows = json.loads((tmp_path / "r.json").read_text())
     assert [(row["name"], row["within"]) for row in rows] == [("quick", True), ("slow", False)]
@@ -96,10 +98,11 @@ def test_the_door_prints_the_table_and_writes_the_rows(tmp_path, monkeypatch, ca
     assert "NO" in shown and "yes" in shown
 
 
-def test_its_help_names_it_and_an_unknown_option_is_one_line():
-    helped = subprocess.run([sys.executable, "-m", "benchmarks.startup", "--help"], cwd=startup.ROOT,
-                            capture_output=True, text=True, timeout=60)
-    assert "python -m benchmarks.startup" in helped.stdout and "--data.root" in helped.stdout
-    wrong = subprocess.run([sys.executable, "-m", "benchmarks.startup", "--jsn=x"], cwd=startup.ROOT,
-                           capture_output=True, text=True, timeout=60)
-    assert wrong.returncode == 2 and "--json" in wrong.stderr and wrong.stderr.count("\n") == 1
+def test_its_help_names_it_and_an_unknown_option_is_one_line(capsys):
+    with pytest.raises(SystemExit) as helped:
+        startup.main(["--help"])
+    shown = capsys.readouterr().out
+    assert helped.value.code == 0 and "python -m benchmarks.startup" in shown and "--data.root" in shown
+    with pytest.raises(EngineError, match="--json") as wrong:
+        startup.main(["--jsn=x"])
+    assert "\n" not in str(wrong.value)

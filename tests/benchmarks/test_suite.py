@@ -1,4 +1,4 @@
-"""The suite: its parts fit the commands they call, run in order within the budget, and go on where time ran out."""
+"""The suite: its parts fit the commands they call, run in order within the budget, and continue where it ran out."""
 
 import importlib.util
 import json
@@ -7,16 +7,17 @@ import time
 
 import pytest
 
-from benchmarks import suite
+from benchmarks import accuracy, suite
 from benchmarks.common.results import read_rows
 from benchmarks.suite import Part
+from engine import train
 from engine.build.plan import make_plan
 from engine.build.preflight import refuse_early
 from engine.common.errors import EngineError
 from recipes.settings import load
 
 # Stands for the suite's commands. It notes each call beside its rows; `slow` waits for the end that the suite brings,
-# `goes_on` takes all of its budget on its first call and ends on its second.
+# `resumable` takes all of its budget on its first call and ends on its second.
 PLANTED = '''
 import json, pathlib, signal, sys, time
 
@@ -30,7 +31,7 @@ if kind == "slow":
 if kind == "fails":
     print("it is broken", file=sys.stderr)
     raise SystemExit(3)
-if kind == "goes_on" and not before:
+if kind == "resumable" and not before:
     ends = time.monotonic() + 60 * float(options["--budget-minutes"])
     signal.sigtimedwait([], ends - time.monotonic())
     raise SystemExit(0)
@@ -50,7 +51,8 @@ def planted(tmp_path, monkeypatch):
     file = tmp_path / "out" / "suite.json"
 
     def run(budget_s, **kinds):
-        made = [Part(name.replace("_", "-"), ("planted_part", kind), kind == "goes_on") for name, kind in kinds.items()]
+        made = [Part(name.replace("_", "-"), ("planted_part", kind), kind == "resumable")
+                for name, kind in kinds.items()]
         monkeypatch.setattr(suite, "parts", lambda small, settings, gpu: made)
         return suite.main(["--json", str(file), "--budget-minutes", str(budget_s / 60)])
 
@@ -68,6 +70,7 @@ def state(run):
     return json.loads(run.file.read_text())["parts"]
 
 
+@pytest.mark.slow("starts processes")
 def test_each_part_runs_once_in_order_and_has_its_rows_and_its_place_on_the_page(planted, capfd):
     assert planted(60, one="works", epochs_two="works") == 0
     assert capfd.readouterr().out.splitlines() == ["--- one", "--- epochs-two"]
@@ -83,22 +86,24 @@ def test_each_part_runs_once_in_order_and_has_its_rows_and_its_place_on_the_page
     assert len(calls(planted, "one")) == len(calls(planted, "epochs-two")) == 1
 
 
-def test_a_part_that_fails_is_told_of_and_the_others_run(planted, capfd):
+@pytest.mark.slow("starts processes")
+def test_a_part_that_fails_is_reported_and_the_others_run(planted, capfd):
     assert planted(60, one="fails", two="works") == 1
     said = capfd.readouterr()
     assert said.out.splitlines()[-1] == "failed: one" and "it is broken" in said.err
     assert (state(planted)["one"]["status"], state(planted)["two"]["status"]) == (3, 0)
     page = planted.page.read_text()
     assert "`python -m planted_part fails`: failed with status 3" in page and "| works |" in page
-    assert planted(60, one="fails", two="works") == 1, "what failed stays told of"
+    assert planted(60, one="fails", two="works") == 1, "a failure stays reported"
 
 
-def test_a_part_that_outlives_the_budget_is_ended_and_the_rest_waits(planted, capfd):
+@pytest.mark.slow("a part runs until its budget is spent")
+def test_a_part_that_outlives_the_budget_is_stopped_and_the_rest_waits(planted, capfd):
     planted(60, one="works")
     began = time.monotonic()
     assert planted(1, one="works", two="slow", three="works") == 0
     assert time.monotonic() - began < 30
-    assert "is spent; the same command goes on with two, three" in capfd.readouterr().out
+    assert "is spent; run the same command again for two, three" in capfd.readouterr().out
     slow = state(planted)["two"]
     assert (slow["done"], slow["status"]) == (False, None) and "three" not in state(planted)
     assert "cut off, tried again by the next call" in planted.page.read_text()
@@ -107,12 +112,13 @@ def test_a_part_that_outlives_the_budget_is_ended_and_the_rest_waits(planted, ca
     assert all(part["done"] for part in state(planted).values())
 
 
-def test_a_part_that_ends_by_itself_when_its_time_is_over_goes_on_where_it_was(planted, capfd):
-    assert planted(6, one="goes_on") == 0
-    assert "goes on with one" in capfd.readouterr().out
+@pytest.mark.slow("a part runs until its budget is spent")
+def test_a_part_that_ends_by_itself_when_its_time_is_over_is_resumed(planted, capfd):
+    assert planted(6, one="resumable") == 0
+    assert "run the same command again for one" in capfd.readouterr().out
     first = state(planted)["one"]
     assert (first["done"], first["status"]) == (False, 0) and first["seconds"] >= 1
-    assert planted(60, one="goes_on") == 0
+    assert planted(60, one="resumable") == 0
     assert capfd.readouterr().out.splitlines() == ["--- one"]
     again = state(planted)["one"]
     assert again["done"] and again["seconds"] > first["seconds"], "the time of both calls together"
@@ -124,10 +130,11 @@ def test_a_part_that_ends_by_itself_when_its_time_is_over_goes_on_where_it_was(p
 
 def test_without_time_nothing_starts(planted, capfd):
     assert planted(1e-9, one="works") == 0
-    assert "goes on with one" in capfd.readouterr().out and not calls(planted, "one")
+    assert "run the same command again for one" in capfd.readouterr().out and not calls(planted, "one")
     assert planted.page.exists()
 
 
+@pytest.mark.slow("starts processes")
 def test_a_part_that_was_another_command_then_runs_again(planted):
     planted(60, one="fails")
     assert planted(60, one="works") == 0
@@ -139,18 +146,19 @@ def test_a_part_that_was_another_command_then_runs_again(planted):
 def test_a_damaged_file_is_one_line_and_stays(planted, text):
     planted.file.parent.mkdir()
     planted.file.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(EngineError, match=r"suite\.json is damaged or no suite's file: remove it, or give") as caught:
+    said = r"suite\.json is (missing or damaged|not a suite's file): remove it, or give another name"
+    with pytest.raises(EngineError, match=said) as caught:
         planted(60, one="works")
     assert "\n" not in str(caught.value) and not calls(planted, "one")
     assert planted.file.read_bytes() == text.encode(errors="surrogateescape")
 
 
 def test_a_damaged_part_is_one_line_too(planted):
-    planted(60, one="works")
-    whole = json.loads(planted.file.read_text())
+    planted.file.parent.mkdir()
+    whole = {"environment": suite.environment("cpu"), "parts": {}}
     for parts in ({"one": {}}, {"one": 3}, []):
         planted.file.write_text(json.dumps({**whole, "parts": parts}))
-        with pytest.raises(EngineError, match="is damaged or no suite's file"):
+        with pytest.raises(EngineError, match="is not a suite's file"):
             planted(60, one="works")
 
 
@@ -163,7 +171,8 @@ def test_a_folder_in_its_place_is_one_line(planted):
 @pytest.mark.parametrize(("words", "said"), [
     ([], "--json"), (["--json=x", "--budget-minutes=0"], "--budget-minutes=0 must be above 0"),
     (["--json=x", "--budget-minutes=nan"], "--budget-minutes=nan must be above 0"),
-    (["--json=x", "--small", "--train.batch=3"], "--small runs on embedded data, as it is: leave --train.batch out"),
+    (["--json=x", "--small", "--train.batch=3"],
+     "--small runs on embedded data with its own settings: leave --train.batch out"),
 ])
 def test_what_it_cannot_do_is_refused_in_one_line(words, said, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -192,7 +201,7 @@ def test_checks_come_first_then_loaders_epochs_and_accuracies(kind):
     assert len(set(names)) == len(names)
     assert [name.split("-")[0] for name in names] == sorted(
         (name.split("-")[0] for name in names), key=["selfcheck", "loaders", "epochs", "accuracy"].index)
-    assert [part.name.startswith("accuracy") for part in ALL[kind]] == [part.goes_on for part in ALL[kind]]
+    assert [part.name.startswith("accuracy") for part in ALL[kind]] == [part.resumable for part in ALL[kind]]
 
 
 @pytest.mark.parametrize("part", EVERY)
@@ -216,17 +225,22 @@ def test_a_small_epochs_recipe_can_be_trained_as_it_is(part):
 
 def test_the_folders_of_the_machine_are_not_in_the_file(planted, monkeypatch):
     monkeypatch.setattr(suite, "run", lambda part, rows, seconds, spent_s: {
-        "done": True, "status": 0, "seconds": 1.0, "command": suite.command_of(part)})
+        "done": True, "status": 0, "seconds": 1.0, "command": part.command})
     assert suite.main(["--json", str(planted.file), "--data.root=/secret", "--data.cache", "/hidden"]) == 0
     found = planted.file.read_text() + planted.page.read_text()
     assert "--data.root=DIR" in found and "/secret" not in found and "/hidden" not in found
 
 
+@pytest.mark.slow("trains a run")
+@pytest.mark.usefixtures("process_as_it_was")
 def test_a_real_accuracy_goes_through_the_suite_to_the_page(planted, tmp_path, monkeypatch):
     words = ("benchmarks.accuracy", "--recipes", "quickstart", "--seeds", "1", "--data.train_count=200",
              "--data.test_count=100", "--data.resolution=16", "--train.batch=90", "--model.width=4", "--model.depth=2",
              "--train.epochs=1", "--train.threads=1", "--run.report=false", f"--data.cache={tmp_path / 'cache'}")
-    monkeypatch.setattr(suite, "parts", lambda small, settings, gpu: [Part("accuracy", words, goes_on=True)])
+    monkeypatch.setattr(suite, "parts", lambda small, settings, gpu: [Part("accuracy", words, resumable=True)])
+    # In this process: the tests of the accuracy benchmark start real ones.
+    for module, command in ((suite, accuracy), (accuracy, train)):
+        monkeypatch.setattr(module, "run_until", lambda words, deadline, command=command: command.main(words[3:]))
     assert suite.main(["--json", str(planted.file), "--budget-minutes=9"]) == 0
     (row,) = read_rows(planted.file.with_name("suite-accuracy.json"))
     assert row["recipe"] == "quickstart" and row["epochs"] == 1

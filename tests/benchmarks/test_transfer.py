@@ -1,4 +1,4 @@
-"""The fine-tuning benchmark: what it trains from what, its rows, and one real pass over it at toy size."""
+"""The fine-tuning benchmark: what it trains from which weights, its rows, and a real run of it at toy size."""
 
 import json
 import statistics
@@ -112,6 +112,7 @@ def few(stages):
     return [{**stage, "epochs": 1} for stage in stages]
 
 
+@pytest.mark.slow("trains three small runs")
 def test_the_whole_of_it_on_shapes(monkeypatch, tmp_path, capsys):
     from engine import train
 

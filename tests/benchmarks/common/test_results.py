@@ -1,9 +1,12 @@
+"""Results files: complete rows, merged by name, without the folders of the machine."""
+
 import json
 
 import pytest
 
-from benchmarks.common.results import read_rows, shareable, write_rows
+from benchmarks.common.results import environment, label_of, read_rows, save_rows, shareable, write_rows
 from engine.common.errors import EngineError
+from recipes.settings.load import load
 
 HERE = {"commit": "abc", "hardware": {"cores": 2}}
 THERE = {"commit": "def", "hardware": {"cores": 16}}
@@ -11,8 +14,8 @@ THERE = {"commit": "def", "hardware": {"cores": 16}}
 
 def test_every_row_is_complete(tmp_path):
     path = tmp_path / "new" / "results.json"
-    written = write_rows(path, [{"name": "a", "seconds": 1.5}, {"name": "b"}], HERE, "python -m benchmarks.x")
-    assert written == read_rows(path) == [
+    write_rows(path, [{"name": "a", "seconds": 1.5}, {"name": "b"}], HERE, "python -m benchmarks.x")
+    assert read_rows(path) == [
         {"name": "a", "seconds": 1.5, "command": "python -m benchmarks.x", "environment": HERE},
         {"name": "b", "command": "python -m benchmarks.x", "environment": HERE}]
     assert [file.name for file in path.parent.iterdir()] == ["results.json"]
@@ -35,7 +38,7 @@ def test_merging_replaces_by_name_and_keeps_where_each_was_measured(tmp_path):
 
 
 def test_a_name_used_twice_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="names of their own: a, a"):
+    with pytest.raises(ValueError, match="unique names: a, a"):
         write_rows(tmp_path / "r.json", [{"name": "a"}, {"name": "a"}], HERE, "one")
     assert not (tmp_path / "r.json").exists()
 
@@ -63,3 +66,18 @@ def test_a_rows_command_names_no_folder_of_the_machine():
     words = ["python", "-m", "x", "--json", "/a", "--runs=/b", "--data.root=/c", "--seconds", "1", "--data.cache", "/d"]
     assert shareable(words) == "python -m x --data.root=DIR --seconds 1"
     assert shareable(["x", "--data.root", "/c", "--json"]) == "x --data.root=DIR"
+
+
+def test_a_commands_rows_say_where_and_how_they_were_measured(tmp_path):
+    save_rows(None, [{"name": "a"}], "benchmarks.x", [])
+    save_rows(str(tmp_path / "r.json"), [{"name": "a"}], "benchmarks.x", ["--seed", "7", "--json", "r"])
+    (row,) = read_rows(tmp_path / "r.json")
+    assert row["command"] == "python -m benchmarks.x --seed 7"
+    assert row["environment"]["versions"]["torch"] and row["environment"]["hardware"]["cores"] >= 1
+    assert row["environment"]["commit"] and set(row["environment"]) == set(environment())
+
+
+def test_a_recipes_label_has_what_was_changed_but_no_folders():
+    recipe = load("baseline", settings={"train.epochs": 3, "data.root": "/x", "data.workers": 1, "run.folder": "y"})
+    assert label_of(recipe) == "baseline data.workers=1 train.epochs=3"
+    assert label_of(recipe, "data.workers") == "baseline train.epochs=3"

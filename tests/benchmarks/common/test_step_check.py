@@ -1,4 +1,4 @@
-"""The comparison of a step mode with the plain step: what it measures, and that it sees what goes wrong."""
+"""The comparison of a step mode with the eager step: what it measures, and that it detects what goes wrong."""
 
 import math
 
@@ -7,13 +7,14 @@ import torch
 from torchvision.ops import StochasticDepth
 
 from benchmarks.common import step_check
-from benchmarks.common.step_check import check_mode, losses
+from benchmarks.common.step_check import check_mode, step_losses
 from engine.build.run import build
 from engine.common.errors import EngineError
 from engine.training.executors import Eager
 from recipes.settings.load import load
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
+TRAINS = pytest.mark.slow("builds a run and trains some steps")
 
 # 270 images are left for training: three steps an epoch.
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 90, "model.width": 4,
@@ -25,9 +26,10 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@TRAINS
 def test_a_mode_whose_loss_is_no_number_is_refused_in_one_line(recipe, monkeypatch):
     monkeypatch.setattr(Eager, "__call__", lambda *_: torch.tensor([float("nan"), 0, 90], dtype=torch.float64))
-    with pytest.raises(EngineError, match="the recipe's own step brings a loss that is no finite number at step 0"):
+    with pytest.raises(EngineError, match="the recipe's own step gives a loss that is not finite at step 0"):
         check_mode(recipe(), "compile", 3)
 
 
@@ -44,13 +46,14 @@ def losses_of(recipe):
         run = build(recipe(**more))
         try:
             change(run.model)
-            return losses(run, steps)
+            return step_losses(run, steps)
         finally:
             run.close()
 
     return found
 
 
+@TRAINS
 def test_the_losses_are_those_of_training_epoch_after_epoch(recipe, losses_of):
     run = build(recipe())
     try:
@@ -63,6 +66,7 @@ def test_the_losses_are_those_of_training_epoch_after_epoch(recipe, losses_of):
     assert whole == pytest.approx([sum(found[:3]) / 3, sum(found[3:]) / 3], rel=1e-12)
 
 
+@TRAINS
 def test_a_smaller_last_batch_counts_as_a_mean_too(losses_of):
     uneven = losses_of(3, train__batch=130)
     assert all(1 < loss < 5 for loss in uneven), uneven
@@ -72,12 +76,14 @@ def skip_half(model):
     model.features.append(StochasticDepth(0.5, "row"))
 
 
+@TRAINS
 def test_dropout_and_stochastic_depth_draw_nothing(losses_of):
     plain = losses_of(3)
     assert losses_of(3, model__dropout=0.9) == plain
     assert losses_of(3, skip_half) == plain
 
 
+@TRAINS
 def test_more_steps_than_the_first_stage_has_are_refused(recipe):
     stages = [{"name": "short", "epochs": 2, "lrs": {"*": 0.1}}, {"name": "long", "epochs": 9, "lrs": {"*": 0.1}}]
     with pytest.raises(EngineError, match="7 steps cannot be compared, stage short of quickstart has 6") as caught:
@@ -86,7 +92,7 @@ def test_more_steps_than_the_first_stage_has_are_refused(recipe):
 
 
 class Wrong(Eager):
-    """Right until its third call, where it learns from the loss turned round."""
+    """Right until its third call, in which it trains on the negated loss."""
 
     calls = 0
 
@@ -95,24 +101,26 @@ class Wrong(Eager):
         return super().__call__(images_bhwc, labels, size_px, mix, -50 * share if self.calls == 3 else share, before)
 
 
-def programs(monkeypatch, compiled):
-    """Let the step mode compile be the program `compiled`; returns the modes that were asked for."""
+def use_executor(monkeypatch, compiled):
+    """Let the step mode compile use the executor `compiled`; returns the modes that were asked for."""
     asked = []
     monkeypatch.setattr("engine.training.step.build_executor", lambda mode, compute: asked.append(mode) or {
         "eager": Eager, "compile": compiled}[mode](compute))
     return asked
 
 
-def test_a_program_that_does_the_same_is_no_step_apart(recipe, monkeypatch):
-    asked = programs(monkeypatch, Eager)
+@TRAINS
+def test_an_executor_that_does_the_same_has_the_same_losses(recipe, monkeypatch):
+    asked = use_executor(monkeypatch, Eager)
     found = check_mode(recipe(), "compile", 4)
     assert asked == ["eager", "compile"]
     assert (found.mode, found.precision, found.steps, found.allowed) == ("compile", "fp32", 4, 2e-3)
     assert found.largest == found.mean == 0
 
 
-def test_a_program_that_learns_wrongly_is_found_out(recipe, monkeypatch):
-    programs(monkeypatch, Wrong)
+@TRAINS
+def test_an_executor_that_learns_wrongly_is_detected(recipe, monkeypatch):
+    use_executor(monkeypatch, Wrong)
     assert check_mode(recipe(), "compile", 3).largest == 0, "the third update shows in the fourth loss"
     with pytest.raises(EngineError, match="train.step=compile does not compute what eager does: at step") as caught:
         check_mode(recipe(), "compile", 5)
@@ -121,7 +129,7 @@ def test_a_program_that_learns_wrongly_is_found_out(recipe, monkeypatch):
 
 @pytest.fixture
 def planted(monkeypatch):
-    """Let the modes have these losses; returns the list of runs that were opened and closed."""
+    """Give the modes these losses; returns the modes whose runs were closed."""
     log = []
 
     class Planted:
@@ -134,7 +142,7 @@ def planted(monkeypatch):
     def plant(eager, fast, name="fp32"):
         precision = type("P", (), {"name": name})()
         monkeypatch.setattr(step_check, "build", lambda recipe: Planted(recipe.values["train.step"], precision))
-        monkeypatch.setattr(step_check, "losses", lambda run, steps: {"eager": eager, "graph": fast}[run.mode])
+        monkeypatch.setattr(step_check, "step_losses", lambda run, steps: {"eager": eager, "graph": fast}[run.mode])
         return log
 
     return plant
@@ -167,7 +175,7 @@ def test_a_loss_that_is_no_number_is_never_within_bounds(planted, recipe, eager,
 
 def test_a_run_that_fails_is_closed(planted, recipe, monkeypatch):
     log = planted([1.0], [1.0])
-    monkeypatch.setattr(step_check, "losses", lambda run, steps: 1 / 0)
+    monkeypatch.setattr(step_check, "step_losses", lambda run, steps: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         check_mode(recipe(), "graph", 1)
     assert log == ["eager"]

@@ -2,27 +2,27 @@
 
 import pytest
 
-from benchmarks.common.timing import Samples
-from benchmarks.throughput.epoch_rows import KEYS, Measured, complete, failed_row, make_rows, peak_row
+from benchmarks.common.timing import Timings
+from benchmarks.throughput.epoch_rows import KEYS, Measurement, failed_row, make_rows, peak_row
 
 
 def planted():
-    """Seconds an image by round; a round that is slow for all cancels in the ratios."""
+    """Seconds per image by round; a round that is slow for all cancels in the ratios."""
     return {
-        "stream, eager": Measured("ours", Samples((0.01, 0.02, 0.01)), {"feed": "stream", "step": "eager"}),
-        "resident, eager": Measured("ours", Samples((0.02, 0.04, 0.04)), {"feed": "resident", "step": "eager"}),
-        "stream, graph": Measured("ours", Samples((0.005, 0.01, 0.005)), {"feed": "stream", "step": "graph"}),
-        "step alone, eager": Measured("step", Samples((0.009, 0.018, 0.008)), {"step": "eager"}),
-        "step alone, graph": Measured("step", Samples((0.004, 0.008, 0.004)), {"step": "graph"}),
-        "peer a": Measured("a", Samples((0.05, 0.1, 0.06)), {"left_out": "blur"}),
-        "peer b": Measured("b", Samples((0.03, 0.06, 0.03))),
-        "peer b, compiled": Measured("b", Samples((0.02, 0.05, 0.02))),
-        "peer c": Measured("c", Samples((0.04, 0.08, 0.04))),
+        "stream, eager": Measurement("ours", Timings((0.01, 0.02, 0.01)), {"feed": "stream", "step": "eager"}),
+        "resident, eager": Measurement("ours", Timings((0.02, 0.04, 0.04)), {"feed": "resident", "step": "eager"}),
+        "stream, graph": Measurement("ours", Timings((0.005, 0.01, 0.005)), {"feed": "stream", "step": "graph"}),
+        "step alone, eager": Measurement("step", Timings((0.009, 0.018, 0.008)), {"step": "eager"}),
+        "step alone, graph": Measurement("step", Timings((0.004, 0.008, 0.004)), {"step": "graph"}),
+        "peer a": Measurement("a", Timings((0.05, 0.1, 0.06)), {"left_out": "blur"}),
+        "peer b": Measurement("b", Timings((0.03, 0.06, 0.03))),
+        "peer b, compiled": Measurement("b", Timings((0.02, 0.05, 0.02))),
+        "peer c": Measurement("c", Timings((0.04, 0.08, 0.04))),
     }
 
 
 def rows_of(measured):
-    found = make_rows("net x", measured, images=500, forward_flops=10**9, peak=Samples((1e12, 0.5e12, 1e12)),
+    found = make_rows("net x", measured, images=500, forward_flops=10**9, peak=Timings((1e12, 0.5e12, 1e12)),
                       shared={"batch": 50, "device": "cpu"})
     return {row["way"]: row for row in found}
 
@@ -45,7 +45,7 @@ def test_rates_epochs_and_arithmetic():
     rows = rows_of(planted())
     assert rows["stream, eager"]["images_per_second"] == {"median": 100.0, "min": 50.0, "max": 100.0, "n": 3}
     assert rows["stream, eager"]["epochs_per_second"] == {"median": 0.2, "min": 0.1, "max": 0.2, "n": 3}
-    # Three forward passes of a GFLOP an image, against a product that was slow in the second round as well.
+    # Three forward passes of a GFLOP per image, against a product that was slow in the second round as well.
     assert rows["stream, eager"]["model_tflops"] == {"median": 0.3, "min": 0.15, "max": 0.3, "n": 3}
     assert rows["stream, eager"]["share_of_peak"] == {"median": 0.3, "min": 0.3, "max": 0.3, "n": 3}
     assert rows["peer c"]["share_of_peak"]["median"] == 0.075
@@ -67,9 +67,7 @@ def test_a_peer_that_is_missing_leaves_its_ratio_out():
 
 
 def test_other_rows_have_every_key_too():
-    peak = peak_row("net x", "matrix product", Samples((2e12, 1e12, 3e12)), {"precision": "bf16"})
+    peak = peak_row("net x", "matrix product", Timings((2e12, 1e12, 3e12)), {"precision": "bf16"})
     assert peak["peak_tflops"] == {"median": 2.0, "min": 1.0, "max": 3.0, "n": 3} and tuple(peak) == KEYS
     failed = failed_row("net x", "step graph", "ours", "graph needs a GPU")
     assert tuple(failed) == KEYS and failed["failed"] == "graph needs a GPU" and failed["images_per_second"] is None
-    with pytest.raises(ValueError, match="no colour"):
-        complete("net x", {"way": "w", "colour": "red"})

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.common.timing import Samples
-from benchmarks.throughput.epoch_rows import Measured, failed_row, make_rows, peak_row
+from benchmarks.common.timing import Timings
+from benchmarks.throughput.epoch_rows import Measurement, failed_row, make_rows, peak_row
 from benchmarks.throughput.epoch_table import HEAD, draw, show, summary
 
 MACHINE = {"hardware": {"processor": "P", "cores": 2}}
@@ -13,16 +13,16 @@ MACHINE = {"hardware": {"processor": "P", "cores": 2}}
 
 def rows(label="net", gpu=None):
     measured = {
-        "stream, eager": Measured("ours", Samples((0.01,) * 3), {"step": "eager", "precision": "bf16"}),
-        "stream, compile": Measured("ours", Samples((0.008,) * 3), {"step": "compile", "precision": "bf16",
+        "stream, eager": Measurement("ours", Timings((0.01,) * 3), {"step": "eager", "precision": "bf16"}),
+        "stream, compile": Measurement("ours", Timings((0.008,) * 3), {"step": "compile", "precision": "bf16",
                                                                    "first_step_s": 12.5}),
-        "step alone, eager": Measured("step", Samples((0.0099,) * 3), {"step": "eager"}),
-        "step alone, compile": Measured("step", Samples((0.008,) * 3), {"step": "compile"}),
-        "peer a: author's style": Measured("a", Samples((0.05,) * 3)),
-        "peer b: tuned": Measured("b", Samples((0.02,) * 3)),
-        "peer c: FFCV's operations": Measured("c", Samples((0.016,) * 3), {"left_out": "blur(kernel_px=3)"}),
+        "step alone, eager": Measurement("step", Timings((0.0099,) * 3), {"step": "eager"}),
+        "step alone, compile": Measurement("step", Timings((0.008,) * 3), {"step": "compile"}),
+        "peer a: author's style": Measurement("a", Timings((0.05,) * 3)),
+        "peer b: tuned": Measurement("b", Timings((0.02,) * 3)),
+        "peer c: FFCV's operations": Measurement("c", Timings((0.016,) * 3), {"left_out": "blur(kernel_px=3)"}),
     }
-    peak = Samples((1e12,) * 3)
+    peak = Timings((1e12,) * 3)
     made = make_rows(label, measured, images=500, forward_flops=10**9, peak=peak, shared={"batch": 50, "device": "cpu"})
     made += [failed_row(label, "step graph", "ours", "needs a GPU"), peak_row(label, "matrix product", peak,
                                                                              {"precision": "bf16"})]

@@ -1,4 +1,4 @@
-"""The suite's page: what each part came to, its rows as tables, and a picture where there are rates to draw."""
+"""The suite's page: how each part ended, its rows as tables, and a picture if there are rates to draw."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.throughput.suite_page import cell, said, table, write_page
+from benchmarks.throughput.suite_page import cell, outcome, table, write_page
 
 CPU = "AMD EPYC 7B13 (AVX2)"
 
@@ -62,7 +62,7 @@ def test_the_rates_of_epochs_are_drawn_recipe_by_recipe(tmp_path):
         rows.append({"name": f"{name} failed", "label": name, "kind": "b", "way": "b", "images_per_second": None})
         (tmp_path / f"s-epochs-{name}.json").write_text(json.dumps(rows))
         page = write_page(tmp_path / "s.json", state({"epochs-baseline": part(), "epochs-resnet34": part()}))
-        assert "![Images a second](amd-epyc-7b13-2031-02-03.png)" in page.read_text()
+        assert "![Images per second](amd-epyc-7b13-2031-02-03.png)" in page.read_text()
         picture = np.asarray(Image.open(page.with_suffix(".png")).convert("RGB")).astype(int)
         ours = (abs(picture - (0, 0x72, 0xB2)).sum(2) < 9).any(1)
         # Runs of rows of pixels that hold the colour of our bars: one a recipe.
@@ -81,7 +81,7 @@ def test_without_rates_there_is_no_picture(tmp_path):
     (part(0, False), "cut off, tried again by the next call, 12 s"), (part(3), "failed with status 3, 12 s"),
     (part(-9, False, 4000), "failed with status -9, 4,000 s")], ids=str)
 def test_how_a_part_ended(known, expected):
-    assert said(known) == expected
+    assert outcome(known) == expected
 
 
 @pytest.mark.parametrize(("value", "shown"), [

@@ -1,14 +1,13 @@
-"""Units of steps on a planted clock: what is measured, what is not, and what an image costs by it."""
+"""Units of steps on a planted clock: what is measured, what is not, and the seconds per image."""
 
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmarks.common.timing import Samples, alternate
+from benchmarks.common.timing import Timings
 from benchmarks.throughput import unit_timing
-from benchmarks.throughput.unit_timing import Contender, Stopwatch
+from benchmarks.throughput.unit_timing import Contender
 
 START_S, BATCH_S, STEP_S = 0.5, 0.125, 0.25
 
@@ -59,19 +58,18 @@ def world(monkeypatch):
 def contender(world, batches, **options):
     options = {"batch": 10, "images": 10 * batches, "ahead": 2, "device": torch.device("cpu"), "threads": 1,
                "tunes": False, "facts": {}} | options
-    return Contender(lambda number: world.epoch(batches, number), world.step, **options)
+    return Contender("ours", lambda number: world.epoch(batches, number), world.step, **options)
 
 
 def test_in_a_long_epoch_a_unit_is_steps_and_the_start_is_added_by_its_share(world):
     way = contender(world, 1000, images=10_004)
     way.prepare(3.0)
     assert way.steps == 8 and way.epochs == 0 and way.start_s == pytest.approx(START_S + BATCH_S)
-    watch = Stopwatch(world.perf_counter)
     done = len(world.steps)
-    found = alternate({"way": lambda: way.unit(watch)}, 0.0, 3, watch.read)["way"]
+    found = Timings(tuple(way.unit() for _ in range(3)))
     assert found.values == pytest.approx([8 * (BATCH_S + STEP_S)] * 3)
-    # Two calls of alternate's own, then three rounds; in each what was made ahead is used up first.
-    assert len(world.steps) - done == 5 * (2 + 8)
+    # In each unit the batches made ahead are used up first.
+    assert len(world.steps) - done == 3 * (2 + 8)
     image_s = (BATCH_S + STEP_S) / 10 + (START_S + BATCH_S) / 10_004
     assert way.image_seconds(found).values == pytest.approx([image_s] * 3)
     assert way.timed == "8 steps a time, an epoch's start (0.625 s) added by its share"
@@ -81,18 +79,17 @@ def test_after_a_unit_its_loaders_have_the_time_to_come_to_rest(world):
     way = contender(world, 1000)
     way.prepare(3.0)
     world.slept.clear()
-    way.unit(Stopwatch(world.perf_counter))
+    way.unit()
     assert world.slept == pytest.approx([2 * (BATCH_S + STEP_S)])
 
 
 def test_a_unit_goes_on_in_its_epoch_and_never_into_the_next(world):
-    way, watch = contender(world, 40), Stopwatch(world.perf_counter)
+    way = contender(world, 40)
     way.prepare(3.0)
     for _ in range(12):
-        began, seconds = len(world.steps), watch.seconds
-        way.unit(watch)
+        began, seconds = len(world.steps), way.unit()
         epochs = {epoch for epoch, _ in world.steps[began:]}
-        assert len(epochs) == 1 and watch.seconds - seconds == pytest.approx(8 * (BATCH_S + STEP_S))
+        assert len(epochs) == 1 and seconds == pytest.approx(8 * (BATCH_S + STEP_S))
     opened = world.opened
     assert opened == list(range(len(opened))) and world.closed == opened[:-1]
     assert len(opened) < 12, "an epoch of 40 steps holds several units"
@@ -101,14 +98,14 @@ def test_a_unit_goes_on_in_its_epoch_and_never_into_the_next(world):
 
 
 def test_short_epochs_are_timed_whole_with_their_starts_and_their_last_batch(world):
-    way, watch = contender(world, 5, images=43), Stopwatch(world.perf_counter)
+    way = contender(world, 5, images=43)
     way.prepare(4.0)
     assert way.whole_batches == 4 and way.epochs == 2
     began, opened = len(world.steps), len(world.opened)
-    way.unit(watch)
-    assert watch.seconds == pytest.approx(2 * (START_S + 5 * (BATCH_S + STEP_S)))
+    seconds = way.unit()
+    assert seconds == pytest.approx(2 * (START_S + 5 * (BATCH_S + STEP_S)))
     assert len(world.steps) - began == 10 and len(world.opened) - opened == 2 and world.opened == world.closed
-    assert way.image_seconds(Samples((watch.seconds,))).values == pytest.approx([watch.seconds / (2 * 43)])
+    assert way.image_seconds(Timings((seconds,))).values == pytest.approx([seconds / (2 * 43)])
     assert way.timed == "2 whole epochs a time"
 
 
@@ -116,7 +113,7 @@ def test_batches_without_end_have_no_starts(world):
     way = contender(world, 10_000, batch=4, images=None, ahead=0)
     way.prepare(1.5)
     assert way.steps == 4 and world.opened == [0] and way.start_s == 0.0
-    assert way.image_seconds(Samples((3.0,))).values == pytest.approx([3.0 / 16])
+    assert way.image_seconds(Timings((3.0,))).values == pytest.approx([3.0 / 16])
     assert way.timed == "4 steps a time"
 
 
@@ -133,17 +130,5 @@ def test_each_turn_has_its_own_threads(world):
     for way in ways:
         way.step = lambda *_: seen.append((torch.get_num_threads(), torch.backends.cudnn.benchmark))
         way.steps = 1
-        way.unit(Stopwatch(world.perf_counter))
+        way.unit()
     assert set(seen[:3]) == {(1, False)} and set(seen[3:]) == {(2, True)}
-
-
-def test_a_stopwatch_runs_only_where_it_is_told_to():
-    clock = SimpleNamespace(now=0.0)
-    watch = Stopwatch(lambda: clock.now)
-    clock.now = 5.0
-    with watch.running():
-        clock.now = 7.0
-    clock.now = 100.0
-    with watch.running():
-        clock.now = 101.0
-    assert watch.read() == 3.0
