@@ -74,7 +74,7 @@ def hostile(checks: Checks, place: Path) -> None:
     for key in ("recipe", "values", "model", "processes", "history"):
         content_bytes = checkpoint.serialise(content | {key: Hostile(str(trap))})
         for path in last.parent.iterdir():
-            path.write_bytes(sealed)
+            path.write_bytes(content_bytes)
         checks.refuses(lambda: checkpoint.load(last), "more than tensors and values: posix.mkdir")
         checks.refuses(small_run.resume(place, "run"), "posix.mkdir")
         words = [str(place / "run"), f"--data.cache={place / 'cache'}"]
