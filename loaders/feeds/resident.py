@@ -69,8 +69,7 @@ class Resident:
 
     `indices` are the samples used (positions in the beton, distinct). With `shuffle` each epoch permutes them, else
     they come in the order given. The last batch may be smaller; every sample comes exactly once an epoch. `shard` and
-    `samples`: as in Stream. mean_rgb, mean, std, dtype: as in DevicePolicy; images are uint8 (B, H, W, 3), or for a
-    floating dtype normalised (B, 3, H, W) in channels_last memory. held: what `hold` gave, to share one copy between
+    `samples`: as in Stream. mean_rgb: as in DevicePolicy. held: what `hold` gave, to share one copy between
     feeds; by default the beton is read here.
 
     Raises DataError where `batch` is larger than the number of samples and `shuffle` is set, where the last batch has
@@ -80,8 +79,7 @@ class Resident:
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, device: torch.device | str, mean_rgb: tuple[int, int, int],
-                 mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
-                 dtype: torch.dtype = torch.uint8, shard: tuple[int, int] = (0, 1), held: Held | None = None):
+                 shard: tuple[int, int] = (0, 1), held: Held | None = None):
         indices = np.asarray(indices, np.int64)
         if shuffle and batch > len(indices):
             raise DataError(f"train.batch={batch} is larger than the {len(indices)} training images: make it smaller")
@@ -94,7 +92,7 @@ class Resident:
                             f"{beton.width} px: parse it for the images' size")
         self.beton, self.indices, self.batch = beton, indices, batch
         self.seed, self.shuffle, self.shard, self.device = seed, shuffle, shard, torch.device(device)
-        self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, mean=mean, std=std, dtype=dtype, device=device)
+        self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, device=device)
         self.images_nhwc, self.labels = held or hold(beton, device)
         self.samples, self.local_batch = len(indices), shards.local_batch(batch, shard)
 

@@ -23,7 +23,7 @@ from loaders.common import counter_rng
 from loaders.common.errors import DataError
 from loaders.feeds import shards
 from loaders.feeds.ffcv_fixes import close_all, import_ffcv
-from loaders.host.executor import Program, augment
+from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import Policy
 
 MID_GREY = (128, 128, 128)
@@ -78,8 +78,7 @@ class Stream:
     in the order given. `mean_rgb` is the colour that fill=mean paints. The last batch may be smaller; every sample
     comes exactly once an epoch. What a sample looks like depends on (policy, seed, epoch, sample) only: not on
     `threads`, `batch` or what ran before. With `shard` = (rank, ranks) only that process's block of each batch comes
-    (see loaders.feeds.shards): those of all ranks together are the epoch; `samples` counts all of them. With `dtype`
-    float32 or float16 images come normalised, (v / 255 - mean) / std, in the same pass.
+    (see loaders.feeds.shards): those of all ranks together are the epoch; `samples` counts all of them.
 
     Raises DataError where `batch` is larger than the number of samples (and `shuffle` is set: a training feed whose
     batches are not of the size that was asked for is a mistake), where the last batch has fewer samples than there are
@@ -88,8 +87,7 @@ class Stream:
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, mean_rgb: tuple[int, int, int] = MID_GREY, threads: int = 0,
-                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1), dtype: str = "uint8",
-                 mean: tuple[float, ...] = (0.0, 0.0, 0.0), std: tuple[float, ...] = (1.0, 1.0, 1.0)):
+                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1)):
         if shuffle and batch > len(indices):
             raise DataError(f"train.batch={batch} is larger than the {len(indices)} training images: make it smaller")
         shards.check(len(indices), batch, shard)
@@ -99,13 +97,13 @@ class Stream:
         self.samples, self.local_batch = len(self.indices), shards.local_batch(batch, shard)
         self.threads = min(threads or usable_cores(), usable_cores())
         self.labels, pointers = labels_of(beton), pointers_of(beton)
-        program = Program(policy, mean_rgb, mean, std)
-        pool = BufferPool((self.local_batch, *program.out_shape), np.dtype(dtype))
+        packed = PackedPolicy(policy, mean_rgb)
+        pool = BufferPool((self.local_batch, *packed.out_shape), np.dtype(np.uint8))
         used_threads = self.threads
 
         def decode(batch_indices, _memory, _metadata, storage_state):
             images_bhwc = pool.take(len(batch_indices))
-            augment(storage_state[0], pointers, batch_indices, program, storage_state[-1], images_bhwc,
+            augment(storage_state[0], pointers, batch_indices, packed, storage_state[-1], images_bhwc,
                     threads=used_threads)
             return images_bhwc
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from loaders.common import counter_rng
-from loaders.host import layout as at
+from loaders.host import layout
 from loaders.host.jit import inlined, inner
-from loaders.policy.steps import ALTERNATE_SLOT
+from loaders.policy.passes import ALTERNATE_SLOT
 
 GOLDEN = np.uint64(counter_rng.GOLDEN)
 FIRST_MULTIPLIER = np.uint64(counter_rng.FIRST_MULTIPLIER)
@@ -47,32 +47,32 @@ def below_low(bits, n):
 
 
 @inlined
-def mark_active(active, steps, gates, key, alternate):
-    """active[t] = 1 where all gates of step t are open for this sample, else 0."""
-    for t in range(steps.shape[0]):
+def mark_active(active, ops, gates, key, alternate):
+    """active[op] = 1 where all gates of op are open for this sample, else 0."""
+    for op in range(ops.shape[0]):
         is_open = True
-        for g in range(steps[t, at.STEP_GATE_FIRST], steps[t, at.STEP_GATE_LAST]):
-            slot = gates[g, at.GATE_SLOT]
+        for g in range(ops[op, layout.OP_GATE_FIRST], ops[op, layout.OP_GATE_LAST]):
+            slot = gates[g, layout.GATE_SLOT]
             bits = alternate if slot == ALTERNATE_SLOT else top_24(child(key, slot))
             if slot == ALTERNATE_SLOT:
                 is_open = is_open and alternate == 1
             else:
-                is_open = is_open and gates[g, at.GATE_LOW] <= bits < gates[g, at.GATE_HIGH]
-        active[t] = is_open
+                is_open = is_open and gates[g, layout.GATE_LOW] <= bits < gates[g, layout.GATE_HIGH]
+        active[op] = is_open
 
 
 @inner
 def value(ranges, row, key):
-    """The number that range `row` draws for this sample, int64 in 2**-16 units (`loaders.policy.steps.Range`)."""
-    bits = child(key, ranges[row, at.RANGE_SLOT])
-    span = ranges[row, at.RANGE_SPAN]
-    if ranges[row, at.RANGE_STEPS] > 0:
-        strength = span * below(bits, ranges[row, at.RANGE_STEPS]) // (ranges[row, at.RANGE_STEPS] - 1)
+    """The number that range `row` draws for this sample, int64 in 2**-16 units (`loaders.policy.passes.Range`)."""
+    bits = child(key, ranges[row, layout.RANGE_SLOT])
+    span = ranges[row, layout.RANGE_SPAN]
+    if ranges[row, layout.RANGE_STEPS] > 0:
+        strength = span * below(bits, ranges[row, layout.RANGE_STEPS]) // (ranges[row, layout.RANGE_STEPS] - 1)
     else:
         strength = (span * top_24(bits)) >> 24
-    strength += ranges[row, at.RANGE_OFFSET]
-    if ranges[row, at.RANGE_WHOLE] != 0:
+    strength += ranges[row, layout.RANGE_OFFSET]
+    if ranges[row, layout.RANGE_WHOLE] != 0:
         strength = (strength >> 16) << 16
-    if ranges[row, at.RANGE_SIGNED] != 0 and (bits & np.uint64(1)) != np.uint64(0):
+    if ranges[row, layout.RANGE_SIGNED] != 0 and (bits & np.uint64(1)) != np.uint64(0):
         strength = -strength
-    return ranges[row, at.RANGE_BASE] + strength
+    return ranges[row, layout.RANGE_BASE] + strength

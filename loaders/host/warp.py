@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from loaders.host import layout as at
+from loaders.host import layout
 from loaders.host.jit import inner
 from loaders.host.memory import copy, get, get_pair, put
 from loaders.host.words import fill_word, pack
@@ -37,7 +37,7 @@ def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, af
     upper, lower = scratch.upper, scratch.lower
     edges = (width, height, enlarged[0], enlarged[1])
     for y in range(out_height):
-        if fill == at.REFLECT:
+        if fill == layout.REFLECT:
             _folded_row(y, out_width, m, height, width, places, weights_x, weights_y)
         elif affine:
             _affine_row(y, out_width, m, edges, places, weights_x, weights_y)

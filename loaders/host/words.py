@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from loaders.host import layout as at
+from loaders.host import layout
 from loaders.host.jit import inner
-from loaders.host.memory import get, half_bits, pack_4, pack_4_exact, put, unpack_4
+from loaders.host.memory import pack_4, pack_4_exact, unpack_4
 
 
 @inner
@@ -15,9 +15,14 @@ def unpack(target, source, start, count):
         unpack_4(target, k, source, start + 3 * k)
         k += 4
     while k < count:
-        at = start + 3 * k
-        target[k] = np.uint32(source[at]) | (np.uint32(source[at + 1]) << 8) | (np.uint32(source[at + 2]) << 16)
+        target[k] = _word(source, start + 3 * k)
         k += 1
+
+
+@inner
+def _word(source, start):
+    r, g, b = np.uint32(source[start]), np.uint32(source[start + 1]), np.uint32(source[start + 2])
+    return np.uint32(r | (g << 8) | (b << 16))
 
 
 @inner
@@ -31,37 +36,12 @@ def pack(target, to, source, start, count):
         pack_4_exact(target, to + 3 * k, source, start + k)
         k += 4
     while k < count:
-        word = source[start + k]
-        target[to + 3 * k] = np.uint8(word & 255)
-        target[to + 3 * k + 1] = np.uint8((word >> 8) & 255)
-        target[to + 3 * k + 2] = np.uint8((word >> 16) & 255)
+        for c in range(3):
+            target[to + 3 * k + c] = np.uint8((source[start + k] >> (8 * c)) & 255)
         k += 1
 
 
 @inner
 def fill_word(fill, paint):
-    """The rgbx word of a fill: zero, or the mean colour, with which the second half of `paint` begins."""
-    if fill != at.MEAN:
-        return np.uint32(0)
-    k = paint.size // 2
-    return np.uint32(paint[k]) | (np.uint32(paint[k + 1]) << 8) | (np.uint32(paint[k + 2]) << 16)
-
-
-@inner
-def to_float32(target, to, pixels, height, normal):
-    """target[to:] (float32) from `height` rows of bytes; normal: the scale of each value of a row, then the shifts."""
-    row = normal.size // 2
-    for y in range(height):
-        for k in range(row):
-            number = np.float32(get(pixels, y * row + k)) * get(normal, k) + get(normal, row + k)
-            put(target, to + y * row + k, number)
-
-
-@inner
-def to_float16(target, to, pixels, height, normal):
-    """The same rounded to float16, as its bits in uint16."""
-    row = normal.size // 2
-    for y in range(height):
-        for k in range(row):
-            number = np.float32(get(pixels, y * row + k)) * get(normal, k) + get(normal, row + k)
-            put(target, to + y * row + k, half_bits(number))
+    """The rgbx word of a fill: zero, or the mean colour, which starts the second half of `paint`."""
+    return _word(paint, paint.size // 2) if fill == layout.MEAN else np.uint32(0)

@@ -1,10 +1,10 @@
 """The operations of the policy language: one explicit table of names, parameters, ranges and contracts.
 
-Every operation acts on uint8 images (height, width, 3), RGB, values 0..255, and returns the same. `room` says where it
-runs: "move" operations change where pixels come from and a run of them is one sampling of the source; "photo"
-operations change values; "cover" operations paint rectangles; "macro" operations stand for several of the others.
-All draws are named by the slot j of the operation (`counter_rng`); slot 15 is always the gate of `p`. Factors,
-angles and probabilities are quantised to 2**-16 and 2**-24 when the policy is read: executors see integers only.
+Every operation takes and returns uint8 images (height, width, 3), RGB, values 0..255. "move" operations change where
+pixels come from, and a run of them is one sampling of the source; "photo" operations change values; "cover" operations
+paint rectangles; "macro" operations stand for several of the others; a "wrapper" decides whether others act. Draws are
+named by the operation's slot (`counter_rng`); slot 15 is always the gate of `p`. Factors and angles are quantised to
+2**-16, probabilities to 2**-24 when the policy is read: executors see integers only.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ COVERS = ("zero", "mean", "noise")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named parameter: its kind, the allowed values, the unit, and its default (None: it must be given).
+    """One named parameter: its kind, the allowed values, the unit, and its default (None: required).
 
     kind "int" and "number" lie in [low, high]; "interval" is (a, b) with low <= a <= b <= high, or one number v that
     stands for (-v, v) ("symmetric"), (max(0, 1 - v), 1 + v) ("factor") or (v, v) ("exact"); "int_interval" is an
@@ -34,10 +34,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Spec:
-    """One operation: where it runs, its parameters, one line for a plan, and its contract."""
+    """One operation: its kind, its parameters, one line for a plan, and its contract (draws, exactness, source)."""
 
     name: str
-    room: str
+    kind: str
     parameters: tuple[Parameter, ...]
     summary: str
     contract: str

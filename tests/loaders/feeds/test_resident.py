@@ -134,15 +134,6 @@ def test_the_pieces_for_a_compiled_step_give_the_same_batch(beton):
     assert torch.equal(feed.labels[indices], batch.labels)
 
 
-def test_floats_come_normalised_and_channels_last(beton):
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
-    with make(beton, dtype=torch.float32, mean=mean, std=std).epoch() as floats, make(beton).epoch() as batches:
-        got, pixels = next(floats).images_bhwc, next(batches).images_bhwc
-    assert got.shape == (64, 3, 16, 16) and got.is_contiguous(memory_format=torch.channels_last)
-    exact = (pixels.double() / 255 - torch.tensor(mean)) / torch.tensor(std)
-    assert (got.permute(0, 2, 3, 1) - exact).abs().max() < 1e-6
-
-
 def test_feeds_of_one_beton_can_share_the_memory(beton):
     held = hold(beton, "cpu")
     first, second = make(beton, held=held), make(beton, "none", np.arange(50), held=held, shuffle=False)
