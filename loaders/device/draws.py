@@ -3,6 +3,8 @@
 Sums and products wrap modulo 2**64; a right shift is made logical by masking the copies of the sign.
 """
 
+import functools
+
 import numpy as np
 import torch
 
@@ -99,16 +101,14 @@ class Draws:
     def open(self, gate: Gate) -> torch.Tensor:
         """bool (B,): where the gate is open."""
         if gate.slot == ALTERNATE_SLOT:
-            return (shifted(child(self.keys[1], self.indices), 63) ^ self.keys[2]) == 1
-        top = fraction(self.bits(gate.slot))
+            top = shifted(child(self.keys[1], self.indices), 63) ^ self.keys[2]
+        else:
+            top = fraction(self.bits(gate.slot))
         return (top >= gate.low) & (top < gate.high)
 
     def active(self, op: PixelOp) -> torch.Tensor | None:
         """bool (B,): where all gates of the op are open; None for an op without gates."""
-        active = None
-        for gate in op.gates:
-            active = self.open(gate) if active is None else active & self.open(gate)
-        return active
+        return functools.reduce(torch.logical_and, map(self.open, op.gates)) if op.gates else None
 
     def value(self, range_: Range) -> int | torch.Tensor:
         """The drawn numbers in 2**-16 units, int64 (B,); an int where nothing is drawn."""

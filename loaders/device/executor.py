@@ -22,16 +22,14 @@ from loaders.common.errors import DataError
 from loaders.device import covers, filters, photo
 from loaders.device.draws import Draws, keys_of
 from loaders.device.warp import warp
-from loaders.policy.passes import ALTERNATE_SLOT, Pass
 from loaders.policy.policy import Policy, check_mean_rgb
 
 __all__ = ["DevicePolicy", "keys_of"]
 
 PHOTO = {
-    "brightness": photo.single(photo.BRIGHTNESS), "contrast": photo.single(photo.CONTRAST),
-    "saturation": photo.single(photo.SATURATION), "hue": photo.single(photo.HUE), "jitter": photo.jitter,
-    "gray": photo.gray, "noise": photo.noise, "invert": photo.invert, "solarize": photo.solarize,
-    "posterize": photo.posterize, "blur": filters.blur, "sharpness": filters.sharpness,
+    "brightness": photo.brightness, "contrast": photo.contrast, "saturation": photo.saturation, "hue": photo.hue,
+    "jitter": photo.jitter, "gray": photo.gray, "noise": photo.noise, "invert": photo.invert,
+    "solarize": photo.solarize, "posterize": photo.posterize, "blur": filters.blur, "sharpness": filters.sharpness,
     "autocontrast": filters.autocontrast, "equalize": filters.equalize, "shrink": filters.shrink,
 }
 COVER = {"cutout": covers.cutout, "erase": covers.erase, "coarse_dropout": covers.coarse_dropout}
@@ -60,7 +58,7 @@ class DevicePolicy(torch.nn.Module):
             raise DataError(f"chunk={chunk}: it is a number of samples, 1 or more; leave it out for the default")
         self.policy = policy
         self.chunk = chunk or max(1, working_bytes(device) // bytes_per_sample(policy))
-        slots = [slot for pass_ in policy.passes for slot in _slots(pass_)]
+        slots = [drawn.slot for pass_ in policy.passes for op in pass_.ops for drawn in (op, *op.gates, *op.ranges)]
         self.slots = (max(slots, default=0) // SLOTS_PER_OPERATION + 1) * SLOTS_PER_OPERATION
         values_per_image = [3 * pass_.in_height * pass_.in_width for pass_ in policy.passes]
         self._keep("counters", torch.arange(max(self.slots, *values_per_image, 0), device=device))
@@ -113,10 +111,3 @@ def bytes_per_sample(policy: Policy) -> int:
 def working_bytes(device: torch.device | str) -> int:
     """The memory that augmenting a batch may take on a device, apart from the images that go in and come out."""
     return WORKING_BYTES.get(torch.device(device).type, WORKING_BYTES_ON_A_GPU)
-
-
-def _slots(pass_: Pass):
-    for op in pass_.ops:
-        yield op.slot
-        yield from (gate.slot for gate in op.gates if gate.slot != ALTERNATE_SLOT)
-        yield from (range_.slot for range_ in op.ranges)

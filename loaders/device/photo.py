@@ -26,10 +26,6 @@ def luma(images: Tensor) -> Tensor:
     return ((19589 * red + 38470 * green + 7471 * blue) >> 16).unsqueeze(-1)
 
 
-def _bytes(values: Tensor) -> Tensor:
-    return values.clamp(0, 255).to(torch.uint8)
-
-
 def _chosen(draws: Draws, op: PixelOp, changed: Tensor, images: Tensor) -> Tensor:
     active = draws.active(op)
     return changed if active is None else torch.where(active.view(-1, 1, 1, 1), changed, images)
@@ -57,8 +53,7 @@ def posterize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor
     return images & ((255 << (8 - bits)) & 255).to(torch.uint8)
 
 
-def single(which: int) -> Callable[..., Tensor]:
-    """The op for one of brightness, contrast, saturation and hue."""
+def _single(which: int) -> Callable[..., Tensor]:
     def changed(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
         factor = draws.gated(op, draws.value(op.ranges[0]), JITTER_NEUTRAL[which])
         images = images.to(torch.int32)
@@ -66,6 +61,9 @@ def single(which: int) -> Callable[..., Tensor]:
             return hue_turned(images, per_image(factor)).to(torch.uint8)
         return blended(images, per_image(factor), _rest(images, factor, (which,), None)).to(torch.uint8)
     return changed
+
+
+brightness, contrast, saturation, hue = map(_single, range(4))
 
 
 def jitter_table(op: PixelOp) -> tuple[tuple[int, ...], ...]:
@@ -148,4 +146,4 @@ def noise(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     # Bytes in four 16-bit lanes; the multiplication adds the lanes up in the highest.
     lanes = (words & 0x00FF00FF00FF00FF) + ((words >> 8) & 0x00FF00FF00FF00FF)
     total = shifted(lanes * 0x0001000100010001, 48).to(torch.int32) - NOISE_MEAN
-    return _bytes(images + ((total * per_image(amplitude) + ONE // 2) >> 16))
+    return (images + ((total * per_image(amplitude) + ONE // 2) >> 16)).clamp(0, 255).to(torch.uint8)

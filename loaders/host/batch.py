@@ -22,7 +22,6 @@ Scratch = namedtuple(
     "Scratch", "active first second words padded places weights_x weights_y upper lower middle line matrix factor"
 )
 READABLE = 16
-FAR = np.uint64(1 << 62)
 MOST_TAPS = 32
 
 
@@ -99,19 +98,5 @@ def _entry(threaded: bool):
     return _kept_on_disk(run, parallel=threaded)
 
 
-def _highest(pointers, indices):
-    """The last byte offset that `indices` point to, -1 where one of them is not a place in `pointers`.
-
-    Offsets that are no int64 count as FAR, which lies beyond the end of any source.
-    """
-    last = np.int64(0)
-    for i in indices:
-        if i < 0 or i >= pointers.size:
-            return np.int64(-1)
-        last = max(last, np.int64(min(pointers[i], FAR)))
-    return last
-
-
 run_serial = _entry(threaded=False)
 run_parallel = _entry(threaded=True)
-highest = _kept_on_disk(_highest)

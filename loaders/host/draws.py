@@ -1,4 +1,4 @@
-"""What a sample draws, in compiled code: `loaders.common.counter_rng` in uint64, bit for bit, and gates and ranges."""
+"""What a sample draws, in compiled code: `loaders.common.counter_rng` in uint64, bit for bit; gates and ranges."""
 
 import numpy as np
 
@@ -7,11 +7,9 @@ from loaders.host import layout
 from loaders.host.jit import inlined, inner
 from loaders.policy.passes import ALTERNATE_SLOT
 
-GOLDEN = np.uint64(counter_rng.GOLDEN)
-FIRST_MULTIPLIER = np.uint64(counter_rng.FIRST_MULTIPLIER)
-SECOND_MULTIPLIER = np.uint64(counter_rng.SECOND_MULTIPLIER)
-ONE = np.uint64(1)
-LOW_HALF = np.uint64(0xFFFFFFFF)
+GOLDEN, FIRST_MULTIPLIER, SECOND_MULTIPLIER = (
+    np.uint64(counter_rng.GOLDEN), np.uint64(counter_rng.FIRST_MULTIPLIER), np.uint64(counter_rng.SECOND_MULTIPLIER),
+)
 
 
 @inner
@@ -25,7 +23,7 @@ def mix(word):
 @inner
 def child(key, counter):
     """The draw number `counter` (an int64) below a uint64 key."""
-    return mix(key + GOLDEN * (np.uint64(counter) + ONE))
+    return mix(key + GOLDEN * (np.uint64(counter) + np.uint64(1)))
 
 
 @inner
@@ -43,21 +41,18 @@ def below(bits, n):
 @inner
 def below_low(bits, n):
     """An int64 in [0, n) from the low half."""
-    return np.int64(((bits & LOW_HALF) * np.uint64(n)) >> np.uint64(32))
+    return np.int64(((bits & np.uint64(0xFFFFFFFF)) * np.uint64(n)) >> np.uint64(32))
 
 
 @inlined
 def mark_active(active, ops, gates, key, alternate):
-    """active[op] = 1 where all gates of op are open for this sample, else 0."""
+    """active[op] = 1 where all gates of the op are open for this sample, else 0."""
     for op in range(ops.shape[0]):
         is_open = True
         for g in range(ops[op, layout.OP_GATE_FIRST], ops[op, layout.OP_GATE_LAST]):
             slot = gates[g, layout.GATE_SLOT]
             bits = alternate if slot == ALTERNATE_SLOT else top_24(child(key, slot))
-            if slot == ALTERNATE_SLOT:
-                is_open = is_open and alternate == 1
-            else:
-                is_open = is_open and gates[g, layout.GATE_LOW] <= bits < gates[g, layout.GATE_HIGH]
+            is_open = is_open and gates[g, layout.GATE_LOW] <= bits < gates[g, layout.GATE_HIGH]
         active[op] = is_open
 
 

@@ -74,9 +74,9 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 def _tail(source: np.ndarray, pointers: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
     """The end of the source with spare bytes after it, where an image of the batch is too close to it to read ahead."""
-    last = batch.highest(pointers, indices)
-    if last < 0:
+    if indices.min() < 0 or indices.max() >= pointers.size:
         raise DataError(f"indices from {indices.min()} to {indices.max()}: they must be from 0 to {pointers.size - 1}")
+    last = int(pointers[indices].max())
     if last + size > source.size:
         raise DataError(f"an image begins at byte {last} and takes {size}, but the source ends at {source.size}: it is "
                         "cut short, or of another size")
@@ -127,10 +127,8 @@ def _arrays(policy: Policy, mean_rgb: tuple[int, int, int]) -> batch.PolicyArray
     highest, widest = map(max, zip(*sizes, strict=True))
     row = np.tile(np.asarray(mean_rgb, np.uint8), widest)
     return batch.PolicyArrays(
-        np.array((*sizes[0], *sizes[-1], highest, widest), np.int64), _rows(passes, 8), _rows(ops, 13),
-        _rows(gates, 3), _rows(ranges, 7), np.array(tables, np.int64), np.concatenate([np.zeros_like(row), row]),
+        np.array((*sizes[0], *sizes[-1], highest, widest), np.int64),
+        *(np.array(rows, np.int64).reshape(len(rows), columns)
+          for rows, columns in ((passes, 8), (ops, 13), (gates, 3), (ranges, 7))),
+        np.array(tables, np.int64), np.concatenate([np.zeros_like(row), row]),
     )
-
-
-def _rows(rows: list, columns: int) -> np.ndarray:
-    return np.array(rows, np.int64).reshape(len(rows), columns)

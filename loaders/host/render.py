@@ -8,11 +8,10 @@ from loaders.host.draws import mark_active
 from loaders.host.filters import blur, by_histogram, sharpness, shrink
 from loaders.host.homography import homography, whole_move
 from loaders.host.jit import inlined
-from loaders.host.memory import copy
+from loaders.host.memory import copy, pack, unpack
 from loaders.host.photo import change
 from loaders.host.shifts import shift
 from loaders.host.warp import pad, warp
-from loaders.host.words import pack, unpack
 
 
 @inlined

@@ -41,7 +41,7 @@ def _crop(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
 
 
 def _flip(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
-    gates = (Gate(ALTERNATE_SLOT, 0, 1),) if operation.name == "flip_alternate" else ()
+    gates = (Gate(ALTERNATE_SLOT, 1, 2),) if operation.name == "flip_alternate" else ()
     yield PixelOp("flip", slot, *sizes.move, gates)
 
 
@@ -102,21 +102,13 @@ def _blur(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
         yield PixelOp("blur", slot, *sizes.photo, constants=(taps,), table=table)
 
 
-def _cutout(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
-    hole = operation.value("hole_px")
-    _fits(f"cutout(hole_px={hole})", hole, sizes.cover)
-    yield PixelOp("cutout", slot, *sizes.cover, constants=(hole,), fill=operation.value("fill"))
-
-
-def _coarse_dropout(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
-    px, holes = operation.interval("hole_px"), operation.interval("holes")
-    _fits(f"coarse_dropout(hole_px={px[1]})", px[1], sizes.cover)
-    yield PixelOp("coarse_dropout", slot, *sizes.cover, constants=(*px, *holes), fill=operation.value("fill"))
-
-
-def _fits(what: str, hole_px: int, size: tuple[int, int]) -> None:
-    if hole_px > min(size):
-        raise DataError(f"{what}: hole_px must be at most the image's shorter side {min(size)}")
+def _holes(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
+    low, high = operation.interval("hole_px")
+    if high > min(sizes.cover):
+        raise DataError(f"{operation.name}(hole_px={high}): hole_px must be at most the image's shorter side "
+                        f"{min(sizes.cover)}")
+    constants = (high,) if operation.name == "cutout" else (low, high, *operation.interval("holes"))
+    yield PixelOp(operation.name, slot, *sizes.cover, constants=constants, fill=operation.value("fill"))
 
 
 def _erase(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
@@ -178,6 +170,6 @@ LOWERED = {
     "crop": _crop, "flip": _flip, "flip_alternate": _flip, "affine": _affine, "perspective": _perspective,
     "resize": _resize, "jitter": _jitter, "gray": _photo(), "blur": _blur, "noise": _photo("sigma"), "invert": _photo(),
     "solarize": _photo("threshold"), "posterize": _photo("bits"), "equalize": _photo(), "autocontrast": _photo(),
-    "sharpness": _photo("factor"), "cutout": _cutout, "erase": _erase, "coarse_dropout": _coarse_dropout,
+    "sharpness": _photo("factor"), "cutout": _holes, "erase": _erase, "coarse_dropout": _holes,
     "trivial_wide": _trivial_wide, "rand_augment": _rand_augment,
 }

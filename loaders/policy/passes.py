@@ -44,7 +44,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Gate:
-    """Open where low <= (draw(slot) >> 40) < high; slot ALTERNATE_SLOT: where the alternating-flip bit is 1."""
+    """Open where low <= (draw(slot) >> 40) < high; the draw of ALTERNATE_SLOT is the alternating-flip bit, 0 or 1."""
 
     slot: int
     low: int
@@ -117,9 +117,8 @@ class Pass:
     def describe(self) -> str:
         """A line for a plan."""
         names = ", ".join(op.opcode + _when(op) for op in self.ops)
-        size = f"{self.in_width}x{self.in_height} px"
-        if (self.in_height, self.in_width) != (self.out_height, self.out_width):
-            size += f" -> {self.out_width}x{self.out_height} px"
+        size, out_size = f"{self.in_width}x{self.in_height} px", f"{self.out_width}x{self.out_height} px"
+        size += f" -> {out_size}" if out_size != size else ""
         sampled = f", sampled once, outside: {self.fill}" if self.kind == "move" else ""
         return f"{self.kind} at {size}: {names}{sampled}"
 

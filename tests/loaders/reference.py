@@ -38,9 +38,8 @@ class Reference:
         return child(self.key, slot)
 
     def open(self, gate: Gate) -> bool:
-        if gate.slot == ALTERNATE_SLOT:
-            return self.alternate == 1
-        return gate.low <= self.draw(gate.slot) >> 40 < gate.high
+        bits = self.alternate if gate.slot == ALTERNATE_SLOT else self.draw(gate.slot) >> 40
+        return gate.low <= bits < gate.high
 
     def active(self, op: PixelOp) -> bool:
         return all(self.open(gate) for gate in op.gates)

@@ -54,7 +54,7 @@ def test_gates_of_wrappers():
     outer, inner = parse("maybe(.5, flip(), gray(p=1))").passes
     assert outer.ops[0].gates == (Gate(15, 0, 1 << 23), Gate(31, 0, 1 << 23))
     assert inner.ops[0].gates == (Gate(15, 0, 1 << 23),)
-    assert parse("flip_alternate()").passes[0].ops[0].gates == (Gate(ALTERNATE_SLOT, 0, 1),)
+    assert parse("flip_alternate()").passes[0].ops[0].gates == (Gate(ALTERNATE_SLOT, 1, 2),)
 
 
 def test_one_of_splits_its_probability_evenly():
