@@ -26,7 +26,9 @@ def test_each_operation_equals_plain_python(text):
         np.testing.assert_array_equal(image, in_python(text, SMALL, k), err_msg=f"{text}, sample {k}")
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow("plain Python at 224 px")) if name == "resnet50" else name
+    for name in POLICIES])
 def test_named_policies_equal_plain_python(name):
     indices = [15] if name == "resnet50" else range(16)
     for k, image in zip(indices, on_host(name, CIFAR_SIZED, indices), strict=True):
@@ -102,6 +104,7 @@ def test_mapped_files_are_read_without_compiling_again(tmp_path):
     assert len(batch.run_serial.signatures) == 1
 
 
+@pytest.mark.slow("starts a process")
 def test_a_second_process_takes_the_kernel_from_disk():
     on_host("baseline", CIFAR_SIZED, range(2))
     code = ("import numpy as np; from tests.loaders.images import images, on_host; from loaders.host import batch; "

@@ -170,6 +170,7 @@ def test_any_text_is_read_or_refused_with_one_line(text):
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow("starts a process")
 def test_reading_a_policy_needs_neither_numba_nor_torch():
     code = ("import sys; from loaders.policy.policy import parse; parse('resnet50').describe(); "
             "assert not {'numba', 'torch', 'ffcv'} & set(sys.modules)")
