@@ -61,15 +61,14 @@ class DevicePolicy(torch.nn.Module):
         slots = [drawn.slot for pass_ in policy.passes for op in pass_.ops for drawn in (op, *op.gates, *op.ranges)]
         self.slots = (max(slots, default=0) // SLOTS_PER_OPERATION + 1) * SLOTS_PER_OPERATION
         values_per_image = [3 * pass_.in_height * pass_.in_width for pass_ in policy.passes]
-        self._keep("counters", torch.arange(max(self.slots, *values_per_image, 0), device=device))
-        self._keep("mean_rgb", torch.tensor(mean_rgb, dtype=torch.uint8, device=device))
+        buffers = {"counters": torch.arange(max(self.slots, *values_per_image, 0), device=device),
+                   "mean_rgb": torch.tensor(mean_rgb, dtype=torch.uint8, device=device)}
         for k, pass_ in enumerate(policy.passes):
             op = pass_.ops[0]
             table = torch.tensor(TABLES[op.opcode](op), device=device) if op.opcode in TABLES else None
-            self._keep(f"table_{k}", table)
-
-    def _keep(self, name: str, tensor: torch.Tensor | None) -> None:
-        self.register_buffer(name, tensor, persistent=False)
+            buffers[f"table_{k}"] = table
+        for name, tensor in buffers.items():
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, source_nhwc: torch.Tensor, indices: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Augment the samples `indices` (int64 (B,)) of `source_nhwc` (uint8 (N, H, W, 3), contiguous).

@@ -18,9 +18,9 @@ EXACT = ("crop", "flip")
 
 def warp(source_nhwc: torch.Tensor, rows: torch.Tensor, pass_: Pass, draws: Draws,
          mean_rgb: torch.Tensor) -> torch.Tensor:
-    """The pass_'s output for the images at `rows` (int64 (B,)) of `source_nhwc`, uint8 (B, out_height, out_width, 3).
+    """The pass's output for the images at `rows` (int64 (B,)) of `source_nhwc`, uint8 (B, out_height, out_width, 3).
 
-    mean_rgb: uint8 (3,), what lies outside where the pass's fill is "mean".
+    mean_rgb: uint8 (3,), the colour outside if the pass's fill is "mean".
     """
     height, width = source_nhwc.shape[1:3]
     x, y = _coordinates(homography(pass_.ops, draws), pass_, rows.device)

@@ -45,15 +45,23 @@ def below_low(bits, n):
 
 
 @inlined
-def mark_active(active, ops, gates, key, alternate):
-    """active[op] = 1 where all gates of the op are open for this sample, else 0."""
-    for op in range(ops.shape[0]):
-        is_open = True
-        for g in range(ops[op, layout.OP_GATE_FIRST], ops[op, layout.OP_GATE_LAST]):
-            slot = gates[g, layout.GATE_SLOT]
-            bits = alternate if slot == ALTERNATE_SLOT else top_24(child(key, slot))
-            is_open = is_open and gates[g, layout.GATE_LOW] <= bits < gates[g, layout.GATE_HIGH]
-        active[op] = is_open
+def mark_active(active, passes, ops, gates, key, alternate):
+    """active[op] = 1 where all gates of the op are open for this sample, else 0.
+
+    Returns the last pass that acts and is not a cover, or -1: its output, and all after it, is in the batch.
+    """
+    last = -1
+    for pass_ in range(passes.shape[0]):
+        for op in range(passes[pass_, layout.PASS_FIRST], passes[pass_, layout.PASS_LAST]):
+            is_open = True
+            for g in range(ops[op, layout.OP_GATE_FIRST], ops[op, layout.OP_GATE_LAST]):
+                slot = gates[g, layout.GATE_SLOT]
+                bits = alternate if slot == ALTERNATE_SLOT else top_24(child(key, slot))
+                is_open = is_open and gates[g, layout.GATE_LOW] <= bits < gates[g, layout.GATE_HIGH]
+            active[op] = is_open
+            if is_open and passes[pass_, layout.PASS_KIND] != layout.COVER:
+                last = pass_
+    return last
 
 
 @inner

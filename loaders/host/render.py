@@ -23,8 +23,7 @@ def render(target, to, source, start, key, alternate, policy, scratch):
     """
     sizes, passes, ops, gates, ranges, tables, paint = policy
     active, words = scratch.active, scratch.words
-    mark_active(active, ops, gates, key, alternate)
-    final = _last_before_covers(passes, active)
+    final = mark_active(active, passes, ops, gates, key, alternate)
     height, width = sizes[0], sizes[1]
     in_words, in_first, zero = False, False, np.int64(0)
     if final < 0:
@@ -85,12 +84,3 @@ def _acts(pass_, passes, active):
         if active[op] != 0:
             return True
     return False
-
-
-@inlined
-def _last_before_covers(passes, active):
-    """The last pass that acts and is not a cover, or -1: its output, and all after it, is in the batch."""
-    for pass_ in range(passes.shape[0] - 1, -1, -1):
-        if passes[pass_, layout.PASS_KIND] != layout.COVER and _acts(pass_, passes, active):
-            return pass_
-    return -1

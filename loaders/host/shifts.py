@@ -102,6 +102,5 @@ def _mirror_row(target, to, source, line, dx, low, high):
 
 @inner
 def _one_pixel(target, to, source, start):
-    target[to] = source[start]
-    target[to + 1] = source[start + 1]
-    target[to + 2] = source[start + 2]
+    for c in range(3):
+        target[to + c] = source[start + c]

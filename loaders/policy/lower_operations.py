@@ -1,7 +1,9 @@
 """Each operation of the language as pixel ops: its arguments as integers, checked against the image's size."""
 
+from collections import namedtuple
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from loaders.common.counter_rng import FRACTION_BITS
 from loaders.common.errors import DataError
@@ -9,15 +11,8 @@ from loaders.policy import weight_tables
 from loaders.policy.passes import ALTERNATE_SLOT, JITTER_NEUTRAL, ONE, Gate, PixelOp, Range
 
 STRENGTHS = 31
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """(height, width) that a move, a photo and a cover op meet at one place of a policy."""
-
-    move: tuple[int, int]
-    photo: tuple[int, int]
-    cover: tuple[int, int]
+# (height, width) that a move, a photo and a cover op meet at one place of a policy.
+Sizes = namedtuple("Sizes", "move photo cover")
 
 
 def _q(number: float) -> int:
@@ -118,29 +113,28 @@ def _erase(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
     yield PixelOp("erase", slot, height, width, constants=(low, high - low), table=table, fill=operation.value("fill"))
 
 
-def _trivial_wide(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
-    def strength(low: float, high: float, signed: bool = True, base: float = 0.0, whole: bool = False) -> Range:
-        return Range(slot + 1, _q(base), _q(low), _q(high) - _q(low), STRENGTHS, signed, whole)
+def _strength(slot: int, low: float, high: float, base: float = 0.0, signed: bool = True, whole: bool = False) -> Range:
+    """One of STRENGTHS equal steps from low to high, added to base; if signed, subtracted with probability 1/2."""
+    return Range(slot, _q(base), _q(low), _q(high) - _q(low), STRENGTHS, signed, whole)
 
+
+def _trivial_wide(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
+    draw = partial(_strength, slot + 1)
     yield from _round(slot, sizes, operation.value("fill"), {
-        "shear": strength(0, 0.99), "shift_x": strength(0, 32, whole=True), "shift_y": strength(0, 32, whole=True),
-        "angle": strength(0, 135), "factor": strength(0, 0.99, base=1.0), "bits": strength(2, 8, signed=False),
-        "threshold": strength(0, 255, signed=False),
+        "shear": draw(0, 0.99), "shift_x": draw(0, 32, whole=True), "shift_y": draw(0, 32, whole=True),
+        "angle": draw(0, 135), "factor": draw(0, 0.99, base=1.0), "bits": draw(2, 8, signed=False),
+        "threshold": draw(0, 255, signed=False),
     })
 
 
 def _rand_augment(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
-    m = operation.value("magnitude") / (STRENGTHS - 1)
-    height, width = sizes.move
+    m, (height, width) = operation.value("magnitude") / (STRENGTHS - 1), sizes.move
+    strengths = {"shear": 0.3, "shift_x": 150 / 331 * width, "shift_y": 150 / 331 * height, "angle": 30, "factor": 0.9}
+    fixed = {"bits": _fixed(8 - round(4 * m)), "threshold": _fixed(255 * (1 - m))}
     for which in range(slot, slot + 2 * operation.value("n"), 2):
-        def strength(most: float, base: float = 0.0, whole: bool = False, sign: int = which + 1) -> Range:
-            return Range(sign, _q(base), _q(most * m), signed=True, whole=whole)
-
-        yield from _round(which, sizes, operation.value("fill"), {
-            "shear": strength(0.3), "shift_x": strength(150 / 331 * width, whole=True),
-            "shift_y": strength(150 / 331 * height, whole=True), "angle": strength(30),
-            "factor": strength(0.9, base=1.0), "bits": _fixed(8 - round(4 * m)), "threshold": _fixed(255 * (1 - m)),
-        })
+        drawn = {name: _strength(which + 1, most * m, most * m, base=float(name == "factor"), whole="shift" in name)
+                 for name, most in strengths.items()}
+        yield from _round(which, sizes, operation.value("fill"), drawn | fixed)
 
 
 def _round(slot: int, sizes: Sizes, fill: str, strength: dict[str, Range]) -> Iterator[PixelOp]:
