@@ -1,1 +1,1 @@
-"""Data: sources, beton files, the law of augmentation, and the feeds that bring batches to the device."""
+"""Data: sources, beton files, augmentation, and the feeds that bring batches to the device."""

@@ -10,11 +10,12 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
+from engine.training.forward import ToInput
 from loaders.beton.cache import Beton
 from loaders.feeds.ffcv_fixes import import_ffcv
 from loaders.feeds.resident import Resident
 from loaders.feeds.stream import Stream
-from loaders.host.executor import Program, augment
+from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import parse
 
 POLICY = "flip(), crop(pad_px=4), cutout(hole_px=8)"
@@ -55,16 +56,19 @@ def ffcv_stock(beton: Beton, batch: int, threads: int, operations: str) -> Peer:
 
 def cadence_stream(beton: Beton, batch: int, threads: int, policy: str, dtype: str = "uint8",
                    images: int | None = None) -> Peer:
-    """This project's stream feed: FFCV's Loader around the one compiled pass, over `images` of them (None: all)."""
+    """This project's stream feed: FFCV's Loader around the one compiled pass, over `images` of them (None: all).
+
+    For float32 each batch is then normalised on the CPU, as the engine does.
+    """
     indices = np.arange(images or beton.samples)
-    parsed = parse(policy, beton.height, beton.width)
-    feed = Stream(beton, indices, batch, parsed, shuffle=True, threads=threads, dtype=dtype, mean=MEAN,
-                  std=STD)
+    feed = Stream(beton, indices, batch, parse(policy, beton.height, beton.width), shuffle=True, threads=threads)
+    to_input = ToInput(MEAN, STD, torch.device("cpu"))
 
     def run():
         with feed.epoch(0) as batches:
-            for _ in batches:
-                pass
+            for each in batches:
+                if dtype == "float32":
+                    to_input(each.images_bhwc)
 
     return len(indices), run
 
@@ -74,7 +78,7 @@ def cadence_kernel(beton: Beton, batch: int, threads: int, policy: str) -> Peer:
     from loaders.beton.cache import pointers_of
     from loaders.common import counter_rng
 
-    program = Program(parse(policy, beton.height, beton.width), (129, 124, 112))
+    program = PackedPolicy(parse(policy, beton.height, beton.width), (129, 124, 112))
     source, pointers, indices = np.memmap(beton.path, mode="r"), pointers_of(beton), np.arange(beton.samples)
     order, state = counter_rng.order(0, 0, indices), counter_rng.epoch_state(0, 0)
     target = np.empty((batch, *program.out_shape), np.uint8)
@@ -87,17 +91,18 @@ def cadence_kernel(beton: Beton, batch: int, threads: int, policy: str) -> Peer:
 
 
 def cadence_resident(beton: Beton, batch: int, policy: str, dtype: torch.dtype) -> Peer:
-    """This project's resident feed on the GPU, or on the CPU where there is none: a few batches, waited for."""
+    """This project's resident feed on the GPU, or a few of its batches on the CPU; float32 as in `cadence_stream`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parsed = parse(policy, beton.height, beton.width)
     images = beton.samples if device.type == "cuda" else 4 * batch
-    feed = Resident(beton, np.arange(images), batch, parsed, shuffle=True, device=device, mean_rgb=(129, 124, 112),
-                    mean=MEAN, std=STD, dtype=dtype)
+    feed = Resident(beton, np.arange(images), batch, parsed, shuffle=True, device=device, mean_rgb=(129, 124, 112))
+    to_input = ToInput(MEAN, STD, device)
 
     def run():
         with feed.epoch(0) as batches:
-            for _ in batches:
-                pass
+            for each in batches:
+                if dtype is torch.float32:
+                    to_input(each.images_bhwc)
         if device.type == "cuda":
             torch.cuda.synchronize()
 

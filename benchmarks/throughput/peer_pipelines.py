@@ -47,7 +47,7 @@ def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple
         if made is None:
             left_out.append(operation.text)
         else:
-            (covers if operation.spec.room == "cover" else kept).append(made)
+            (covers if operation.spec.kind == "cover" else kept).append(made)
     return kept, covers, left_out
 
 
@@ -81,7 +81,7 @@ def express(operation: Operation, library: ModuleType, side_px: int, values: Val
     if name == "cutout" and fill in values:
         share = (value["hole_px"] / side_px) ** 2
         return library.RandomErasing(1.0, (share, share), (1.0, 1.0), values[fill])
-    if name == "maybe" and all(child.spec.room != "cover" for child in operation.children):
+    if name == "maybe" and all(child.spec.kind != "cover" for child in operation.children):
         made = [express(child, library, side_px, values) for child in operation.children]
         return library.RandomApply(made, value["p"]) if None not in made else None
     return None

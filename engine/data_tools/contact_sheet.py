@@ -8,7 +8,7 @@ from engine.build.datasets import open_data
 from engine.build.feeds import mean_rgb
 from engine.plots.contact_sheet import draw_sheet
 from loaders.common import counter_rng
-from loaders.host.executor import Program, augment
+from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.named_policies import POLICIES
 from loaders.policy.policy import parse
 from recipes.settings.load import Recipe
@@ -32,7 +32,7 @@ def augmented(images_nhwc: np.ndarray, indices: np.ndarray, text: str, seed: int
               mean: tuple[int, int, int]) -> np.ndarray:
     """uint8 (n, out height, out width, 3): `indices` of the images as policy `text` shows them in `epoch`."""
     count, height, width, _ = images_nhwc.shape
-    program = Program(parse(text, height, width), mean)
+    program = PackedPolicy(parse(text, height, width), mean)
     pointers = np.arange(count, dtype=np.uint64) * np.uint64(height * width * 3)
     out = np.empty((len(indices), *program.out_shape), np.uint8)
     augment(np.ascontiguousarray(images_nhwc).reshape(-1), pointers, indices.astype(np.int64), program,

@@ -20,7 +20,7 @@ from loaders.device.executor import DevicePolicy
 from loaders.feeds.build import DeviceFeed, Feed
 from loaders.feeds.resident import Resident, fits
 from loaders.feeds.stream import usable_cores
-from loaders.host.executor import Program, augment
+from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import Policy, parse
 
 # How much is augmented in a call when operations are compared.
@@ -128,7 +128,7 @@ def augmenter(run: Run, policy: Policy, indices: np.ndarray) -> Callable[[], obj
         on_device = DevicePolicy(policy, mean_rgb=mean, device=run.device)
         there, keys = torch.from_numpy(indices).to(run.device), feed.keys(0)
         return lambda: on_device(feed.images_nhwc, there, keys)
-    beton, program = run.betons["train"], Program(policy, mean)
+    beton, program = run.betons["train"], PackedPolicy(policy, mean)
     source, pointers = np.memmap(beton.path, np.uint8, mode="r"), pointers_of(beton)
     state = counter_rng.epoch_state(feed.stream.seed, 0)
     images_bhwc = np.empty((len(indices), *program.out_shape), np.uint8)

@@ -18,7 +18,7 @@ from engine.training.metrics import Result
 from loaders.beton.cache import labels_of
 from loaders.beton.images import read_images
 from loaders.common import counter_rng
-from loaders.host.executor import Program, augment
+from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import parse
 
 SHEET_IMAGES, SHEET_EPOCHS = 8, 4
@@ -101,7 +101,7 @@ def augmentation(data: RunData, plots: Path) -> Section:
     pointers = np.zeros(beton.samples, np.uint64)
     pointers[firsts] = np.arange(len(firsts), dtype=np.uint64) * np.uint64(images_nhwc[0].size)
     text, seed = recipe.section("augment").policy, recipe.section("train").seed
-    program = Program(parse(text, beton.height, beton.width), mean_rgb(recipe))
+    program = PackedPolicy(parse(text, beton.height, beton.width), mean_rgb(recipe))
     strips = [Strip("as they are", list(images_nhwc))]
     for epoch in range(SHEET_EPOCHS):
         out = np.empty((len(firsts), *program.out_shape), np.uint8)

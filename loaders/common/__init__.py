@@ -1,1 +1,1 @@
-"""Draws, errors and files."""
+"""Random draws, errors, files and hints that all loaders share."""

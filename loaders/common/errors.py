@@ -1,4 +1,4 @@
-"""The one kind of error a user can cause in this room."""
+"""The one kind of error that a user of the loaders can cause."""
 
 
 class DataError(ValueError):

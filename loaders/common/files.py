@@ -1,4 +1,4 @@
-"""Files that can be trusted: bounded reads, digests, and writes that are either whole or not there."""
+"""Bounded reads, digests, and writes that leave either a whole file or none."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loaders.common.errors import DataError
 
-_BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def why(error: OSError) -> str:
@@ -21,7 +21,7 @@ def why(error: OSError) -> str:
 def check_readable(path: Path, max_bytes: int) -> None:
     """Raise DataError naming path unless it is a regular file of at most max_bytes.
 
-    Pipes and devices are thereby refused before opening, which could wait for ever.
+    So pipes and devices are refused before they are opened, which could block forever.
     """
     try:
         status = path.stat()
@@ -48,18 +48,15 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, hex. Raises OSError."""
-    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
+    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(block):
-            digest.update(block[:count])
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
     return digest.hexdigest()
 
 
 def sha256_of_each(paths: Sequence[Path]) -> list[str]:
-    """sha256_of every path, in order, two at a time (hashing leaves the interpreter's lock).
-
-    Raises DataError naming the file that cannot be read.
-    """
+    """sha256_of each path, in order, two at a time (hashing releases the GIL); DataError for an unreadable file."""
     def named(path: Path) -> str:
         try:
             return sha256_of(path)
@@ -72,12 +69,12 @@ def sha256_of_each(paths: Sequence[Path]) -> list[str]:
 
 def write_durably(path: Path, blocks: Iterable[bytes | memoryview],
                   before_rename: Callable[[Path], None] | None = None) -> None:
-    """Write blocks to a new file and rename it to path, in the order that survives a power cut.
+    """Write blocks to a new file and rename it to path, in an order that survives a power cut.
 
-    Content is on the disk before the name points to it, and the name before this returns. The file has a new inode:
-    whoever has the old one mapped keeps it. `before_rename` is called with the new file, whole and on the disk.
-    Whatever interrupts the writing (KeyboardInterrupt too), path is as it was and the temporary file `.NAME.*.part` is
-    gone; only a killed process leaves one (see remove_leftovers). Raises OSError, and whatever the blocks or
+    The content is on disk before the name points to it, and the name is on disk before this returns. The file has a
+    new inode: a process that has mapped the old one keeps it. `before_rename` is called with the complete new file.
+    If anything interrupts the write (KeyboardInterrupt too), path is unchanged and the temporary file `.NAME.*.part`
+    is removed; only a killed process leaves one (see remove_leftovers). Raises OSError, and whatever the blocks or
     `before_rename` raise.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
@@ -102,6 +99,6 @@ def write_durably(path: Path, blocks: Iterable[bytes | memoryview],
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of `path` left beside it. Only for the one process that may write path."""
+    """Remove the temporary files of killed writers of `path`. Only for the one process that may write path."""
     for leftover in path.parent.glob(f".{path.name}.*.part"):
         leftover.unlink(missing_ok=True)

@@ -1,2 +1,1 @@
-"""The device executor's parts: draws, moves, photometric steps and covers as batched torch, without waiting for the
-device and without control flow that depends on data. `loaders.device.executor` puts them together."""
+"""The device executor: draws, moves, photo ops and covers as batched torch that never waits for the device."""

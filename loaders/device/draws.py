@@ -1,20 +1,22 @@
 """The draws of `loaders.common.counter_rng` for a batch, in torch int64: the same 64 bits, read as signed numbers.
 
-Sums and products wrap as they do modulo 2**64; a shift to the right is made logical by masking the sign's copies.
+Sums and products wrap modulo 2**64; a right shift is made logical by masking the copies of the sign.
 """
+
+import functools
 
 import numpy as np
 import torch
 
 from loaders.common.counter_rng import FIRST_MULTIPLIER, FRACTION_BITS, GOLDEN, SECOND_MULTIPLIER, epoch_state
-from loaders.policy.steps import ALTERNATE_SLOT, Gate, Range, Step
+from loaders.policy.passes import ALTERNATE_SLOT, Gate, PixelOp, Range
 
 
 def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
-# A step's table on the device; None where it has none.
+# An op's table on the device; None where it has none.
 Table = torch.Tensor | None
 
 _GOLDEN, _FIRST, _SECOND = _signed(GOLDEN), _signed(FIRST_MULTIPLIER), _signed(SECOND_MULTIPLIER)
@@ -68,20 +70,19 @@ def _(numbers):
 
 
 def held(numbers: torch.Tensor) -> torch.Tensor:
-    """The same numbers, of which compiled code must keep a copy in memory.
+    """The same numbers, of which compiled code must keep a copy in memory; eagerly the tensor itself.
 
-    For what is worked out once a sample and used at every pixel: a compiler that fuses everything would work it out at
-    every pixel, sines included. Eagerly it is the tensor itself.
+    For what is computed once per sample and used at every pixel: a compiler that fuses everything would compute it at
+    every pixel, sines included.
     """
     return _copied(numbers) if torch.compiler.is_compiling() else numbers
 
 
 class Draws:
-    """The draws of a batch: `words` int64 (B, slots), column s for slot s, made in one go.
+    """The draws of a batch: `words` int64 (B, slots), column s for slot s, all made at once.
 
-    keys: `keys_of(seed, epoch)`; indices: int64 (B,), positions in the data set; counters: int64, 0, 1, 2, ... It is
-    memory and no `arange` written where it is used, as inductor would work out that one's product with a 64-bit
-    constant in unbounded integers, and fail.
+    keys: `keys_of(seed, epoch)`; indices: int64 (B,), positions in the data set; counters: int64, 0, 1, 2, ... in
+    memory: of an `arange` inductor would compute the product with a 64-bit constant in unbounded integers, and fail.
     """
 
     def __init__(self, keys: torch.Tensor, indices: torch.Tensor, slots: int, counters: torch.Tensor):
@@ -89,7 +90,7 @@ class Draws:
         self.words = held(child(child(keys[0], indices)[:, None], counters[:slots]))
 
     def bits(self, slot: int) -> torch.Tensor:
-        """64 random bits a sample, int64 (B,)."""
+        """64 random bits per sample, int64 (B,)."""
         return self.words[:, slot]
 
     def words_per_value(self, slot: int, height: int, width: int) -> torch.Tensor:
@@ -97,23 +98,17 @@ class Draws:
         places = self.counters[: height * width * 3].view(height, width, 3)
         return child(self.bits(slot).view(-1, 1, 1, 1), places)
 
-    def alternate(self) -> torch.Tensor:
-        """bool (B,): where `flip_alternate()` mirrors."""
-        return (shifted(child(self.keys[1], self.indices), 63) ^ self.keys[2]) == 1
-
     def open(self, gate: Gate) -> torch.Tensor:
         """bool (B,): where the gate is open."""
         if gate.slot == ALTERNATE_SLOT:
-            return self.alternate()
-        top = fraction(self.bits(gate.slot))
+            top = shifted(child(self.keys[1], self.indices), 63) ^ self.keys[2]
+        else:
+            top = fraction(self.bits(gate.slot))
         return (top >= gate.low) & (top < gate.high)
 
-    def active(self, step: Step) -> torch.Tensor | None:
-        """bool (B,): where all gates of the step are open; None for a step without gates."""
-        active = None
-        for gate in step.gates:
-            active = self.open(gate) if active is None else active & self.open(gate)
-        return active
+    def active(self, op: PixelOp) -> torch.Tensor | None:
+        """bool (B,): where all gates of the op are open; None for an op without gates."""
+        return functools.reduce(torch.logical_and, map(self.open, op.gates)) if op.gates else None
 
     def value(self, range_: Range) -> int | torch.Tensor:
         """The drawn numbers in 2**-16 units, int64 (B,); an int where nothing is drawn."""
@@ -130,9 +125,9 @@ class Draws:
             amount = torch.where((bits & 1) == 1, -amount, amount)
         return range_.base + amount
 
-    def gated(self, step: Step, value: int | torch.Tensor, neutral: int) -> torch.Tensor:
-        """int64 (B,): `value` where the step acts, `neutral` (with which it changes nothing) where it does not."""
-        active = self.active(step)
+    def gated(self, op: PixelOp, value: int | torch.Tensor, neutral: int) -> torch.Tensor:
+        """int64 (B,): `value` where the op acts, `neutral` (with which it changes nothing) where it does not."""
+        active = self.active(op)
         if active is None:
             return held(value) if isinstance(value, torch.Tensor) else torch.full_like(self.indices, value)
         return held(torch.where(active, value, neutral))

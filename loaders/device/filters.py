@@ -1,6 +1,6 @@
-"""Steps that look at more than one pixel: blur, the anti-aliased resize, sharpness, and what needs a histogram.
+"""Ops that look at more than one pixel: blur, shrink (the anti-aliased resize), sharpness, autocontrast and equalize.
 
-uint8 (B, H, W, 3) in and out; integers throughout, weights of 14 bits. Where a step does not act its weights, limits
+uint8 (B, H, W, 3) in and out; integers throughout, weights of 14 bits. Where an op does not act its weights, limits
 or table are those that change nothing.
 """
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from loaders.device.draws import Draws, Table, below
 from loaders.device.photo import per_image
-from loaders.policy.steps import ONE, Step
+from loaders.policy.passes import ONE, PixelOp
 from loaders.policy.weight_tables import WEIGHT_BITS
 
 LEVELS = 256
@@ -19,16 +19,16 @@ _FIRST_PASS = (1 << (HALFWAY - 1), HALFWAY)
 _SECOND_PASS = (1 << (2 * WEIGHT_BITS - HALFWAY - 1), 2 * WEIGHT_BITS - HALFWAY)
 
 
-def blur_table(step: Step) -> tuple[tuple[int, ...], ...]:
-    """The step's rows of weights, and one more that leaves an image as it is."""
-    taps = step.constants[0]
-    return (*step.table, tuple(1 << WEIGHT_BITS if k == taps // 2 else 0 for k in range(taps)))
+def blur_table(op: PixelOp) -> tuple[tuple[int, ...], ...]:
+    """The op's rows of weights, and one more that leaves an image as it is."""
+    taps = op.constants[0]
+    return (*op.table, tuple(1 << WEIGHT_BITS if k == taps // 2 else 0 for k in range(taps)))
 
 
-def blur(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
-    """Gaussian blur, along x and then along y, edges reflected; `table` is `blur_table(step)`, int64."""
-    row = below(draws.bits(step.slot), len(step.table))
-    weights = table[draws.gated(step, row, len(step.table))]
+def blur(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
+    """Gaussian blur, along x and then along y, edges reflected; `table` is `blur_table(op)`, int64."""
+    row = below(draws.bits(op.slot), len(op.table))
+    weights = table[draws.gated(op, row, len(op.table))]
     for axis, (half, shift) in ((2, _FIRST_PASS), (1, _SECOND_PASS)):
         images = _blurred(images, axis, weights, half, shift)
     return images.to(torch.uint8)
@@ -44,15 +44,15 @@ def _blurred(images: Tensor, axis: int, weights: Tensor, half: int, shift: int) 
     return total >> shift
 
 
-def shrink_table(step: Step) -> tuple[tuple[int, ...], ...]:
-    """The step's rows (first, weights...), all of one length."""
-    longest = max(len(row) for row in step.table)
-    return tuple(row + (0,) * (longest - len(row)) for row in step.table)
+def shrink_table(op: PixelOp) -> tuple[tuple[int, ...], ...]:
+    """The op's rows (first, weights...), all of one length."""
+    longest = max(len(row) for row in op.table)
+    return tuple(row + (0,) * (longest - len(row)) for row in op.table)
 
 
-def shrink(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
-    """The anti-aliased resize to (step.constants[0], step.constants[1]); `table` is `shrink_table(step)`, int64."""
-    out_height, _, taps_y, taps_x = step.constants
+def shrink(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
+    """The anti-aliased resize to (op.constants[0], op.constants[1]); `table` is `shrink_table(op)`, int64."""
+    out_height, _, taps_y, taps_x = op.constants
     passes = ((2, table[out_height:], taps_x, _FIRST_PASS), (1, table[:out_height], taps_y, _SECOND_PASS))
     for axis, rows, taps, (half, shift) in passes:
         shape = (1, 1, -1, 1) if axis == 2 else (1, -1, 1, 1)
@@ -64,9 +64,9 @@ def shrink(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     return images.to(torch.uint8)
 
 
-def sharpness(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def sharpness(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """Blends with a 3x3 smoothing by the drawn factor; the outermost pixels stay."""
-    factor = per_image(draws.gated(step, draws.value(step.ranges[0]), ONE))
+    factor = per_image(draws.gated(op, draws.value(op.ranges[0]), ONE))
     images = images.to(torch.int32)
     total = images[:, :-2] + images[:, 1:-1] + images[:, 2:]
     total = total[:, :, :-2] + total[:, :, 1:-1] + total[:, :, 2:]
@@ -75,16 +75,16 @@ def sharpness(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     return ((images * ONE + (ONE - factor) * (smooth - images)) >> 16).clamp(0, 255).to(torch.uint8)
 
 
-def autocontrast(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def autocontrast(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """(v - low) * 255 // (high - low), channel by channel; a flat channel stays."""
     wide = images.to(torch.int32)
     low, high = wide.amin((1, 2), keepdim=True), wide.amax((1, 2), keepdim=True)
-    stays = _stays(low == high, draws, step)
+    stays = _stays(low == high, draws, op)
     low, high = low.masked_fill(stays, 0), high.masked_fill(stays, 255)
     return ((wide - low) * 255 // (high - low)).to(torch.uint8)
 
 
-def equalize(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def equalize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """Pillow's equalisation of each channel's histogram."""
     samples, height, width, _ = images.shape
     channels = torch.arange(samples * 3, device=images.device).view(samples, 1, 1, 3)
@@ -96,12 +96,12 @@ def equalize(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
     spread = (height * width - counts.gather(2, brightest.unsqueeze(-1))) // 255
     below_it = counts.cumsum(2, dtype=torch.int32) - counts
     lookup = ((below_it + spread // 2) // spread.clamp(min=1)).clamp(max=255)
-    stays = _stays((spread == 0).view(samples, 1, 1, 3), draws, step).view(samples, 3, 1)
+    stays = _stays((spread == 0).view(samples, 1, 1, 3), draws, op).view(samples, 3, 1)
     lookup = torch.where(stays, torch.arange(LEVELS, dtype=torch.int32, device=images.device), lookup)
     return lookup.flatten()[places].to(torch.uint8)
 
 
-def _stays(flat: Tensor, draws: Draws, step: Step) -> Tensor:
-    """bool (B, 1, 1, 3): channels that are `flat`, and all of a sample on which the step does not act."""
-    active = draws.active(step)
+def _stays(flat: Tensor, draws: Draws, op: PixelOp) -> Tensor:
+    """bool (B, 1, 1, 3): channels that are `flat`, and all of a sample on which the op does not act."""
+    active = draws.active(op)
     return flat if active is None else flat | ~active.view(-1, 1, 1, 1)

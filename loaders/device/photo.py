@@ -1,7 +1,7 @@
-"""Photometric steps that look at one pixel at a time (contrast: and at one mean): uint8 (B, H, W, 3) in and out.
+"""Ops that look at one pixel at a time (contrast: and at one mean): uint8 (B, H, W, 3) in and out.
 
-Where a step does not act, its factor is the one that changes nothing: cheaper than choosing between two images.
-All pixel arithmetic is int32; what could leave it (a mean in 2**-16 units times a factor) is int64, once a sample.
+Where an op does not act, its factor is the neutral one: cheaper than choosing between two images. All pixel arithmetic
+is int32; what could overflow it (a mean in 2**-16 units times a factor) is int64, once per sample.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from loaders.device.draws import Draws, Table, below, held, shifted
-from loaders.policy.steps import ONE, PERMUTATIONS, Step
+from loaders.policy.passes import JITTER_NEUTRAL, NOISE_MEAN, NOISE_UNIT, ONE, PERMUTATIONS, PixelOp
 
-# The standard deviation of the sum of 8 bytes is 209.02; 79953 = round(255 / 209.02 * 2**16).
-NOISE_SCALE = 79953
-NOISE_MEAN = 1020
-JITTER_NEUTRAL = (ONE, ONE, ONE, 0)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
@@ -30,41 +26,36 @@ def luma(images: Tensor) -> Tensor:
     return ((19589 * red + 38470 * green + 7471 * blue) >> 16).unsqueeze(-1)
 
 
-def _bytes(values: Tensor) -> Tensor:
-    return values.clamp(0, 255).to(torch.uint8)
-
-
-def _chosen(draws: Draws, step: Step, changed: Tensor, images: Tensor) -> Tensor:
-    active = draws.active(step)
+def _chosen(draws: Draws, op: PixelOp, changed: Tensor, images: Tensor) -> Tensor:
+    active = draws.active(op)
     return changed if active is None else torch.where(active.view(-1, 1, 1, 1), changed, images)
 
 
-def gray(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def gray(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """r = g = b = luma."""
-    return _chosen(draws, step, luma(images.to(torch.int32)).to(torch.uint8).expand(-1, -1, -1, 3), images)
+    return _chosen(draws, op, luma(images.to(torch.int32)).to(torch.uint8).expand(-1, -1, -1, 3), images)
 
 
-def invert(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def invert(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """255 - v."""
-    return _chosen(draws, step, 255 - images, images)
+    return _chosen(draws, op, 255 - images, images)
 
 
-def solarize(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def solarize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """255 - v where v is at or above the drawn threshold."""
-    threshold = per_image(draws.gated(step, draws.value(step.ranges[0]), 256 * ONE))
+    threshold = per_image(draws.gated(op, draws.value(op.ranges[0]), 256 * ONE))
     return torch.where(images.to(torch.int32) * ONE >= threshold, 255 - images, images)
 
 
-def posterize(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def posterize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """v without its lowest 8 - bits bits."""
-    bits = (per_image(draws.gated(step, draws.value(step.ranges[0]), 8 * ONE)) + ONE // 2) >> 16
+    bits = (per_image(draws.gated(op, draws.value(op.ranges[0]), 8 * ONE)) + ONE // 2) >> 16
     return images & ((255 << (8 - bits)) & 255).to(torch.uint8)
 
 
-def single(which: int) -> Callable[..., Tensor]:
-    """The step that is one of brightness, contrast, saturation and hue."""
-    def changed(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
-        factor = draws.gated(step, draws.value(step.ranges[0]), JITTER_NEUTRAL[which])
+def _single(which: int) -> Callable[..., Tensor]:
+    def changed(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
+        factor = draws.gated(op, draws.value(op.ranges[0]), JITTER_NEUTRAL[which])
         images = images.to(torch.int32)
         if which == HUE:
             return hue_turned(images, per_image(factor)).to(torch.uint8)
@@ -72,21 +63,24 @@ def single(which: int) -> Callable[..., Tensor]:
     return changed
 
 
-def jitter_table(step: Step) -> tuple[tuple[int, ...], ...]:
+brightness, contrast, saturation, hue = map(_single, range(4))
+
+
+def jitter_table(op: PixelOp) -> tuple[tuple[int, ...], ...]:
     """24 rows: the parts of jitter that can change anything, in the order of each permutation."""
-    parts = [part for part in range(4) if step.ranges[part].constant != JITTER_NEUTRAL[part]]
+    parts = [part for part in range(4) if op.ranges[part].constant != JITTER_NEUTRAL[part]]
     return tuple(tuple(part for part in order if part in parts) for order in PERMUTATIONS)
 
 
-def jitter(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
-    """Brightness, contrast, saturation and hue in a drawn order; `table` is `jitter_table(step)`, int64.
+def jitter(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
+    """Brightness, contrast, saturation and hue in a drawn order; `table` is `jitter_table(op)`, int64.
 
     The three blends differ only in what they blend with, so each round is one blend (and one turn of hue) for all.
     """
-    parts = sorted(jitter_table(step)[0])
+    parts = sorted(jitter_table(op)[0])
     blends = tuple(part for part in parts if part != HUE)
-    factors = {part: draws.gated(step, draws.value(step.ranges[part]), JITTER_NEUTRAL[part]) for part in parts}
-    order = held(table[below(draws.bits(step.slot + 4), len(PERMUTATIONS))])
+    factors = {part: draws.gated(op, draws.value(op.ranges[part]), JITTER_NEUTRAL[part]) for part in parts}
+    order = held(table[below(draws.bits(op.slot + 4), len(PERMUTATIONS))])
     images = images.to(torch.int32)
     for k in range(len(parts)):
         now = order[:, k]
@@ -137,19 +131,19 @@ def hue_turned(images: Tensor, turn: Tensor) -> Tensor:
     place = sector * ONE + turn.squeeze(-1) * 6 * spread
     channels = []
     for n in (5, 3, 1):
-        # The law's min(k, 4 unit - k) with k modulo 6 unit is 2 unit less the distance to the nearest of -4, 2, 8 and
-        # 14 units, and k without the modulo lies between -4 and 14: three folds find that distance.
+        # min(k, 4 unit - k) with k modulo 6 unit is 2 unit less the distance to the nearest of -4, 2, 8 and 14 units,
+        # and k without the modulo lies between -4 and 14: three folds find that distance.
         distance = (((place + (n - 5) * unit).abs() - 6 * unit).abs() - 3 * unit).abs()
         fall = torch.minimum(2 * unit - distance, unit).clamp(min=0)
         channels.append(high - ((fall + ONE // 2) >> 16))
     return torch.stack(channels, -1)
 
 
-def noise(images: Tensor, step: Step, draws: Draws, table: Table) -> Tensor:
+def noise(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """Gaussian noise of the drawn sigma: the sum of the 8 bytes of each value's own 64 bits."""
-    amplitude = (draws.gated(step, draws.value(step.ranges[0]), 0) * NOISE_SCALE) >> 16
-    words = draws.words_per_value(step.slot + 1, step.height, step.width)
+    amplitude = (draws.gated(op, draws.value(op.ranges[0]), 0) * NOISE_UNIT) >> 16
+    words = draws.words_per_value(op.slot + 1, op.height, op.width)
     # Bytes in four 16-bit lanes; the multiplication adds the lanes up in the highest.
     lanes = (words & 0x00FF00FF00FF00FF) + ((words >> 8) & 0x00FF00FF00FF00FF)
     total = shifted(lanes * 0x0001000100010001, 48).to(torch.int32) - NOISE_MEAN
-    return _bytes(images + ((total * per_image(amplitude) + ONE // 2) >> 16))
+    return (images + ((total * per_image(amplitude) + ONE // 2) >> 16)).clamp(0, 255).to(torch.uint8)

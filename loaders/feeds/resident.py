@@ -51,18 +51,16 @@ def fits(beton: Beton, device: torch.device | str) -> bool:
 class Resident(Order):
     """Batches of a beton in device memory, augmented there; samples and errors as in Order.
 
-    mean_rgb, mean, std, dtype: as in DevicePolicy; images are uint8 (B, H, W, 3), or for a
-    floating dtype normalised (B, 3, H, W) in channels_last memory. held: what `hold` gave, to share one copy between
-    feeds; by default the beton is read here.
+    mean_rgb: as in DevicePolicy. held: what `hold` gave, to share one copy between feeds; by default
+    the beton is read here.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, device: torch.device | str, mean_rgb: tuple[int, int, int],
-                 mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
-                 dtype: torch.dtype = torch.uint8, shard: tuple[int, int] = (0, 1), held: Held | None = None):
+                 shard: tuple[int, int] = (0, 1), held: Held | None = None):
         super().__init__(beton, indices, batch, seed, shuffle, shard)
         self.device = torch.device(device)
-        self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, mean=mean, std=std, dtype=dtype, device=device)
+        self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, device=device)
         self.images_nhwc, self.labels = held or hold(beton, device)
 
     def keys(self, epoch: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from loaders.beton.cache import Beton, labels_of, pointers_of
 from loaders.common import counter_rng
 from loaders.feeds.ffcv_fixes import close_all, import_ffcv
 from loaders.feeds.order import Order
-from loaders.host.executor import Program, augment
+from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import Policy
 
 MID_GREY = (128, 128, 128)
@@ -68,27 +68,25 @@ class Stream(Order):
     """Batches of a beton, augmented by a policy; samples and errors as in Order.
 
     A sample's pixels depend on (policy, seed, epoch, sample) only: not on `threads`, `batch` or what ran before.
-    `mean_rgb` is the colour that fill=mean paints. With `dtype`
-    float32 or float16 images come normalised, (v / 255 - mean) / std, in the same pass.
+    `mean_rgb` is the colour that fill=mean paints.
 
     Also raises DataError where FFCV is missing.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, mean_rgb: tuple[int, int, int] = MID_GREY, threads: int = 0,
-                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1), dtype: str = "uint8",
-                 mean: tuple[float, ...] = (0.0, 0.0, 0.0), std: tuple[float, ...] = (1.0, 1.0, 1.0)):
+                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1)):
         super().__init__(beton, indices, batch, seed, shuffle, shard)
         loader_class, self._iterator_class, decoder_class = import_ffcv()
         self.policy, self.threads = policy, min(threads or usable_cores(), usable_cores())
         self.labels, pointers = labels_of(beton), pointers_of(beton)
-        program = Program(policy, mean_rgb, mean, std)
-        pool = BufferPool((self.local_batch, *program.out_shape), np.dtype(dtype))
+        packed = PackedPolicy(policy, mean_rgb)
+        pool = BufferPool((self.local_batch, *packed.out_shape), np.dtype(np.uint8))
         used_threads = self.threads
 
         def decode(batch_indices, _memory, _metadata, storage_state):
             images_bhwc = pool.take(len(batch_indices))
-            augment(storage_state[0], pointers, batch_indices, program, storage_state[-1], images_bhwc,
+            augment(storage_state[0], pointers, batch_indices, packed, storage_state[-1], images_bhwc,
                     threads=used_threads)
             return images_bhwc
 

@@ -1,7 +1,7 @@
-"""The entry points: a batch, or a range of it, on one thread or on several. The only kernels cached on disk.
+"""The compiled entry points: a batch on one thread or on several. These are the only kernels cached on disk.
 
-Each is made by a function that closes over a fingerprint of all kernel sources: numba makes the closure part of the
-cache's key, so that a change in any file is never served by code compiled from the old one.
+Each is made by a function that closes over a fingerprint of all kernel sources. Numba makes the closure part of the
+cache's key, so code compiled from an older version of any file is never used.
 """
 
 import hashlib
@@ -16,33 +16,30 @@ from loaders.host.jit import inner
 from loaders.host.memory import borrowed, prefetch
 from loaders.host.render import render
 from loaders.host.warp import MARGIN
-from loaders.host.words import to_float16, to_float32
 
-Program = namedtuple("Program", "sizes stages steps gates ranges tables paint")
+PolicyArrays = namedtuple("PolicyArrays", "sizes passes ops gates ranges tables paint")
 Scratch = namedtuple(
     "Scratch", "active first second words padded places weights_x weights_y upper lower middle line matrix factor"
 )
-UINT8, FLOAT32, FLOAT16 = range(3)
 READABLE = 16
-FAR = np.uint64(1 << 62)
 MOST_TAPS = 32
 
 
 def _fingerprint() -> int:
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), here.parent / "common/counter_rng.py", here.parent / "policy/steps.py"]):
+    for path in sorted([*here.glob("*.py"), here.parent / "common/counter_rng.py", here.parent / "policy/passes.py"]):
         digest.update(path.read_bytes())
     return int.from_bytes(digest.digest()[:7], "little")
 
 
 @inner
-def _scratch(program):
+def _scratch(policy):
     """Scratch for one thread: sizes = [in height, in width, out height, out width, largest height, largest width]."""
-    high, wide = program.sizes[4], program.sizes[5]
+    high, wide = policy.sizes[4], policy.sizes[5]
     count = high * wide
     return Scratch(
-        np.empty(program.steps.shape[0], np.uint8),
+        np.empty(policy.ops.shape[0], np.uint8),
         np.empty(3 * count + READABLE, np.uint8), np.empty(3 * count + READABLE, np.uint8),
         np.empty(count + 4, np.uint32), np.empty((high + MARGIN) * (wide + MARGIN), np.uint32),
         np.empty(wide, np.int32), np.empty(wide, np.int32), np.empty(wide, np.int32),
@@ -53,34 +50,16 @@ def _scratch(program):
 
 
 @inner
-def _lent_program(p):
-    return Program(borrowed(p.sizes), borrowed(p.stages), borrowed(p.steps), borrowed(p.gates), borrowed(p.ranges),
-                   borrowed(p.tables), borrowed(p.paint))
-
-
-@inner
-def _lent_scratch(s):
-    return Scratch(
-        borrowed(s.active), borrowed(s.first), borrowed(s.second), borrowed(s.words), borrowed(s.padded),
-        borrowed(s.places), borrowed(s.weights_x), borrowed(s.weights_y), borrowed(s.upper), borrowed(s.lower),
-        borrowed(s.middle), borrowed(s.line), borrowed(s.matrix), borrowed(s.factor),
-    )
-
-
-@inner
-def _span(first, last, owned_source, owned_tail, pointers, indices, state, owned_program, kind, owned_bytes_out,
-          floats_out, halves_out, normal):
-    """Samples first..last - 1 of a batch, each in one pass; kind says which of the three flat outputs is written.
+def _span(first, last, owned_source, owned_tail, pointers, indices, state, owned_policy, owned_out):
+    """Samples first..last - 1 of a batch, each in one pass, to the flat bytes of the batch.
 
     tail: the end of source with READABLE bytes after it, for kernels that read ahead; empty if no image ends there.
     """
-    owner = _scratch(owned_program)
-    scratch, program = _lent_scratch(owner), _lent_program(owned_program)
-    source, tail, bytes_out = borrowed(owned_source), borrowed(owned_tail), borrowed(owned_bytes_out)
-    sizes = program.sizes
+    owned_scratch = _scratch(owned_policy)
+    scratch, policy = borrowed(owned_scratch), borrowed(owned_policy)
+    source, tail, out = borrowed(owned_source), borrowed(owned_tail), borrowed(owned_out)
+    sizes = policy.sizes
     count_in, count_out = 3 * sizes[0] * sizes[1], 3 * sizes[2] * sizes[3]
-    owned_pixels = np.empty(count_out + READABLE, np.uint8)
-    pixels = borrowed(owned_pixels)
     for i in range(first, last):
         if i + 2 < last:
             ahead = np.int64(pointers[indices[i + 2]])
@@ -92,48 +71,13 @@ def _span(first, last, owned_source, owned_tail, pointers, indices, state, owned
         origin = source
         if start + count_in + READABLE > source.size:
             origin, start = tail, start - (source.size - (tail.size - READABLE))
-        image, to = (bytes_out, i * count_out) if kind == UINT8 else (pixels, np.int64(0))
-        render(image, to, origin, start, key, alternate, program, scratch)
-        if kind == FLOAT32:
-            to_float32(floats_out, i * count_out, pixels, sizes[2], normal)
-        elif kind == FLOAT16:
-            to_float16(halves_out, i * count_out, pixels, sizes[2], normal)
-    # The owners are used last: what was borrowed from them lives until here.
-    return owner.active.size + owned_pixels.size
-
-
-def _entry(fingerprint: int, threaded: bool):
-    def serial(source, tail, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal,
-               parts):
-        _span(np.int64(0), indices.size, source, tail, pointers, indices, state, program, kind, bytes_out, floats_out,
-              halves_out, normal)
-        return fingerprint
-
-    def parallel(source, tail, pointers, indices, state, program, kind, bytes_out, floats_out, halves_out, normal,
-                 parts):
-        for part in prange(parts):
-            _span(indices.size * part // parts, indices.size * (part + 1) // parts, source, tail, pointers, indices,
-                  state, program, kind, bytes_out, floats_out, halves_out, normal)
-        return fingerprint
-
-    return _kept_on_disk(parallel, parallel=True) if threaded else _kept_on_disk(serial)
-
-
-def _highest(pointers, indices):
-    """The last byte offset that `indices` point to, -1 where one of them is no place in `pointers`.
-
-    Offsets that are no int64 count as FAR, which lies beyond the end of any source.
-    """
-    last = np.int64(0)
-    for i in indices:
-        if i < 0 or i >= pointers.size:
-            return np.int64(-1)
-        last = max(last, np.int64(min(pointers[i], FAR)))
-    return last
+        render(out, i * count_out, origin, start, key, alternate, policy, scratch)
+    # The owner is used last: what was borrowed from it lives until here.
+    return owned_scratch.active.size
 
 
 def _kept_on_disk(function, **options):
-    """Compile with numba's disk cache, or without it where no folder of this machine can hold one."""
+    """Compile with numba's disk cache, or without it where this machine has no folder that can hold one."""
     options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
@@ -141,7 +85,18 @@ def _kept_on_disk(function, **options):
         return njit(**options)(function)
 
 
-_FINGERPRINT = _fingerprint()
-run_serial = _entry(_FINGERPRINT, threaded=False)
-run_parallel = _entry(_FINGERPRINT, threaded=True)
-highest = _kept_on_disk(_highest)
+def _entry(threaded: bool):
+    """The batch in `parts` spans, in parallel if `threaded`; numba keys its cache by both values closed over."""
+    fingerprint = _fingerprint()
+
+    def run(source, tail, pointers, indices, state, policy, out, parts):
+        for part in prange(parts):
+            _span(indices.size * part // parts, indices.size * (part + 1) // parts, source, tail, pointers, indices,
+                  state, policy, out)
+        return fingerprint, threaded
+
+    return _kept_on_disk(run, parallel=threaded)
+
+
+run_serial = _entry(threaded=False)
+run_parallel = _entry(threaded=True)

@@ -1,17 +1,15 @@
-"""What a sample draws, in compiled code: `loaders.common.counter_rng` in uint64, bit for bit, and gates and ranges."""
+"""What a sample draws, in compiled code: `loaders.common.counter_rng` in uint64, bit for bit; gates and ranges."""
 
 import numpy as np
 
 from loaders.common import counter_rng
-from loaders.host import layout as at
+from loaders.host import layout
 from loaders.host.jit import inlined, inner
-from loaders.policy.steps import ALTERNATE_SLOT
+from loaders.policy.passes import ALTERNATE_SLOT
 
-GOLDEN = np.uint64(counter_rng.GOLDEN)
-FIRST_MULTIPLIER = np.uint64(counter_rng.FIRST_MULTIPLIER)
-SECOND_MULTIPLIER = np.uint64(counter_rng.SECOND_MULTIPLIER)
-ONE = np.uint64(1)
-LOW_HALF = np.uint64(0xFFFFFFFF)
+GOLDEN, FIRST_MULTIPLIER, SECOND_MULTIPLIER = (
+    np.uint64(counter_rng.GOLDEN), np.uint64(counter_rng.FIRST_MULTIPLIER), np.uint64(counter_rng.SECOND_MULTIPLIER),
+)
 
 
 @inner
@@ -25,7 +23,7 @@ def mix(word):
 @inner
 def child(key, counter):
     """The draw number `counter` (an int64) below a uint64 key."""
-    return mix(key + GOLDEN * (np.uint64(counter) + ONE))
+    return mix(key + GOLDEN * (np.uint64(counter) + np.uint64(1)))
 
 
 @inner
@@ -43,36 +41,41 @@ def below(bits, n):
 @inner
 def below_low(bits, n):
     """An int64 in [0, n) from the low half."""
-    return np.int64(((bits & LOW_HALF) * np.uint64(n)) >> np.uint64(32))
+    return np.int64(((bits & np.uint64(0xFFFFFFFF)) * np.uint64(n)) >> np.uint64(32))
 
 
 @inlined
-def mark_active(active, steps, gates, key, alternate):
-    """active[t] = 1 where all gates of step t are open for this sample, else 0."""
-    for t in range(steps.shape[0]):
-        is_open = True
-        for g in range(steps[t, at.STEP_GATE_FIRST], steps[t, at.STEP_GATE_LAST]):
-            slot = gates[g, at.GATE_SLOT]
-            bits = alternate if slot == ALTERNATE_SLOT else top_24(child(key, slot))
-            if slot == ALTERNATE_SLOT:
-                is_open = is_open and alternate == 1
-            else:
-                is_open = is_open and gates[g, at.GATE_LOW] <= bits < gates[g, at.GATE_HIGH]
-        active[t] = is_open
+def mark_active(active, passes, ops, gates, key, alternate):
+    """active[op] = 1 where all gates of the op are open for this sample, else 0.
+
+    Returns the last pass that acts and is not a cover, or -1: its output, and all after it, is in the batch.
+    """
+    last = -1
+    for pass_ in range(passes.shape[0]):
+        for op in range(passes[pass_, layout.PASS_FIRST], passes[pass_, layout.PASS_LAST]):
+            is_open = True
+            for g in range(ops[op, layout.OP_GATE_FIRST], ops[op, layout.OP_GATE_LAST]):
+                slot = gates[g, layout.GATE_SLOT]
+                bits = alternate if slot == ALTERNATE_SLOT else top_24(child(key, slot))
+                is_open = is_open and gates[g, layout.GATE_LOW] <= bits < gates[g, layout.GATE_HIGH]
+            active[op] = is_open
+            if is_open and passes[pass_, layout.PASS_KIND] != layout.COVER:
+                last = pass_
+    return last
 
 
 @inner
 def value(ranges, row, key):
-    """The number that range `row` draws for this sample, int64 in 2**-16 units (`loaders.policy.steps.Range`)."""
-    bits = child(key, ranges[row, at.RANGE_SLOT])
-    span = ranges[row, at.RANGE_SPAN]
-    if ranges[row, at.RANGE_STEPS] > 0:
-        strength = span * below(bits, ranges[row, at.RANGE_STEPS]) // (ranges[row, at.RANGE_STEPS] - 1)
+    """The number that range `row` draws for this sample, int64 in 2**-16 units (`loaders.policy.passes.Range`)."""
+    bits = child(key, ranges[row, layout.RANGE_SLOT])
+    span = ranges[row, layout.RANGE_SPAN]
+    if ranges[row, layout.RANGE_STEPS] > 0:
+        strength = span * below(bits, ranges[row, layout.RANGE_STEPS]) // (ranges[row, layout.RANGE_STEPS] - 1)
     else:
         strength = (span * top_24(bits)) >> 24
-    strength += ranges[row, at.RANGE_OFFSET]
-    if ranges[row, at.RANGE_WHOLE] != 0:
+    strength += ranges[row, layout.RANGE_OFFSET]
+    if ranges[row, layout.RANGE_WHOLE] != 0:
         strength = (strength >> 16) << 16
-    if ranges[row, at.RANGE_SIGNED] != 0 and (bits & np.uint64(1)) != np.uint64(0):
+    if ranges[row, layout.RANGE_SIGNED] != 0 and (bits & np.uint64(1)) != np.uint64(0):
         strength = -strength
-    return ranges[row, at.RANGE_BASE] + strength
+    return ranges[row, layout.RANGE_BASE] + strength

@@ -1,11 +1,13 @@
 """The host executor: a batch decoded from raw bytes and augmented in one pass per image, straight into its buffer.
 
-`Program` turns a policy into arrays; `augment` runs it. Nothing depends on threads or on what else is in the batch: an
-image is a function of its bytes, the policy, (seed, epoch) and its index. One compiled kernel serves every policy and
-output type, so what numba keeps on disk serves the next process whatever it trains.
+`PackedPolicy` turns a policy into arrays; `augment` runs it. An image is a function of its bytes, the policy, (seed,
+epoch) and its index: neither threads nor the rest of the batch matter. One compiled kernel serves every policy, so the
+kernel that numba keeps on disk serves the next process, whatever it trains.
 """
 
+import itertools
 import os
+from dataclasses import astuple
 
 import numba
 import numpy as np
@@ -13,56 +15,43 @@ import numpy as np
 from loaders.common.errors import DataError
 from loaders.host import batch
 from loaders.host.layout import FILL_NAMES, KINDS, OPCODES
-from loaders.policy.policy import Policy
+from loaders.policy.policy import Policy, check_mean_rgb
 
-OUTPUT_KINDS = {
-    np.dtype("uint8"): batch.UINT8, np.dtype("float32"): batch.FLOAT32, np.dtype("float16"): batch.FLOAT16,
-}
-NO_BYTES, NO_FLOATS, NO_HALVES = np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.uint16)
+# The first kernel of the process that runs in parallel, whoever's it is, decides for all; numba must not choose its
+# workqueue layer: TBB, or OpenMP, or an error. TBB comes first: OpenMP starts a batch of 512 faster, but its waiting
+# threads take the cores from FFCV's and the caller's, and the feed as a whole is slower.
+if numba.config.THREADING_LAYER == "default":
+    numba.config.THREADING_LAYER = "threadsafe"
 
 
-class Program:
-    """A policy as arrays, with the data set's colours.
+class PackedPolicy:
+    """A policy as arrays of integers; mean_rgb: the colour of fill=mean, three integers 0..255."""
 
-    mean_rgb: the mean colour, three integers 0..255, what fill=mean paints. mean and std: three floats each in units of
-    full scale, for float outputs only: (v / 255 - mean) / std, computed as v * scale + shift in float32.
-    """
-
-    def __init__(self, policy: Policy, mean_rgb: tuple[int, int, int], mean: tuple[float, ...] = (0.0, 0.0, 0.0),
-                 std: tuple[float, ...] = (1.0, 1.0, 1.0)) -> None:
-        if not (len(mean_rgb) == 3 and all(0 <= value <= 255 for value in mean_rgb)):
-            raise DataError(f"mean_rgb={tuple(mean_rgb)}: it must be three integers from 0 to 255")
-        if not (len(mean) == 3 == len(std) and all(value > 0 for value in std)):
-            raise DataError(f"mean={tuple(mean)}, std={tuple(std)}: each must be three numbers, std above 0")
+    def __init__(self, policy: Policy, mean_rgb: tuple[int, int, int]) -> None:
+        check_mean_rgb(mean_rgb)
         self.policy = policy
         self.in_bytes = policy.height * policy.width * 3
         self.out_shape = (policy.output_height, policy.output_width, 3)
         self.arrays = _arrays(policy, mean_rgb)
-        scale = 1.0 / (255.0 * np.asarray(std, np.float64))
-        shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
-        self.normal = np.concatenate([np.tile(row, policy.output_width) for row in (scale, shift)]).astype(np.float32)
 
 
-def augment(source_u8: np.ndarray, pointers: np.ndarray, indices: np.ndarray, program: Program, state: np.ndarray,
+def augment(source_u8: np.ndarray, pointers: np.ndarray, indices: np.ndarray, policy: PackedPolicy, state: np.ndarray,
             destination: np.ndarray, threads: int = 1) -> None:
     """Decode and augment a batch into `destination`.
 
     source_u8: uint8 (bytes,), the mapped file. pointers: uint64 (N,), byte offset of each image's pixels. indices:
-    int64 (B,), the samples of the batch. state: `counter_rng.epoch_state(seed, epoch)`. destination: C-contiguous
-    (B, out height, out width, 3), uint8 (0..255), or float32 or float16 (normalised). threads: as many as this process
-    has cores at most; with 1, no thread is made. Raises DataError on a wrong shape, type, index or thread layer.
+    int64 (B,), the samples of the batch. state: `counter_rng.epoch_state(seed, epoch)`. destination: uint8 (B, out
+    height, out width, 3), C-contiguous. threads: at most as many as this process has cores are used; with 1, no thread
+    is started. Raises DataError on a wrong shape, type, index or thread layer.
     """
-    _check(source_u8, pointers, indices, state, program, destination, threads)
+    _check(source_u8, pointers, indices, state, policy, destination, threads)
     if indices.size == 0:
         return
-    # One type for every caller, mapped files are read-only: another type would be compiled, and cached, apart.
+    # One type for every caller (mapped files are read-only): another type would be compiled, and cached, separately.
     source, pointers, indices, state = (_read_only(array) for array in (source_u8, pointers, indices, state))
-    flat, kind = destination.reshape(-1), OUTPUT_KINDS[destination.dtype]
-    outputs = (flat if kind == batch.UINT8 else NO_BYTES, flat if kind == batch.FLOAT32 else NO_FLOATS,
-               flat.view(np.uint16) if kind == batch.FLOAT16 else NO_HALVES)
-    tail = _read_only(_tail(source, pointers, indices, program))
+    tail = _read_only(_tail(source, pointers, indices, policy.in_bytes))
     parts = min(threads, len(os.sched_getaffinity(0)), numba.config.NUMBA_NUM_THREADS, indices.size)
-    arguments = (source, tail, pointers, indices, state, program.arrays, kind, *outputs, program.normal, parts)
+    arguments = (source, tail, pointers, indices, state, policy.arrays, destination.reshape(-1), parts)
     if parts == 1:
         batch.run_serial(*arguments)
         return
@@ -83,19 +72,17 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _tail(source: np.ndarray, pointers: np.ndarray, indices: np.ndarray, program: Program) -> np.ndarray:
+def _tail(source: np.ndarray, pointers: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
     """The end of the source with spare bytes after it, where an image of the batch is too close to it to read ahead."""
-    size = program.in_bytes
-    last = batch.highest(pointers, indices)
-    if last < 0:
+    if indices.min() < 0 or indices.max() >= pointers.size:
         raise DataError(f"indices from {indices.min()} to {indices.max()}: they must be from 0 to {pointers.size - 1}")
+    last = int(pointers[indices].max())
     if last + size > source.size:
         raise DataError(f"an image begins at byte {last} and takes {size}, but the source ends at {source.size}: it is "
                         "cut short, or of another size")
     if last + size + batch.READABLE <= source.size:
-        return NO_BYTES
-    end = source[max(0, source.size - size - batch.READABLE):]
-    return np.concatenate([end, np.zeros(batch.READABLE, np.uint8)])
+        return np.empty(0, np.uint8)
+    return np.concatenate([source[max(0, source.size - size - batch.READABLE):], np.zeros(batch.READABLE, np.uint8)])
 
 
 def _require_safe_layer(threads: int) -> None:
@@ -110,13 +97,11 @@ def _require_safe_layer(threads: int) -> None:
                         "unset NUMBA_THREADING_LAYER, or set threads=1")
 
 
-def _check(source_u8, pointers, indices, state, program, destination, threads) -> None:
-    wanted = (indices.size, *program.out_shape)
-    if destination.dtype not in OUTPUT_KINDS:
-        known = ", ".join(map(str, OUTPUT_KINDS))
-        raise DataError(f"destination of type {destination.dtype}: it must be one of {known}")
-    if destination.shape != wanted or not destination.flags.c_contiguous:
-        raise DataError(f"destination of shape {destination.shape}: it must be C-contiguous and {wanted}")
+def _check(source_u8, pointers, indices, state, policy, destination, threads) -> None:
+    wanted = (indices.size, *policy.out_shape)
+    if destination.dtype != np.uint8 or destination.shape != wanted or not destination.flags.c_contiguous:
+        raise DataError(f"destination of type {destination.dtype} and shape {destination.shape}: it must be uint8, "
+                        f"C-contiguous and {wanted}")
     for name, array, dtype in (("source", source_u8, np.uint8), ("pointers", pointers, np.uint64),
                                ("indices", indices, np.int64), ("state", state, np.uint64)):
         if array.dtype != dtype or array.ndim != 1 or not (array.flags.c_contiguous and array.flags.aligned):
@@ -126,43 +111,24 @@ def _check(source_u8, pointers, indices, state, program, destination, threads) -
         raise DataError(f"threads={threads}: at least 1 is needed")
 
 
-def _refuse_workqueue() -> None:
-    """Keep numba from picking workqueue by itself: TBB, or OpenMP, or an error.
-
-    On import, because the first kernel of the process that runs in parallel, whoever's it is, decides for all. TBB
-    comes first: OpenMP starts a batch of 512 faster, but its waiting threads take the cores from FFCV's and the
-    caller's, and the feed as a whole is slower.
-    """
-    if numba.config.THREADING_LAYER == "default":
-        numba.config.THREADING_LAYER = "threadsafe"
-
-
-_refuse_workqueue()
-
-
-def _arrays(policy: Policy, mean_rgb: tuple[int, int, int]) -> batch.Program:
-    stages, steps, gates, ranges, tables = [], [], [], [], []
-    for stage in policy.stages:
-        first = len(steps)
-        for step in stage.steps:
-            constants = (*step.constants, 0, 0, 0, 0)[:4]
-            steps.append((OPCODES.index(step.opcode), step.slot, step.height, step.width, len(gates),
-                          len(gates) + len(step.gates), len(ranges), len(tables),
-                          FILL_NAMES.index(step.fill or "zero"), *constants))
-            gates += [(gate.slot, gate.low, gate.high) for gate in step.gates]
-            ranges += [(r.slot, r.base, r.offset, r.span, r.steps, r.signed, r.whole) for r in step.ranges]
-            tables += [number for row in step.table for number in row]
-        stages.append((KINDS.index(stage.kind), first, len(steps), stage.in_height, stage.in_width, stage.out_height,
-                       stage.out_width, FILL_NAMES.index(stage.fill or "zero")))
-    heights = [policy.height, *(stage.out_height for stage in policy.stages)]
-    widths = [policy.width, *(stage.out_width for stage in policy.stages)]
-    sizes = (policy.height, policy.width, policy.output_height, policy.output_width, max(heights), max(widths))
-    row = np.tile(np.asarray(mean_rgb, np.uint8), max(widths))
-    return batch.Program(
-        np.array(sizes, np.int64), _rows(stages, 8), _rows(steps, 13), _rows(gates, 3), _rows(ranges, 7),
+def _arrays(policy: Policy, mean_rgb: tuple[int, int, int]) -> batch.PolicyArrays:
+    passes, ops, gates, ranges, tables = [], [], [], [], []
+    for pass_ in policy.passes:
+        passes.append((KINDS.index(pass_.kind), len(ops), len(ops) + len(pass_.ops), pass_.in_height, pass_.in_width,
+                       pass_.out_height, pass_.out_width, FILL_NAMES.index(pass_.fill)))
+        for op in pass_.ops:
+            ops.append((OPCODES.index(op.opcode), op.slot, op.height, op.width, len(gates), len(gates) + len(op.gates),
+                        len(ranges), len(tables), FILL_NAMES.index(op.fill or "zero"),
+                        *(*op.constants, 0, 0, 0, 0)[:4]))
+            gates += map(astuple, op.gates)
+            ranges += map(astuple, op.ranges)
+            tables += itertools.chain(*op.table)
+    sizes = [(policy.height, policy.width), *((pass_.out_height, pass_.out_width) for pass_ in policy.passes)]
+    highest, widest = map(max, zip(*sizes, strict=True))
+    row = np.tile(np.asarray(mean_rgb, np.uint8), widest)
+    return batch.PolicyArrays(
+        np.array((*sizes[0], *sizes[-1], highest, widest), np.int64),
+        *(np.array(rows, np.int64).reshape(len(rows), columns)
+          for rows, columns in ((passes, 8), (ops, 13), (gates, 3), (ranges, 7))),
         np.array(tables, np.int64), np.concatenate([np.zeros_like(row), row]),
     )
-
-
-def _rows(rows: list, columns: int) -> np.ndarray:
-    return np.array(rows, np.int64).reshape(len(rows), columns)

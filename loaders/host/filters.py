@@ -1,12 +1,12 @@
-"""Steps in which a pixel depends on its neighbours: blur, sharpness and shrinking, in place on rgbx words.
+"""Ops that look at more than one pixel: blur, shrink, sharpness, autocontrast and equalize, in place on rgbx words.
 
 Between the two passes of a separable filter a value keeps 6 fraction bits. middle is int32 scratch for an image of
-three values a pixel, line int32 scratch for a row of it with the kernel's width to spare.
+three values per pixel (at least 512), line int32 scratch for a row of it with the kernel's width to spare.
 """
 
 import numpy as np
 
-from loaders.host import layout as at
+from loaders.host import layout
 from loaders.host.draws import below, child, value
 from loaders.host.jit import inner
 from loaders.host.memory import get, put
@@ -14,10 +14,10 @@ from loaders.host.shifts import reflected
 
 
 @inner
-def blur(words, middle, line, height, width, steps, t, tables, key):
+def blur(words, middle, line, height, width, ops, op, tables, key):
     """Separable Gaussian blur with reflected edges."""
-    taps, row = steps[t, at.C0], 3 * width
-    weights = steps[t, at.STEP_TABLE] + taps * below(child(key, steps[t, at.STEP_SLOT]), 64)
+    taps, row = ops[op, layout.C0], 3 * width
+    weights = ops[op, layout.OP_TABLE] + taps * below(child(key, ops[op, layout.OP_SLOT]), 64)
     half = taps // 2
     for y in range(height):
         for x in range(width + taps - 1):
@@ -37,10 +37,11 @@ def blur(words, middle, line, height, width, steps, t, tables, key):
 
 
 @inner
-def shrink(words, middle, line, height, width, steps, t, tables):
+def shrink(words, middle, line, height, width, ops, op, tables):
     """Anti-aliased resize; the table holds a row (first, weights...) for each output row, then for each column."""
-    out_height, out_width, taps_y, taps_x = steps[t, at.C0], steps[t, at.C1], steps[t, at.C2], steps[t, at.C3]
-    rows = steps[t, at.STEP_TABLE]
+    out_height, out_width = ops[op, layout.C0], ops[op, layout.C1]
+    taps_y, taps_x = ops[op, layout.C2], ops[op, layout.C3]
+    rows = ops[op, layout.OP_TABLE]
     columns = rows + out_height * (taps_y + 1)
     for y in range(height):
         for x in range(out_width):
@@ -65,9 +66,9 @@ def shrink(words, middle, line, height, width, steps, t, tables):
 
 
 @inner
-def sharpen(words, middle, line, height, width, steps, t, ranges, key):
+def sharpness(words, middle, line, height, width, ops, op, ranges, key):
     """Blend each inner pixel with its 3 x 3 mean (the centre counting five times); the outermost pixels stay."""
-    factor, row = np.int32(value(ranges, steps[t, at.STEP_RANGE], key)), 3 * width
+    factor, row = np.int32(value(ranges, ops[op, layout.OP_RANGE], key)), 3 * width
     rest = np.int32(65536 - factor)
     for k in range(height * width):
         _spread(middle, 3 * k, get(words, k))
@@ -109,3 +110,28 @@ def _gather_row(words, to, line, width, shift):
     for x in range(width):
         r, g, b = get(line, 3 * x) >> shift, get(line, 3 * x + 1) >> shift, get(line, 3 * x + 2) >> shift
         put(words, to + x, np.uint32(r | (g << 8) | (b << 16)))
+
+
+@inner
+def by_histogram(words, count, equalize, scratch):
+    """Equalise each channel, or stretch it to 0..255 (autocontrast), through a table; scratch: int32, 512 at least."""
+    histogram, table = scratch[:256], scratch[256:512]
+    for shift in (0, 8, 16):
+        histogram[:] = 0
+        for k in range(count):
+            histogram[(words[k] >> shift) & 255] += 1
+        low, high = 0, 255
+        while histogram[low] == 0:
+            low += 1
+        while histogram[high] == 0:
+            high -= 1
+        spread = (count - histogram[high]) // 255 if equalize else high - low
+        if spread == 0:
+            continue
+        below_k = 0
+        for v in range(low, high + 1):
+            table[v] = min(255, ((below_k + spread // 2) if equalize else (v - low) * 255) // spread)
+            below_k += histogram[v]
+        mask = np.uint32(0xFFFFFF ^ (255 << shift))
+        for k in range(count):
+            words[k] = np.uint32((words[k] & mask) | (np.uint32(table[(words[k] >> shift) & 255]) << shift))

@@ -1,4 +1,4 @@
-"""How a policy lies in arrays for compiled code: opcode numbers, and what each column of the int64 tables holds."""
+"""A policy as arrays for compiled code: opcode numbers, and what each column of the int64 tables holds."""
 
 OPCODES = (
     "crop", "flip", "affine", "perspective", "enlarge", "shrink",
@@ -19,13 +19,12 @@ MOVE, SHRINKING, PHOTO, COVER = range(len(KINDS))
 FILL_NAMES = ("zero", "mean", "reflect", "noise")
 ZERO, MEAN, REFLECT, NOISE_FILL = range(len(FILL_NAMES))
 
-# stages: one row a stage
-STAGE_KIND, STAGE_FIRST, STAGE_LAST, STAGE_IN_H, STAGE_IN_W, STAGE_OUT_H, STAGE_OUT_W, STAGE_FILL = range(8)
-# steps: one row a step; TABLE is the offset of its table in the flat one, C0..C3 its constants
+# passes: one row per pass; FIRST and LAST bound its rows of ops
+PASS_KIND, PASS_FIRST, PASS_LAST, PASS_IN_H, PASS_IN_W, PASS_OUT_H, PASS_OUT_W, PASS_FILL = range(8)
+# ops: one row per op; TABLE is the offset of its table in the flat one, C0..C3 its constants
 (
-    STEP_OPCODE, STEP_SLOT, STEP_H, STEP_W, STEP_GATE_FIRST, STEP_GATE_LAST, STEP_RANGE, STEP_TABLE, STEP_FILL,
-    C0, C1, C2, C3,
+    OP_CODE, OP_SLOT, OP_H, OP_W, OP_GATE_FIRST, OP_GATE_LAST, OP_RANGE, OP_TABLE, OP_FILL, C0, C1, C2, C3,
 ) = range(13)
-# gates and ranges: as the fields of loaders.policy.steps.Gate and Range
+# gates and ranges: as the fields of loaders.policy.passes.Gate and Range
 GATE_SLOT, GATE_LOW, GATE_HIGH = range(3)
 RANGE_SLOT, RANGE_BASE, RANGE_OFFSET, RANGE_SPAN, RANGE_STEPS, RANGE_SIGNED, RANGE_WHOLE = range(7)

@@ -1,16 +1,21 @@
-"""Moving bytes: block copies, and fixed byte shuffles, as LLVM instructions that numba has no words for.
+"""Moving bytes: block copies and fixed byte shuffles, as LLVM instructions that numba has no words for.
 
 Offsets are in elements of the array they belong to (bytes for uint8, pixels for uint32), never negative and never
-checked: callers guarantee the ranges that the docstrings name.
+checked: callers guarantee the ranges that the docstrings name. `unpack` and `pack` convert rgb bytes to rgbx words and
+back.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-_BYTE = ir.IntType(8)
-_VECTOR = ir.VectorType(_BYTE, 16)
-_WIDE = ir.VectorType(_BYTE, 64)
+from loaders.host import layout
+from loaders.host.jit import inner
+
+BYTE = ir.IntType(8)
+WORD = ir.IntType(64)
 
 
 def _address(context, builder, array_type, array, offset, pointee):
@@ -19,54 +24,37 @@ def _address(context, builder, array_type, array, offset, pointee):
     return builder.bitcast(builder.gep(data, [offset]), pointee.as_pointer())
 
 
-def _shuffled(builder, vector, places):
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), [ir.Constant(ir.IntType(32), k) for k in places])
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, [0] * vector.type.count), mask)
-
-
-def _load(builder, pointer):
-    loaded = builder.load(pointer)
-    loaded.align = 1
-    return loaded
-
-
-def _store(builder, value, pointer):
-    builder.store(value, pointer).align = 1
-
-
-def _part(builder, vector, bits, index):
-    """Element `index` of a 16-byte vector seen as elements of `bits` bits."""
-    seen = builder.bitcast(vector, ir.VectorType(ir.IntType(bits), 128 // bits))
-    return builder.extract_element(seen, ir.Constant(ir.IntType(32), index))
-
-
 @intrinsic
-def borrowed(typingctx, array):
-    """The same array without an owner, for as long as its owner is held elsewhere.
+def borrowed(typingctx, arrays):
+    """The same named tuple of arrays, or array, without an owner, for as long as its owner is held elsewhere.
 
     Numba counts references to owned arrays with atomic instructions wherever they are passed on, which for small images
     costs more than the work.
     """
-    def code(context, builder, signature, args):
-        view = context.make_array(signature.args[0])(context, builder, args[0])
+    def disowned(context, builder, array_type, array):
+        view = context.make_array(array_type)(context, builder, array)
         view.meminfo = ir.Constant(view.meminfo.type, None)
         view.parent = ir.Constant(view.parent.type, None)
         return view._getvalue()
 
-    return array(array), code
+    def code(context, builder, signature, args):
+        if isinstance(arrays, types.Array):
+            return disowned(context, builder, arrays, args[0])
+        owned = zip(arrays.types, cgutils.unpack_tuple(builder, args[0]), strict=True)
+        return context.make_tuple(builder, arrays, [disowned(context, builder, *each) for each in owned])
+
+    return arrays(arrays), code
 
 
 @intrinsic
 def copy(typingctx, target, target_offset, source, source_offset, count):
     """Copy `count` elements between arrays of one element type that do not overlap (memcpy)."""
     def code(context, builder, signature, args):
-        target_type, _, source_type, _, _ = signature.args
-        size = context.get_abi_sizeof(context.get_data_type(target_type.dtype))
-        to = _address(context, builder, target_type, args[0], args[1], _BYTE)
-        start = _address(context, builder, source_type, args[2], args[3], _BYTE)
-        word = ir.IntType(64)
-        function = builder.module.declare_intrinsic("llvm.memcpy", [to.type, start.type, word])
-        amount = builder.mul(args[4], ir.Constant(word, size))
+        size = context.get_abi_sizeof(context.get_data_type(target.dtype))
+        to = _address(context, builder, target, args[0], args[1], BYTE)
+        start = _address(context, builder, source, args[2], args[3], BYTE)
+        function = builder.module.declare_intrinsic("llvm.memcpy", [to.type, start.type, WORD])
+        amount = builder.mul(args[4], ir.Constant(WORD, size))
         builder.call(function, [to, start, amount, ir.Constant(ir.IntType(1), 0)])
         return context.get_dummy_value()
 
@@ -75,10 +63,9 @@ def copy(typingctx, target, target_offset, source, source_offset, count):
 
 @intrinsic
 def get(typingctx, source, offset):
-    """Element `offset` of an array, without numba's test for negative indices, which stands in the way of vectors."""
+    """Element `offset` of an array, without numba's test for negative indices, which prevents vectorisation."""
     def code(context, builder, signature, args):
-        return builder.load(_address(context, builder, signature.args[0], args[0], args[1],
-                                     context.get_data_type(signature.return_type)))
+        return builder.load(_address(context, builder, source, args[0], args[1], context.get_data_type(source.dtype)))
 
     return source.dtype(source, types.int64), code
 
@@ -87,8 +74,8 @@ def get(typingctx, source, offset):
 def put(typingctx, target, offset, element):
     """target[offset] = element, likewise; the element is cast to the array's type."""
     def code(context, builder, signature, args):
-        pointee = context.get_data_type(signature.args[0].dtype)
-        builder.store(args[2], _address(context, builder, signature.args[0], args[0], args[1], pointee))
+        pointee = context.get_data_type(target.dtype)
+        builder.store(args[2], _address(context, builder, target, args[0], args[1], pointee))
         return context.get_dummy_value()
 
     return types.void(target, types.int64, target.dtype), code
@@ -98,7 +85,9 @@ def put(typingctx, target, offset, element):
 def get_pair(typingctx, source, offset):
     """Elements offset and offset + 1 of a uint32 array as one uint64, the first in the low half."""
     def code(context, builder, signature, args):
-        return _load(builder, _address(context, builder, signature.args[0], args[0], args[1], ir.IntType(64)))
+        pair = builder.load(_address(context, builder, source, args[0], args[1], WORD))
+        pair.align = 1
+        return pair
 
     return types.uint64(source, types.int64), code
 
@@ -107,8 +96,7 @@ def get_pair(typingctx, source, offset):
 def prefetch(typingctx, source, offset):
     """Ask for the cache line at `offset` of a uint8 array, to be read soon; harmless at any address."""
     def code(context, builder, signature, args):
-        start = _address(context, builder, signature.args[0], args[0], args[1], _BYTE)
-        word = ir.IntType(32)
+        start, word = _address(context, builder, source, args[0], args[1], BYTE), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [start.type, word, word, word])
         function = builder.module.declare_intrinsic("llvm.prefetch", [start.type], kind)
         builder.call(function, [start, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)])
@@ -117,125 +105,87 @@ def prefetch(typingctx, source, offset):
     return types.void(source, types.int64), code
 
 
-def _mirror(exact: bool):
-    def typed(typingctx, target, target_offset, source, source_offset):
-        def code(context, builder, signature, args):
-            start = _address(context, builder, signature.args[2], args[2], args[3], _VECTOR)
-            places = [3 * (4 - k // 3) + k % 3 for k in range(15)] + [15]
-            mirrored = _shuffled(builder, _load(builder, start), places)
-            if not exact:
-                _store(builder, mirrored, _address(context, builder, signature.args[0], args[0], args[1], _VECTOR))
-                return context.get_dummy_value()
-            for byte, bits in ((0, 64), (8, 32), (12, 16), (14, 8)):
-                at = builder.add(args[1], ir.Constant(ir.IntType(64), byte))
-                to = _address(context, builder, signature.args[0], args[0], at, ir.IntType(bits))
-                _store(builder, _part(builder, mirrored, bits, byte * 8 // bits), to)
-            return context.get_dummy_value()
+def _byte_shuffle(read_bytes: int, *stores: tuple[int, list[int]]):
+    """A function (target, target_offset, source, source_offset) that reads `read_bytes` bytes and shuffles them.
 
-        return types.void(target, types.int64, source, types.int64), code
-
-    return typed
-
-
-@intrinsic
-def mirror_5(typingctx, target, target_offset, source, source_offset):
-    """Five rgb pixels in reverse order. Reads 16 bytes and writes 16: the last one is not the caller's."""
-    return _mirror(False)(typingctx, target, target_offset, source, source_offset)
-
-
-@intrinsic
-def mirror_5_exact(typingctx, target, target_offset, source, source_offset):
-    """Five rgb pixels in reverse order. Reads 16 bytes and writes 15."""
-    return _mirror(True)(typingctx, target, target_offset, source, source_offset)
-
-
-@intrinsic
-def mirror_21(typingctx, target, target_offset, source, source_offset):
-    """Twenty-one rgb pixels in reverse order. Reads 64 bytes and writes 64: the last one is not the caller's.
-
-    One byte shuffle where the processor has it (AVX-512 VBMI), several elsewhere.
+    stores: (byte from the target's offset on, indices of the bytes to store there); index `read_bytes` stands for 0.
     """
-    return _mirror_wide(False)(typingctx, target, target_offset, source, source_offset)
-
-
-@intrinsic
-def mirror_21_exact(typingctx, target, target_offset, source, source_offset):
-    """Twenty-one rgb pixels in reverse order. Reads 64 bytes and writes 63."""
-    return _mirror_wide(True)(typingctx, target, target_offset, source, source_offset)
-
-
-def _mirror_wide(exact: bool):
-    def typed(typingctx, target, target_offset, source, source_offset):
+    @intrinsic
+    def shuffle(typingctx, target, target_offset, source, source_offset):
         def code(context, builder, signature, args):
-            start = _address(context, builder, signature.args[2], args[2], args[3], _WIDE)
-            loaded = _load(builder, start)
-            places = [3 * (20 - k // 3) + k % 3 for k in range(63)]
-            if not exact:
-                mirrored = _shuffled(builder, loaded, [*places, 63])
-                _store(builder, mirrored, _address(context, builder, signature.args[0], args[0], args[1], _WIDE))
-                return context.get_dummy_value()
-            # Two stores of 32 bytes that share one: 63 in all.
-            for first in (0, 31):
-                at = builder.add(args[1], ir.Constant(ir.IntType(64), first))
-                half = _shuffled(builder, loaded, places[first:first + 32])
-                to = _address(context, builder, signature.args[0], args[0], at, ir.VectorType(_BYTE, 32))
-                _store(builder, half, to)
+            start = _address(context, builder, source, args[2], args[3], ir.VectorType(BYTE, read_bytes))
+            to = _address(context, builder, target, args[0], args[1], BYTE)
+            loaded = builder.load(start)
+            loaded.align = 1
+            zeros = ir.Constant(loaded.type, [0] * read_bytes)
+            for first, places in stores:
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
+                shuffled = builder.shuffle_vector(loaded, zeros, mask)
+                place = builder.bitcast(builder.gep(to, [ir.Constant(WORD, first)]), shuffled.type.as_pointer())
+                builder.store(shuffled, place).align = 1
             return context.get_dummy_value()
 
         return types.void(target, types.int64, source, types.int64), code
 
-    return typed
+    return shuffle
 
 
-@intrinsic
-def unpack_4(typingctx, target, target_offset, source, source_offset):
-    """Four rgb pixels (uint8) to four rgbx words (uint32). Reads 16 bytes."""
-    def code(context, builder, signature, args):
-        start = _address(context, builder, signature.args[2], args[2], args[3], _VECTOR)
-        places = [16 if k % 4 == 3 else k // 4 * 3 + k % 4 for k in range(16)]
-        spread = _shuffled(builder, _load(builder, start), places)
-        _store(builder, spread, _address(context, builder, signature.args[0], args[0], args[1], _VECTOR))
-        return context.get_dummy_value()
-
-    return types.void(target, types.int64, source, types.int64), code
+def _mirrored(pixels: int) -> list[int]:
+    return [3 * (pixels - 1 - k // 3) + k % 3 for k in range(3 * pixels)]
 
 
-def _pack(exact: bool):
-    def typed(typingctx, target, target_offset, source, source_offset):
-        def code(context, builder, signature, args):
-            start = _address(context, builder, signature.args[2], args[2], args[3], _VECTOR)
-            places = [k // 3 * 4 + k % 3 for k in range(12)] + [16] * 4
-            dense = _shuffled(builder, _load(builder, start), places)
-            if not exact:
-                _store(builder, dense, _address(context, builder, signature.args[0], args[0], args[1], _VECTOR))
-                return context.get_dummy_value()
-            for byte, bits in ((0, 64), (8, 32)):
-                at = builder.add(args[1], ir.Constant(ir.IntType(64), byte))
-                to = _address(context, builder, signature.args[0], args[0], at, ir.IntType(bits))
-                _store(builder, _part(builder, dense, bits, byte * 8 // bits), to)
-            return context.get_dummy_value()
-
-        return types.void(target, types.int64, source, types.int64), code
-
-    return typed
+_FIVE, _MANY, _DENSE = _mirrored(5), _mirrored(21), [k // 3 * 4 + k % 3 for k in range(12)]
+# Five rgb pixels (uint8) in reverse order. Reads 16 bytes and writes 16: the last one is not the caller's.
+mirror_5 = _byte_shuffle(16, (0, [*_FIVE, 15]))
+# The same, writing 15 bytes: two stores of eight that share one.
+mirror_5_exact = _byte_shuffle(16, (0, _FIVE[:8]), (7, _FIVE[7:]))
+# 21 rgb pixels in reverse order, in one instruction with AVX-512 VBMI. Reads 64 bytes and writes 64, likewise.
+mirror_21 = _byte_shuffle(64, (0, [*_MANY, 63]))
+# The same, writing 63 bytes: two stores of 32 that share one.
+mirror_21_exact = _byte_shuffle(64, (0, _MANY[:32]), (31, _MANY[31:]))
+# Four rgb pixels (uint8) to four rgbx words (uint32). Reads 16 bytes.
+unpack_4 = _byte_shuffle(16, (0, [16 if k % 4 == 3 else k // 4 * 3 + k % 4 for k in range(16)]))
+# Four rgbx words (uint32) to four rgb pixels (uint8). Writes 16 bytes: the last four are not the caller's.
+pack_4 = _byte_shuffle(16, (0, [*_DENSE, *[16] * 4]))
+# The same, writing 12 bytes.
+pack_4_exact = _byte_shuffle(16, (0, _DENSE[:8]), (8, _DENSE[8:]))
 
 
-@intrinsic
-def pack_4(typingctx, target, target_offset, source, source_offset):
-    """Four rgbx words (uint32) to four rgb pixels (uint8). Writes 16 bytes: the last four are not the caller's."""
-    return _pack(False)(typingctx, target, target_offset, source, source_offset)
+@inner
+def unpack(target, source, start, count):
+    """`count` rgb pixels from byte `start` of source to words 0.. of target. Reads up to 16 bytes past them."""
+    k = 0
+    while k + 4 <= count:
+        unpack_4(target, k, source, start + 3 * k)
+        k += 4
+    while k < count:
+        target[k] = _word(source, start + 3 * k)
+        k += 1
 
 
-@intrinsic
-def pack_4_exact(typingctx, target, target_offset, source, source_offset):
-    """Four rgbx words (uint32) to four rgb pixels (uint8). Writes 12 bytes."""
-    return _pack(True)(typingctx, target, target_offset, source, source_offset)
+@inner
+def _word(source, start):
+    r, g, b = np.uint32(source[start]), np.uint32(source[start + 1]), np.uint32(source[start + 2])
+    return np.uint32(r | (g << 8) | (b << 16))
 
 
-@intrinsic
-def half_bits(typingctx, number):
-    """The bits (uint16) of a float32 rounded to float16."""
-    def code(context, builder, signature, args):
-        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+@inner
+def pack(target, to, source, start, count):
+    """`count` rgbx words from word `start` of source to rgb bytes from byte `to` of target; writes nothing else."""
+    k = 0
+    while k + 6 <= count:
+        pack_4(target, to + 3 * k, source, start + k)
+        k += 4
+    while k + 4 <= count:
+        pack_4_exact(target, to + 3 * k, source, start + k)
+        k += 4
+    while k < count:
+        for c in range(3):
+            target[to + 3 * k + c] = np.uint8((source[start + k] >> (8 * c)) & 255)
+        k += 1
 
-    return types.uint16(types.float32), code
+
+@inner
+def fill_word(fill, paint):
+    """The rgbx word of a fill: zero, or the mean colour, which starts the second half of `paint`."""
+    return _word(paint, paint.size // 2) if fill == layout.MEAN else np.uint32(0)

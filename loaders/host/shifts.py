@@ -1,6 +1,6 @@
 """Whole-pixel moves: crop and flip as block copies of rgb bytes."""
 
-from loaders.host import layout as at
+from loaders.host import layout
 from loaders.host.jit import inlined, inner
 from loaders.host.memory import copy, mirror_5, mirror_5_exact, mirror_21, mirror_21_exact
 
@@ -16,10 +16,10 @@ def shift(target, to, source, start, height, width, mirrored, dx, dy, fill, pain
     low, high = (max(0, dx - width + 1), min(width, dx + 1)) if mirrored else (max(0, -dx), min(width, width - dx))
     if low >= high or abs(dy) >= height:
         low = high = 0
-    if fill == at.REFLECT:
+    if fill == layout.REFLECT:
         _shift_reflected(target, to, source, start, height, width, mirrored, dx, dy, low, high)
         return
-    colour = paint.size // 2 if fill == at.MEAN else 0
+    colour = paint.size // 2 if fill == layout.MEAN else 0
     top, bottom = (max(0, -dy), min(height, height - dy)) if high > 0 else (0, 0)
     for y in range(top):
         copy(target, to + y * row, paint, colour, row)
@@ -102,6 +102,5 @@ def _mirror_row(target, to, source, line, dx, low, high):
 
 @inner
 def _one_pixel(target, to, source, start):
-    target[to] = source[start]
-    target[to + 1] = source[start + 1]
-    target[to + 2] = source[start + 2]
+    for c in range(3):
+        target[to + c] = source[start + c]

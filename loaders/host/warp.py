@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 
-from loaders.host import layout as at
-from loaders.host.jit import inner
-from loaders.host.memory import copy, get, get_pair, put
-from loaders.host.words import fill_word, pack
+from loaders.host import layout
+from loaders.host.jit import inlined, inner
+from loaders.host.memory import copy, fill_word, get, get_pair, pack, put
 
 MARGIN = 3
 
@@ -27,22 +26,22 @@ def pad(padded, image, height, width, fill, paint):
 def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, affine, enlarged, fill):
     """Sample the (height, width) image in scratch.padded at the homography scratch.matrix of every output pixel.
 
-    enlarged: (kx, ky), by which the run of moves enlarges; 1 where it does not.
-
-    Writes rgb bytes to target from `to` where to_bytes, else rgbx words to scratch.words. Taps outside the image
-    see the border of `padded`.
+    enlarged: (kx, ky), by which the run of moves enlarges; 1 where it does not. Writes rgb bytes to target from `to`
+    where to_bytes, else rgbx words to scratch.words. Taps outside the image see the border of `padded`.
     """
-    m, padded, words = scratch.matrix, scratch.padded, scratch.words
+    m, padded, words, upper, lower = scratch.matrix, scratch.padded, scratch.words, scratch.upper, scratch.lower
     places, weights_x, weights_y = scratch.places, scratch.weights_x, scratch.weights_y
-    upper, lower = scratch.upper, scratch.lower
-    edges = (width, height, enlarged[0], enlarged[1])
+    kx, ky = enlarged
     for y in range(out_height):
-        if fill == at.REFLECT:
-            _folded_row(y, out_width, m, height, width, places, weights_x, weights_y)
-        elif affine:
-            _affine_row(y, out_width, m, edges, places, weights_x, weights_y)
+        # Each with its constants, so that each becomes a loop without branches.
+        if fill == layout.REFLECT:
+            _row(y, out_width, m, width, height, 1.0, 1.0, False, True, places, weights_x, weights_y)
+        elif not affine:
+            _row(y, out_width, m, width, height, kx, ky, False, False, places, weights_x, weights_y)
+        elif kx == 1.0 and ky == 1.0:
+            _row(y, out_width, m, width, height, 1.0, 1.0, True, False, places, weights_x, weights_y)
         else:
-            _projective_row(y, out_width, m, edges, places, weights_x, weights_y)
+            _row(y, out_width, m, width, height, kx, ky, True, False, places, weights_x, weights_y)
         line = 0 if to_bytes else y * out_width
         stride = width + MARGIN
         for x in range(out_width):
@@ -54,41 +53,29 @@ def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, af
             pack(target, to + 3 * y * out_width, words, line, out_width)
 
 
-@inner
-def _affine_row(y, out_width, m, edges, places, weights_x, weights_y):
-    mx, tx, cx, my, ty, cy = m[0, 0], m[0, 1] * y, m[0, 2], m[1, 0], m[1, 1] * y, m[1, 2]
-    width, height, kx, ky = edges
-    right, bottom = float(width), float(height)
-    if kx == 1.0 and ky == 1.0:
-        for x in range(out_width):
-            u, v = _limited((mx * x + tx) + cx, -1.0, right), _limited((my * x + ty) + cy, -1.0, bottom)
-            _place(x, u, v, width, places, weights_x, weights_y)
-    else:
-        for x in range(out_width):
-            u, v = _edged((mx * x + tx) + cx, right, kx), _edged((my * x + ty) + cy, bottom, ky)
-            _place(x, u, v, width, places, weights_x, weights_y)
-
-
-@inner
-def _projective_row(y, out_width, m, edges, places, weights_x, weights_y):
+@inlined
+def _row(y, out_width, m, width, height, kx, ky, affine, reflect, places, weights_x, weights_y):
+    """Where the four taps of each point of row y lie in the padded image, and its fractions of 2048."""
     mx, tx, cx, my, ty, cy = m[0, 0], m[0, 1] * y, m[0, 2], m[1, 0], m[1, 1] * y, m[1, 2]
     mz, tz, cz = m[2, 0], m[2, 1] * y, m[2, 2]
-    width, height, kx, ky = edges
     for x in range(out_width):
-        z = (mz * x + tz) + cz
-        u, v = ((mx * x + tx) + cx) / z, ((my * x + ty) + cy) / z
-        u, v = u if z > 0.0 else -1.0, v if z > 0.0 else -1.0
-        _place(x, _edged(u, float(width), kx), _edged(v, float(height), ky), width, places, weights_x, weights_y)
+        u, v = (mx * x + tx) + cx, (my * x + ty) + cy
+        if not affine:
+            z = (mz * x + tz) + cz
+            u, v = u / z, v / z
+            u, v = u if z > 0.0 else -1.0, v if z > 0.0 else -1.0
+        if reflect:
+            ux, uy = _folded(u, width), _folded(v, height)
+        else:
+            ux, uy = _fixed(_edged(u, float(width), kx)), _fixed(_edged(v, float(height), ky))
+        put(places, x, np.int32(((uy >> 11) + 1) * np.int32(width + MARGIN) + ((ux >> 11) + 1)))
+        put(weights_x, x, np.int32(ux & 2047))
+        put(weights_y, x, np.int32(uy & 2047))
 
 
 @inner
-def _place(x, u, v, width, places, weights_x, weights_y):
-    """Where the four taps of a point lie in the padded image, and its fractions of 2048."""
-    ux = np.int32(math.floor(u * 2048.0 + 0.5))
-    uy = np.int32(math.floor(v * 2048.0 + 0.5))
-    put(places, x, np.int32(((uy >> 11) + 1) * np.int32(width + MARGIN) + ((ux >> 11) + 1)))
-    put(weights_x, x, np.int32(ux & 2047))
-    put(weights_y, x, np.int32(uy & 2047))
+def _fixed(u):
+    return np.int32(math.floor(u * 2048.0 + 0.5))
 
 
 @inner
@@ -107,24 +94,10 @@ def _limited(u, low, high):
 
 
 @inner
-def _folded_row(y, out_width, m, height, width, places, weights_x, weights_y):
-    for x in range(out_width):
-        z = (m[2, 0] * x + m[2, 1] * y) + m[2, 2]
-        u, v = -1.0, -1.0
-        if z > 0.0:
-            u = ((m[0, 0] * x + m[0, 1] * y) + m[0, 2]) / z
-            v = ((m[1, 0] * x + m[1, 1] * y) + m[1, 2]) / z
-        ux, uy = _folded(u, width), _folded(v, height)
-        places[x] = ((uy >> 11) + 1) * (width + MARGIN) + (ux >> 11) + 1
-        weights_x[x] = ux & 2047
-        weights_y[x] = uy & 2047
-
-
-@inner
 def _folded(u, size):
     u = -32768.0 if u < -32768.0 else 32767.0 if u > 32767.0 else u
-    fixed = np.int64(math.floor(u * 2048.0 + 0.5)) % (4096 * (size - 1))
-    return fixed if fixed <= 2048 * (size - 1) else 4096 * (size - 1) - fixed
+    fixed = np.int64(_fixed(u)) % (4096 * (size - 1))
+    return np.int32(fixed if fixed <= 2048 * (size - 1) else 4096 * (size - 1) - fixed)
 
 
 @inner

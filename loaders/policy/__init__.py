@@ -1,1 +1,1 @@
-"""The policy language, and its lowering to integer steps."""
+"""The policy language, and its lowering to passes of pixel ops."""

@@ -3,7 +3,7 @@
     parse("crop(pad_px=4), flip(), maybe(.5, affine(rotate_deg=15)), one_of(.3, cutout(hole_px=8), gray(p=1))")
 
 A named policy (`named_policies`) may stand for its text; "" and "none" mean no augmentation. Every mistake is a
-DataError of one line. Neither numba nor torch is needed here, so a plan can be shown in milliseconds.
+DataError of one line. This needs neither numba nor torch, so a plan is shown in milliseconds.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from loaders.common.counter_rng import SLOTS_PER_OPERATION
 from loaders.common.errors import DataError
 from loaders.policy.lowering import lower
-from loaders.policy.steps import Stage
+from loaders.policy.passes import Pass
 from loaders.policy.syntax import Operation, read
 
 MIN_PX = 4
@@ -21,12 +21,12 @@ MAX_PX = 512
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy for images of height x width: the operations as written, and the stages that executors run."""
+    """A policy for images of height x width: the operations as written, and the passes that executors run."""
 
     operations: tuple[Operation, ...]
     height: int
     width: int
-    stages: tuple[Stage, ...] = field(compare=False, repr=False)
+    passes: tuple[Pass, ...] = field(compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -36,12 +36,12 @@ class Policy:
     @property
     def output_height(self) -> int:
         """Height of the images after the policy."""
-        return self.stages[-1].out_height if self.stages else self.height
+        return self.passes[-1].out_height if self.passes else self.height
 
     @property
     def output_width(self) -> int:
         """Width of the images after the policy."""
-        return self.stages[-1].out_width if self.stages else self.width
+        return self.passes[-1].out_width if self.passes else self.width
 
     @property
     def output_px(self) -> int:
@@ -49,15 +49,21 @@ class Policy:
         return max(self.output_height, self.output_width)
 
     def describe(self) -> list[str]:
-        """One line for each operation as written, then one for each stage in the order it is executed."""
+        """One line per operation as written, then one per pass in the order of execution."""
         if not self.operations:
             return ["none: the images are left as they are"]
-        acting = {step.slot // SLOTS_PER_OPERATION for stage in self.stages for step in stage.steps}
+        acting = {op.slot // SLOTS_PER_OPERATION for pass_ in self.passes for op in pass_.ops}
         lines = []
         for operation in _walk(self.operations):
-            acts = operation.spec.room == "wrapper" or operation.position in acting
+            acts = operation.spec.kind == "wrapper" or operation.position in acting
             lines.append(f"{operation.text}: {operation.spec.summary if acts else 'changes nothing, is not computed'}")
-        return lines + [f"pass {k}: {stage.describe()}" for k, stage in enumerate(self.stages, 1)]
+        return lines + [f"pass {k}: {pass_.describe()}" for k, pass_ in enumerate(self.passes, 1)]
+
+
+def check_mean_rgb(mean_rgb: tuple[int, int, int]) -> None:
+    """DataError unless `mean_rgb`, the colour that fill=mean paints, is three integers from 0 to 255."""
+    if not (len(mean_rgb) == 3 and all(0 <= value <= 255 for value in mean_rgb)):
+        raise DataError(f"mean_rgb={tuple(mean_rgb)}: it must be three integers from 0 to 255")
 
 
 def parse(text: str, height: int = 32, width: int = 32) -> Policy:

@@ -1,14 +1,16 @@
 """Text -> operations: the syntax of the policy language, read by `ast` against the table of `operations`.
 
-Names, numbers, flat tuples and bare words are all that is understood; nothing is evaluated, and the length, the number
-of operations and their nesting are limited.
+Only names, numbers, flat tuples and bare words are understood. Nothing is evaluated, and the length of the text, the
+number of operations and their nesting are limited.
 """
 
 import ast
-import difflib
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from loaders.common.errors import DataError
+from loaders.common.text import did_you_mean
 from loaders.policy.named_policies import POLICIES
 from loaders.policy.operations import BY_NAME, Parameter, Spec
 
@@ -50,7 +52,7 @@ class Operation:
         """The operation in canonical form: arguments that are not at their default, in the table's order."""
         parts = []
         for name, value in self.arguments:
-            if self.spec.room == "wrapper":
+            if self.spec.kind == "wrapper":
                 parts.append(_written(value))
             elif value != self.spec.parameter(name).default:
                 parts.append(f"{name}={_written(value)}")
@@ -58,79 +60,62 @@ class Operation:
 
 
 def read(text: str) -> list[Operation]:
-    """The operations of a policy text, arguments checked, numbered as written. Raises DataError."""
-    return _Reader(text).operations()
-
-
-def nearest(word: str, names: list[str]) -> str:
-    """", did you mean 'X'?" for the closest of `names`, or their list where none is close."""
-    close = difflib.get_close_matches(word, names, 1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    """The operations of a policy text, arguments checked, numbered in the order written. Raises DataError."""
+    positions, operations = itertools.count(), []
+    for node in _syntax(text):
+        named = POLICIES.get(node.id) if isinstance(node, ast.Name) else None
+        operations += [_operation(inner, positions, 0) for inner in (_syntax(named) if named else [node])]
+    return operations
 
 
 def _written(value: object) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(_written(part) for part in value)})"
+        return f"({', '.join(map(_written, value))})"
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return str(value)
 
 
-class _Reader:
-    """Turns syntax into operations, numbering them in the order in which they are written."""
+def _hint(word: str, known: Iterable[str]) -> str:
+    return did_you_mean(word, known) or f"known: {', '.join(known)}"
 
-    def __init__(self, text: str) -> None:
-        self.count = 0
-        self.nodes = _syntax(text)
 
-    def operations(self) -> list[Operation]:
-        operations = []
-        for node in self.nodes:
-            if isinstance(node, ast.Name) and node.id in POLICIES:
-                operations += [self.operation(inner, 0) for inner in _syntax(POLICIES[node.id])]
-            else:
-                operations.append(self.operation(node, 0))
-        return operations
+def _operation(node: ast.expr, positions: Iterator[int], depth: int) -> Operation:
+    if isinstance(node, ast.Name):
+        if node.id in POLICIES:
+            raise DataError(f"policy: '{node.id}' is a named policy, which stands for several operations and only "
+                            "outside of maybe(...) and one_of(...); write its operations there")
+        hint = f"write {node.id}(...)" if node.id in BY_NAME else _hint(node.id, sorted([*BY_NAME, *POLICIES]))
+        raise DataError(f"policy: '{node.id}' is not an operation with arguments; {hint}")
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        raise DataError(f"policy: expected operations such as crop(pad_px=4), flip(); got '{_source(node)}'")
+    name = node.func.id
+    if name not in BY_NAME:
+        raise DataError(f"policy: unknown operation '{name}'; {_hint(name, sorted(BY_NAME))}")
+    position, spec = next(positions), BY_NAME[name]
+    if position >= MAX_OPERATIONS:
+        raise DataError(f"policy: more than {MAX_OPERATIONS} operations; write fewer")
+    if depth > MAX_NESTING:
+        raise DataError(f"policy: {name}(...) is nested deeper than {MAX_NESTING} wrappers; write it flatter")
+    if spec.kind == "wrapper":
+        return _wrapper(node, spec, positions, position, depth)
+    if node.args:
+        example = spec.parameters[0].name if spec.parameters else None
+        hint = f"name the parameter, e.g. {name}({example}=...)" if example else f"write {name}()"
+        raise DataError(f"policy: {name}({_source(node.args[0])}): {hint}")
+    return Operation(name, _arguments(node, spec), (), position)
 
-    def operation(self, node: ast.expr, depth: int) -> Operation:
-        if isinstance(node, ast.Name):
-            names = sorted([*BY_NAME, *POLICIES])
-            if node.id in POLICIES:
-                raise DataError(f"policy: '{node.id}' is a named policy, which stands for several operations and only "
-                                "outside of maybe(...) and one_of(...); write its operations there")
-            hint = f"write {node.id}(...)" if node.id in BY_NAME else nearest(node.id, names)
-            raise DataError(f"policy: '{node.id}' is no operation with arguments; {hint}")
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-            raise DataError(f"policy: expected operations such as crop(pad_px=4), flip(); got '{_source(node)}'")
-        name = node.func.id
-        if name not in BY_NAME:
-            raise DataError(f"policy: unknown operation '{name}'; {nearest(name, sorted(BY_NAME))}")
-        position, self.count = self.count, self.count + 1
-        if self.count > MAX_OPERATIONS:
-            raise DataError(f"policy: more than {MAX_OPERATIONS} operations; write fewer")
-        if depth > MAX_NESTING:
-            raise DataError(f"policy: {name}(...) is nested deeper than {MAX_NESTING} wrappers; write it flatter")
-        spec = BY_NAME[name]
-        if spec.room == "wrapper":
-            return self.wrapper(node, spec, position, depth)
-        if node.args:
-            example = spec.parameters[0].name if spec.parameters else None
-            hint = f"name the parameter, e.g. {name}({example}=...)" if example else f"write {name}()"
-            raise DataError(f"policy: {name}({_source(node.args[0])}): {hint}")
-        return Operation(name, _arguments(node, spec), (), position)
 
-    def wrapper(self, node: ast.Call, spec: Spec, position: int, depth: int) -> Operation:
-        needed = 2 if spec.name == "one_of" else 1
-        if node.keywords or len(node.args) < 1 + needed:
-            raise DataError(f"policy: {spec.name}(...) takes a probability and at least {needed} operation(s), "
-                            f"e.g. {spec.name}(.5, flip(p=1){', gray(p=1)' * (needed - 1)})")
-        p = _checked(node.args[0], spec.name, spec.parameters[0])
-        children = tuple(self.operation(child, depth + 1) for child in node.args[1:])
-        for child in children:
-            if child.name == "resize":
-                raise DataError(f"policy: resize(...) inside {spec.name}(...): the size must be one for all images; "
-                                "move it out")
-        return Operation(spec.name, (("p", p),), children, position)
+def _wrapper(node: ast.Call, spec: Spec, positions: Iterator[int], position: int, depth: int) -> Operation:
+    needed = 2 if spec.name == "one_of" else 1
+    if node.keywords or len(node.args) < 1 + needed:
+        raise DataError(f"policy: {spec.name}(...) takes a probability and at least {needed} operation(s), "
+                        f"e.g. {spec.name}(.5, flip(p=1){', gray(p=1)' * (needed - 1)})")
+    p = _checked(node.args[0], spec.name, spec.parameters[0])
+    children = tuple(_operation(child, positions, depth + 1) for child in node.args[1:])
+    if any(child.name == "resize" for child in children):
+        raise DataError(f"policy: resize(...) inside {spec.name}(...): all images must get the same size; move it out")
+    return Operation(spec.name, (("p", p),), children, position)
 
 
 def _syntax(text: str) -> list[ast.expr]:
@@ -159,50 +144,46 @@ def _arguments(node: ast.Call, spec: Spec) -> tuple[tuple[str, object], ...]:
     for keyword in node.keywords:
         if keyword.arg is None or spec.parameter(keyword.arg) is None:
             names = [parameter.name for parameter in spec.parameters]
-            hint = nearest(str(keyword.arg), names) if names else "it takes none"
+            hint = _hint(str(keyword.arg), names) if names else "it takes none"
             raise DataError(f"{spec.name}: unknown parameter '{keyword.arg}'; {hint}")
         if keyword.arg in given:
             raise DataError(f"{spec.name}: parameter '{keyword.arg}' is given twice; keep one")
         given[keyword.arg] = _checked(keyword.value, spec.name, spec.parameter(keyword.arg))
-    arguments = []
     for parameter in spec.parameters:
         if parameter.name not in given and parameter.default is None:
             raise DataError(f"{spec.name}: {parameter.name} is needed, e.g. {spec.name}({parameter.name}=...) "
                             f"in {parameter.unit}")
-        arguments.append((parameter.name, given.get(parameter.name, parameter.default)))
-    return tuple(arguments)
+    return tuple((parameter.name, given.get(parameter.name, parameter.default)) for parameter in spec.parameters)
 
 
 def _checked(node: ast.expr, name: str, parameter: Parameter) -> object:
     """The value of one argument, in its range, or a DataError that says what is allowed."""
-    what = f"{name}({parameter.name}={_source(node)})"
+    what = f"{name}({parameter.name}={_source(node)}): {parameter.name} must be"
     if parameter.kind == "choice":
         word = node.id if isinstance(node, ast.Name) else _literal(node)
         if word not in parameter.choices:
-            raise DataError(f"{what}: {parameter.name} must be one of {', '.join(parameter.choices)}")
+            raise DataError(f"{what} one of {', '.join(parameter.choices)}")
         return word
     value = _literal(node)
+    is_pair = isinstance(value, tuple)
+    low, high = value if is_pair and len(value) == 2 else (value, value)
+    valid = _within(low, parameter) and _within(high, parameter) and low <= high
     allowed = f"from {_written(float(parameter.low))} to {_written(float(parameter.high))} ({parameter.unit})"
-    if parameter.kind == "int":
-        if type(value) is not int or not parameter.low <= value <= parameter.high:
-            raise DataError(f"{what}: {parameter.name} must be an integer {allowed}")
+    if parameter.kind in ("int", "int_interval"):
+        may_pair = parameter.kind == "int_interval"
+        if not (valid and type(low) is type(high) is int and (may_pair or not is_pair)):
+            raise DataError(f"{what} an integer {'or a pair (low, high), ' if may_pair else ''}{allowed}")
         return value
-    if parameter.kind == "int_interval":
-        pair = value if isinstance(value, tuple) else (value, value)
-        if not (len(pair) == 2 and all(type(part) is int and _within(part, parameter) for part in pair)
-                and pair[0] <= pair[1]):
-            raise DataError(f"{what}: {parameter.name} must be an integer or a pair (low, high), {allowed}")
-        return value
-    if parameter.kind == "interval" and isinstance(value, tuple):
-        if len(value) != 2 or not all(_within(part, parameter) for part in value) or value[0] > value[1]:
-            raise DataError(f"{what}: {parameter.name} must be (low, high), both {allowed}, low <= high")
-        return tuple(float(part) for part in value)
-    low = 0.0 if parameter.single != "exact" else parameter.low
-    high = min(parameter.high, 1.0) if parameter.single == "factor" else parameter.high
-    if not (_within(value, parameter) and low <= value <= high):
+    if parameter.kind == "interval" and is_pair:
+        if not valid:
+            raise DataError(f"{what} (low, high), both {allowed}, low <= high")
+        return float(low), float(high)
+    least = 0.0 if parameter.single != "exact" else parameter.low
+    most = min(parameter.high, 1.0) if parameter.single == "factor" else parameter.high
+    if is_pair or not (valid and least <= value <= most):
         pair = " or a pair (low, high)" if parameter.kind == "interval" else ""
-        raise DataError(f"{what}: {parameter.name} must be a number from {_written(float(low))} to "
-                        f"{_written(float(high))} ({parameter.unit}){pair}")
+        raise DataError(f"{what} a number from {_written(float(least))} to {_written(float(most))} "
+                        f"({parameter.unit}){pair}")
     return float(value)
 
 
@@ -211,11 +192,9 @@ def _within(value: object, parameter: Parameter) -> bool:
 
 
 def _literal(node: ast.expr) -> object:
-    """A number, a string or a flat tuple of numbers; None for anything else."""
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-        return -node.operand.value if type(node.operand.value) in (int, float) else None
-    if isinstance(node, ast.Tuple | ast.List) and not any(isinstance(part, ast.Tuple | ast.List) for part in node.elts):
-        return tuple(_literal(part) for part in node.elts)
-    return None
+    """A number, a string or a tuple (a list as one); None for what is not a literal."""
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Tables of integers, computed once when a policy is read, so that executors need no exp or log of their own."""
+"""Tables of integers, computed once when a policy is read, so that executors need no exp or log."""
 
 import math
 
@@ -9,13 +9,9 @@ RATIO_STEPS = 256
 
 def gaussian(kernel_px: int, sigma_low: float, sigma_high: float) -> tuple[tuple[int, ...], ...]:
     """SIGMA_STEPS rows of kernel_px weights that sum to 2**14; row k is for sigma_of(k, ...)."""
-    rows = []
-    for k in range(SIGMA_STEPS):
-        sigma = sigma_of(k, sigma_low, sigma_high)
-        half = kernel_px // 2
-        weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-half, half + 1)]
-        rows.append(_to_sum(weights, half))
-    return tuple(rows)
+    half, sigmas = kernel_px // 2, [sigma_of(k, sigma_low, sigma_high) for k in range(SIGMA_STEPS)]
+    return tuple(_to_sum([math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-half, half + 1)], half)
+                 for sigma in sigmas)
 
 
 def sigma_of(k: int, sigma_low: float, sigma_high: float) -> float:
@@ -53,7 +49,7 @@ def antialiased(size: int, out_size: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _to_sum(weights: list[float], largest: int) -> tuple[int, ...]:
-    """Weights as integers that sum to 2**14 exactly; what rounding leaves over goes to the largest."""
+    """Weights as integers that sum to 2**14 exactly; the largest takes what rounding leaves over."""
     total = sum(weights)
     rounded = [round(weight / total * (1 << WEIGHT_BITS)) for weight in weights]
     rounded[largest] += (1 << WEIGHT_BITS) - sum(rounded)

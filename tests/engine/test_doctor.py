@@ -135,7 +135,7 @@ def test_a_recipe_is_measured_and_told_what_bounds_it(tmp_path):
     (["--recipe=quickstart", "--run.folder=x"], "--run.folder has no effect on what bounds a run"),
     (["--recipe=quickstart", "--train.epochs=3"], "--train.epochs has no effect"),
     (["--recipe=quickstart", "--train.bach=3"], "train.bach is unknown; did you mean train.batch"),
-    (["--recipe=quickstart", "--augment.policy=blurr(kernel_px=3)"], "did you mean 'blur'"),
+    (["--recipe=quickstart", "--augment.policy=blurr(kernel_px=3)"], "did you mean blur"),
     (["--seconds=3"], "--seconds=3 is unknown, or needs --recipe NAME"),
     (["--data.root=x"], "--data.root=x is unknown, or needs --recipe NAME"),
 ])

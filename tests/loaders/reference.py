@@ -1,14 +1,14 @@
-"""The law in plain Python, one pixel at a time: what every executor must give, written to be read, not to be fast.
+"""Augmentation in plain Python, one pixel at a time: what every executor must give, written to be read, not to be fast.
 
-An image is a list of rows of [r, g, b] lists. Only the policy's stages, the draws and Python's own numbers are used.
+An image is a list of rows of [r, g, b] lists. Only the policy's passes, the draws and Python's own numbers are used.
 """
 
 import math
 
-from loaders.common.counter_rng import alternate_bit, below, below_low, draw, epoch_key, sample_key
+from loaders.common.counter_rng import ALTERNATE, child, epoch_key, mix
+from loaders.policy.passes import ALTERNATE_SLOT, Gate, Pass, PixelOp, Range
 from loaders.policy.policy import Policy
-from loaders.policy.steps import ALTERNATE_SLOT, Gate, Range, Stage, Step
-from tests.loaders.reference_values import STEPS
+from tests.loaders.reference_values import OPS, below, below_low
 
 
 def augment(image: list, policy: Policy, seed: int, epoch: int, sample: int, mean_rgb: tuple[int, int, int]) -> list:
@@ -17,33 +17,32 @@ def augment(image: list, policy: Policy, seed: int, epoch: int, sample: int, mea
 
 
 class Reference:
-    """One sample's augmentation: the draws of (seed, epoch, sample) and the steps of the policy's stages."""
+    """One sample's augmentation: the draws of (seed, epoch, sample) and the ops of the policy's passes."""
 
     def __init__(self, policy: Policy, seed: int, epoch: int, sample: int, mean_rgb: tuple[int, int, int]) -> None:
         self.policy, self.mean_rgb = policy, list(mean_rgb)
-        self.key = sample_key(epoch_key(seed, epoch), sample)
-        self.alternate = alternate_bit(seed, epoch, sample)
+        self.key = child(epoch_key(seed, epoch), sample)
+        self.alternate = (child(mix(seed + ALTERNATE), sample) >> 63) ^ (epoch & 1)
 
     def image(self, image: list) -> list:
-        for stage in self.policy.stages:
-            if stage.kind == "move":
-                image = self.moved(image, stage)
+        for pass_ in self.policy.passes:
+            if pass_.kind == "move":
+                image = self.moved(image, pass_)
             else:
-                step = stage.steps[0]
-                if self.active(step):
-                    image = STEPS[step.opcode]([[list(pixel) for pixel in row] for row in image], step, self)
+                op = pass_.ops[0]
+                if self.active(op):
+                    image = OPS[op.opcode]([[list(pixel) for pixel in row] for row in image], op, self)
         return image
 
     def draw(self, slot: int) -> int:
-        return draw(self.key, slot)
+        return child(self.key, slot)
 
     def open(self, gate: Gate) -> bool:
-        if gate.slot == ALTERNATE_SLOT:
-            return self.alternate == 1
-        return gate.low <= self.draw(gate.slot) >> 40 < gate.high
+        bits = self.alternate if gate.slot == ALTERNATE_SLOT else self.draw(gate.slot) >> 40
+        return gate.low <= bits < gate.high
 
-    def active(self, step: Step) -> bool:
-        return all(self.open(gate) for gate in step.gates)
+    def active(self, op: PixelOp) -> bool:
+        return all(self.open(gate) for gate in op.gates)
 
     def value(self, range_: Range) -> int:
         bits = self.draw(range_.slot)
@@ -57,45 +56,45 @@ class Reference:
 
     # Moves.
 
-    def matrix(self, stage: Stage) -> list[list[float]]:
+    def matrix(self, pass_: Pass) -> list[list[float]]:
         m = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-        for step in stage.steps:
-            if self.active(step):
-                p = getattr(self, step.opcode + "_inverse")(step)
+        for op in pass_.ops:
+            if self.active(op):
+                p = getattr(self, op.opcode + "_inverse")(op)
                 m = [[(m[i][0] * p[0][j] + m[i][1] * p[1][j]) + m[i][2] * p[2][j] for j in range(3)] for i in range(3)]
         return m
 
-    def crop_inverse(self, step: Step) -> list[list[float]]:
-        pad, bits = step.constants[0], self.draw(step.slot)
+    def crop_inverse(self, op: PixelOp) -> list[list[float]]:
+        pad, bits = op.constants[0], self.draw(op.slot)
         return [[1.0, 0.0, below_low(bits, 2 * pad + 1) - pad], [0.0, 1.0, below(bits, 2 * pad + 1) - pad],
                 [0.0, 0.0, 1.0]]
 
-    def flip_inverse(self, step: Step) -> list[list[float]]:
-        return [[-1.0, 0.0, step.width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    def flip_inverse(self, op: PixelOp) -> list[list[float]]:
+        return [[-1.0, 0.0, op.width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
-    def enlarge_inverse(self, step: Step) -> list[list[float]]:
-        ky, kx = step.height / step.constants[0], step.width / step.constants[1]
+    def enlarge_inverse(self, op: PixelOp) -> list[list[float]]:
+        ky, kx = op.height / op.constants[0], op.width / op.constants[1]
         return [[kx, 0.0, (kx - 1) / 2], [0.0, ky, (ky - 1) / 2], [0.0, 0.0, 1.0]]
 
-    def affine_inverse(self, step: Step) -> list[list[float]]:
-        angle, tx, ty, scale, shear_x, shear_y = (self.value(range_) / 65536.0 for range_ in step.ranges)
-        corner, tangent = step.constants
+    def affine_inverse(self, op: PixelOp) -> list[list[float]]:
+        angle, tx, ty, scale, shear_x, shear_y = (self.value(range_) / 65536.0 for range_ in op.ranges)
+        corner, tangent = op.constants
         degree = math.pi / 180.0
         kx, ky = (shear_x, shear_y) if tangent else (math.tan(shear_x * degree), math.tan(shear_y * degree))
         co, si = math.cos(angle * degree), math.sin(angle * degree)
         a, c = co + si * ky, si - co * ky
         b, e = -(a * kx + si), co - c * kx
         ia, ib, ic, ie = e / scale, -b / scale, -c / scale, a / scale
-        cx, cy = (-0.5, -0.5) if corner else ((step.width - 1) / 2, (step.height - 1) / 2)
+        cx, cy = (-0.5, -0.5) if corner else ((op.width - 1) / 2, (op.height - 1) / 2)
         return [[ia, ib, cx - (ia * (cx + tx) + ib * (cy + ty))], [ic, ie, cy - (ic * (cx + tx) + ie * (cy + ty))],
                 [0.0, 0.0, 1.0]]
 
-    def perspective_inverse(self, step: Step) -> list[list[float]]:
-        right, bottom = step.width - 1, step.height - 1
+    def perspective_inverse(self, op: PixelOp) -> list[list[float]]:
+        right, bottom = op.width - 1, op.height - 1
         corners = []
         for k in range(4):
-            bits = self.draw(step.slot + k)
-            x, y = below(bits, step.constants[0] + 1), below_low(bits, step.constants[1] + 1)
+            bits = self.draw(op.slot + k)
+            x, y = below(bits, op.constants[0] + 1), below_low(bits, op.constants[1] + 1)
             corners.append(((right - x if k in (1, 2) else x) - 0.5, (bottom - y if k in (2, 3) else y) - 0.5))
         (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners
         sx, sy = x0 - x1 + x2 - x3, y0 - y1 + y2 - y3
@@ -109,13 +108,13 @@ class Reference:
         w = (d * h - e * g, b * g - a * h, a * e - b * d)
         return [[right * u[k] - 0.5 * w[k] for k in range(3)], [bottom * v[k] - 0.5 * w[k] for k in range(3)], list(w)]
 
-    def moved(self, image: list, stage: Stage) -> list:
-        m, enlarged = self.matrix(stage), (1.0, 1.0)
-        for step in stage.steps:
-            if step.opcode == "enlarge":
-                enlarged = step.constants[1] / step.width, step.constants[0] / step.height
-        return [[self.sampled(image, m, x, y, stage.fill, *enlarged) for x in range(stage.out_width)]
-                for y in range(stage.out_height)]
+    def moved(self, image: list, pass_: Pass) -> list:
+        m, enlarged = self.matrix(pass_), (1.0, 1.0)
+        for op in pass_.ops:
+            if op.opcode == "enlarge":
+                enlarged = op.constants[1] / op.width, op.constants[0] / op.height
+        return [[self.sampled(image, m, x, y, pass_.fill, *enlarged) for x in range(pass_.out_width)]
+                for y in range(pass_.out_height)]
 
     def sampled(self, image: list, m: list, x: int, y: int, fill: str, kx: float, ky: float) -> list[int]:
         height, width = len(image), len(image[0])

@@ -1,11 +1,21 @@
-"""The steps of the law that change values or paint, in plain Python, one pixel at a time.
+"""The ops that change values or paint, in plain Python, one pixel at a time.
 
-Each takes an image (rows of [r, g, b] lists, which it may change), the step, and the sample whose draws it uses
+Each takes an image (rows of [r, g, b] lists, which it may change), the op, and the sample whose draws it uses
 (`tests.loaders.reference.Reference`), and returns the image.
 """
 
-from loaders.common.counter_rng import below, below_low, child
-from loaders.policy.steps import PERMUTATIONS, Step
+from loaders.common.counter_rng import child
+from loaders.policy.passes import PERMUTATIONS, PixelOp
+
+
+def below(bits: int, n: int) -> int:
+    """An integer in [0, n) from the high half of a draw."""
+    return ((bits >> 32) * n) >> 32
+
+
+def below_low(bits: int, n: int) -> int:
+    """A second one, from the low half."""
+    return ((bits & 0xFFFFFFFF) * n) >> 32
 
 
 def clamp(value: int) -> int:
@@ -34,9 +44,9 @@ def hue_turned(pixel: list[int], turn: int) -> list[int]:
     return out
 
 
-def shrink(image: list, step: Step, sample) -> list:
-    out_height, out_width = step.constants[:2]
-    rows, columns = step.table[:out_height], step.table[out_height:]
+def shrink(image: list, op: PixelOp, sample) -> list:
+    out_height, out_width = op.constants[:2]
+    rows, columns = op.table[:out_height], op.table[out_height:]
 
     def pass_x(row: list, x: int, c: int) -> int:
         first, *weights = columns[x]
@@ -51,25 +61,25 @@ def shrink(image: list, step: Step, sample) -> list:
     return [[[pass_y(y, x, c) for c in range(3)] for x in range(out_width)] for y in range(out_height)]
 
 
-def gray(image: list, step: Step, sample) -> list:
+def gray(image: list, op: PixelOp, sample) -> list:
     return [[[luma(pixel)] * 3 for pixel in row] for row in image]
 
 
-def brightness(image: list, step: Step, sample) -> list:
-    return scaled(image, 0, sample.value(step.ranges[0]))
+def brightness(image: list, op: PixelOp, sample) -> list:
+    return scaled(image, 0, sample.value(op.ranges[0]))
 
 
-def contrast(image: list, step: Step, sample) -> list:
-    return scaled(image, 1, sample.value(step.ranges[0]))
+def contrast(image: list, op: PixelOp, sample) -> list:
+    return scaled(image, 1, sample.value(op.ranges[0]))
 
 
-def saturation(image: list, step: Step, sample) -> list:
-    return scaled(image, 2, sample.value(step.ranges[0]))
+def saturation(image: list, op: PixelOp, sample) -> list:
+    return scaled(image, 2, sample.value(op.ranges[0]))
 
 
-def jitter(image: list, step: Step, sample) -> list:
-    for which in PERMUTATIONS[below(sample.draw(step.slot + 4), 24)]:
-        image = scaled(image, which, sample.value(step.ranges[which]))
+def jitter(image: list, op: PixelOp, sample) -> list:
+    for which in PERMUTATIONS[below(sample.draw(op.slot + 4), 24)]:
+        image = scaled(image, which, sample.value(op.ranges[which]))
     return image
 
 
@@ -85,8 +95,8 @@ def scaled(image: list, which: int, factor: int) -> list:
     return map_values(image, lambda value: clamp((value * factor + (mean * rest >> 16)) >> 16))
 
 
-def sharpness(image: list, step: Step, sample) -> list:
-    factor = sample.value(step.ranges[0])
+def sharpness(image: list, op: PixelOp, sample) -> list:
+    factor = sample.value(op.ranges[0])
     out = map_values(image, int)
     for y in range(1, len(image) - 1):
         for x in range(1, len(image[0]) - 1):
@@ -98,28 +108,28 @@ def sharpness(image: list, step: Step, sample) -> list:
     return out
 
 
-def invert(image: list, step: Step, sample) -> list:
+def invert(image: list, op: PixelOp, sample) -> list:
     return map_values(image, lambda value: 255 - value)
 
 
-def solarize(image: list, step: Step, sample) -> list:
-    threshold = sample.value(step.ranges[0])
+def solarize(image: list, op: PixelOp, sample) -> list:
+    threshold = sample.value(op.ranges[0])
     return map_values(image, lambda value: 255 - value if value << 16 >= threshold else value)
 
 
-def posterize(image: list, step: Step, sample) -> list:
-    bits = (sample.value(step.ranges[0]) + 32768) >> 16
+def posterize(image: list, op: PixelOp, sample) -> list:
+    bits = (sample.value(op.ranges[0]) + 32768) >> 16
     return map_values(image, lambda value: value & (0xFF << (8 - bits)))
 
 
-def autocontrast(image: list, step: Step, sample) -> list:
+def autocontrast(image: list, op: PixelOp, sample) -> list:
     def stretch(low: int, high: int) -> list[int]:
         return [v if low == high else clamp((v - low) * 255 // (high - low)) for v in range(256)]
 
     return by_table(image, lambda values: stretch(min(values), max(values)))
 
 
-def equalize(image: list, step: Step, sample) -> list:
+def equalize(image: list, op: PixelOp, sample) -> list:
     def table(values: list[int]) -> list[int]:
         spread = (len(values) - values.count(max(values))) // 255
         if spread == 0:
@@ -134,8 +144,8 @@ def by_table(image: list, table_of) -> list:
     return [[[tables[c][pixel[c]] for c in range(3)] for pixel in row] for row in image]
 
 
-def blur(image: list, step: Step, sample) -> list:
-    weights = step.table[below(sample.draw(step.slot), 64)]
+def blur(image: list, op: PixelOp, sample) -> list:
+    weights = op.table[below(sample.draw(op.slot), 64)]
     half, height, width = len(weights) // 2, len(image), len(image[0])
 
     def at(k: int, size: int) -> int:
@@ -147,8 +157,8 @@ def blur(image: list, step: Step, sample) -> list:
               for c in range(3)] for x in range(width)] for y in range(height)]
 
 
-def noise(image: list, step: Step, sample) -> list:
-    amplitude, key = (sample.value(step.ranges[0]) * 79953) >> 16, sample.draw(step.slot + 1)
+def noise(image: list, op: PixelOp, sample) -> list:
+    amplitude, key = (sample.value(op.ranges[0]) * 79953) >> 16, sample.draw(op.slot + 1)
 
     def noisy(value: int, index: int) -> int:
         spread = sum(child(key, index).to_bytes(8, "little")) - 1020
@@ -159,47 +169,47 @@ def noise(image: list, step: Step, sample) -> list:
             for y in range(len(image))]
 
 
-def cutout(image: list, step: Step, sample) -> list:
-    hole = step.constants[0]
-    return covered(image, step, sample, hole, hole, step.slot)
+def cutout(image: list, op: PixelOp, sample) -> list:
+    hole = op.constants[0]
+    return covered(image, op, sample, hole, hole, op.slot)
 
 
-def erase(image: list, step: Step, sample) -> list:
+def erase(image: list, op: PixelOp, sample) -> list:
     for k in range(10):
-        bits = sample.draw(step.slot + k)
-        area = step.constants[0] + (step.constants[1] * (bits >> 40) >> 24)
-        ratio, inverse = step.table[bits & 255]
-        height = sum((2 * n - 1) ** 2 << 30 <= area * ratio for n in range(1, step.height + 1))
-        width = sum((2 * n - 1) ** 2 << 30 <= area * inverse for n in range(1, step.width + 1))
-        if height < step.height and width < step.width:
-            return covered(image, step, sample, height, width, step.slot + 10)
+        bits = sample.draw(op.slot + k)
+        area = op.constants[0] + (op.constants[1] * (bits >> 40) >> 24)
+        ratio, inverse = op.table[bits & 255]
+        height = sum((2 * n - 1) ** 2 << 30 <= area * ratio for n in range(1, op.height + 1))
+        width = sum((2 * n - 1) ** 2 << 30 <= area * inverse for n in range(1, op.width + 1))
+        if height < op.height and width < op.width:
+            return covered(image, op, sample, height, width, op.slot + 10)
     return image
 
 
-def coarse_dropout(image: list, step: Step, sample) -> list:
-    low, high, holes_low, holes_high = step.constants
-    for k in range(holes_low + below(sample.draw(step.slot + 14), holes_high - holes_low + 1)):
-        bits = sample.draw(step.slot + 2 * k)
+def coarse_dropout(image: list, op: PixelOp, sample) -> list:
+    low, high, holes_low, holes_high = op.constants
+    for k in range(holes_low + below(sample.draw(op.slot + 14), holes_high - holes_low + 1)):
+        bits = sample.draw(op.slot + 2 * k)
         height, width = low + below(bits, high - low + 1), low + below_low(bits, high - low + 1)
-        image = covered(image, step, sample, height, width, step.slot + 2 * k + 1)
+        image = covered(image, op, sample, height, width, op.slot + 2 * k + 1)
     return image
 
 
-def covered(image: list, step: Step, sample, height: int, width: int, place_slot: int) -> list:
-    bits, key = sample.draw(place_slot), sample.draw(step.slot + 14)
-    top, left = below(bits, step.height - height + 1), below_low(bits, step.width - width + 1)
+def covered(image: list, op: PixelOp, sample, height: int, width: int, place_slot: int) -> list:
+    bits, key = sample.draw(place_slot), sample.draw(op.slot + 14)
+    top, left = below(bits, op.height - height + 1), below_low(bits, op.width - width + 1)
     for y in range(top, top + height):
         for x in range(left, left + width):
-            first = (y * step.width + x) * 3
+            first = (y * op.width + x) * 3
             image[y][x] = {
                 "zero": [0, 0, 0],
                 "mean": sample.mean_rgb,
                 "noise": [child(key, first + c) >> 56 for c in range(3)],
-            }[step.fill]
+            }[op.fill]
     return image
 
 
-STEPS = {
+OPS = {
     function.__name__: function for function in (
         shrink, gray, brightness, contrast, saturation, jitter, sharpness, invert, solarize, posterize, autocontrast,
         equalize, blur, noise, cutout, erase, coarse_dropout,

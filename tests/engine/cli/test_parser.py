@@ -88,7 +88,7 @@ def test_list_shows_every_recipe_in_a_line(command):
     (["--recipe", "baseline", "--train.epochs=three"], "train.epochs=three must be a whole number"),
     (["--recipe", "baseline", "--data.root=/nowhere"], "data.root=/nowhere is not a folder"),
     (["--recipe", "quickstart", "--train.batch=20000"], "train.batch=20000 is larger than the 9,000 training images"),
-    (["--recipe", "quickstart", "--augment.policy=flop()"], "unknown operation 'flop'; did you mean 'flip'?"),
+    (["--recipe", "quickstart", "--augment.policy=flop()"], "unknown operation 'flop'; did you mean flip?"),
     (["--recipe", "quickstart", "--augment.policy=crop(pad_px=40)"], "pad_px"),
     (["--recipe", "quickstart", "--augment.policy=__import__('os').mkdir('x')"], "policy"),
     (["--recipe", "quickstart", "--config-file", "/nowhere.yaml"], "config file /nowhere.yaml cannot be read"),

@@ -1,17 +1,18 @@
-"""The draws: their published source, uniformity, independence of every stream from its neighbours, and the order."""
+"""The draws: their published source, uniformity, independence of neighbouring streams, the order, and hash64."""
 
 import numpy as np
 import pytest
 
 from loaders.common import counter_rng
+from loaders.common.counter_rng import hash64, uniform
 from loaders.common.errors import DataError
+from tests.loaders.reference_values import below, below_low
 
-SAMPLES = np.arange(40_000)
+SAMPLES = np.arange(40_000, dtype=np.uint64)
 
 
 def bits_of(seed: int, epoch: int, slot: int, samples: np.ndarray = SAMPLES) -> np.ndarray:
-    keys = counter_rng.child_array(counter_rng.epoch_key(seed, epoch), samples)
-    return counter_rng.child_array(keys, np.array([slot]))
+    return counter_rng.child(counter_rng.child(counter_rng.epoch_key(seed, epoch), samples), slot)
 
 
 def fractions(seed: int, epoch: int, slot: int) -> np.ndarray:
@@ -25,9 +26,9 @@ def test_the_mixer_is_splitmix64():
 
 def test_arrays_and_integers_agree():
     key = counter_rng.epoch_key(7, 11)
-    keys = counter_rng.child_array(key, np.arange(50))
-    assert keys.tolist() == [counter_rng.sample_key(key, k) for k in range(50)]
-    assert counter_rng.child_array(keys, np.array([31])).tolist() == [counter_rng.draw(int(k), 31) for k in keys]
+    keys = counter_rng.child(key, SAMPLES[:50])
+    assert keys.dtype == np.uint64 and keys.tolist() == [counter_rng.child(key, k) for k in range(50)]
+    assert counter_rng.child(keys, 31).tolist() == [counter_rng.child(int(k), 31) for k in keys]
 
 
 def test_state_holds_the_keys_of_seed_and_epoch():
@@ -44,7 +45,7 @@ def test_top_bits_are_uniform(slot):
 
 
 def test_integers_below_n_are_uniform_in_both_halves():
-    for take in (counter_rng.below, counter_rng.below_low):
+    for take in (below, below_low):
         counts = np.bincount([take(int(bits), 9) for bits in bits_of(3, 2, 1)[:18_000]], minlength=9)
         assert counts.size == 9 and ((counts - 2000) ** 2 / 2000).sum() < 35
 
@@ -62,9 +63,9 @@ def test_neighbouring_streams_are_independent(other):
 
 
 def test_every_bit_flips_half_of_the_outputs():
-    words = counter_rng.child_array(1, np.arange(4000))
+    words = counter_rng.child(1, SAMPLES[:4000])
     for bit in range(0, 64, 7):
-        changed = counter_rng.mix_array(words) ^ counter_rng.mix_array(words ^ np.uint64(1 << bit))
+        changed = counter_rng.mix(words) ^ counter_rng.mix(words ^ np.uint64(1 << bit))
         per_bit = [((changed >> np.uint64(k)) & np.uint64(1)).mean() for k in range(64)]
         assert 0.45 < min(per_bit) and max(per_bit) < 0.55
 
@@ -75,9 +76,9 @@ def test_seeds_and_epochs_do_not_add_up():
 
 
 def test_alternating_bit_turns_over_every_epoch_and_halves_the_samples():
-    first = np.array([counter_rng.alternate_bit(4, 0, k) for k in range(4000)])
-    assert all(counter_rng.alternate_bit(4, epoch, k) == first[k] ^ (epoch & 1)
-               for epoch in (1, 2, 7) for k in range(50))
+    keys, parities = zip(*(counter_rng.epoch_state(4, epoch)[1:].tolist() for epoch in (0, 1, 2, 7)), strict=True)
+    assert len(set(keys)) == 1 and parities == (0, 1, 0, 1)
+    first = counter_rng.child(keys[0], SAMPLES[:4000]) >> np.uint64(63)
     assert abs(first.mean() - 0.5) < 0.04
 
 
@@ -102,3 +103,42 @@ def test_seeds_and_epochs_out_of_range_are_refused():
     for seed, epoch in ((-1, 0), (2**63, 0), (0, -1), (0, 2**31)):
         with pytest.raises(DataError, match="must be an integer from 0"):
             counter_rng.epoch_state(seed, epoch)
+
+
+def mixed(state: int) -> int:
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & counter_rng.MASK
+    state = (state ^ state >> 27) * 0x94D049BB133111EB & counter_rng.MASK
+    return state ^ state >> 31
+
+
+def hashed(*words: int) -> int:
+    state = 0
+    for word in words:
+        state = mixed((state * 0x9E3779B97F4A7C15 + word + 0x9E3779B97F4A7C15) & counter_rng.MASK)
+    return state
+
+
+def test_hash_equals_plain_integers():
+    words = [(3, 0, 9), (3, 1, 9), (-1, 1, 2), (2**64 + 5, 7, 0), (0, 0, 0)]
+    assert [int(hash64(*w)[0]) for w in words] == [hashed(*(x & counter_rng.MASK for x in w)) for w in words]
+
+
+def test_the_finaliser_is_splitmix64():
+    # The first output of SplitMix64 with seed 0, as Vigna's reference code prints it.
+    assert int(hash64(0)[0]) == 0xE220A8397B1DCDAF
+
+
+def test_arrays_broadcast_and_agree_with_single_words():
+    table = hash64(7, np.arange(3)[:, None], np.arange(4))
+    assert table.shape == (3, 4) and table.dtype == np.uint64
+    assert all(int(table[i, j]) == hashed(7, i, j) for i in range(3) for j in range(4))
+
+
+def test_uniform_is_the_top_24_bits():
+    values = uniform(1, np.arange(1000))
+    assert values.dtype == np.float32 and values.min() >= 0 and values.max() < 1
+    assert values.tolist() == [(hashed(1, i) >> 40) / 2**24 for i in range(1000)]
+
+
+def test_order_of_words_matters():
+    assert hash64(1, 2)[0] != hash64(2, 1)[0]

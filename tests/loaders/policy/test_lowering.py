@@ -1,37 +1,37 @@
-"""Operations to stages: runs of moves, gates, the order with an enlarging resize, and what is left out."""
+"""Operations to passes: runs of moves, gates, the order with an enlarging resize, and what is left out."""
 
 import math
 
 import pytest
 
 from loaders.policy import weight_tables
+from loaders.policy.passes import ALTERNATE_SLOT, Gate
 from loaders.policy.policy import parse
-from loaders.policy.steps import ALTERNATE_SLOT, Gate
 
 
 def kinds(text, *size):
-    return [(stage.kind, [step.opcode for step in stage.steps]) for stage in parse(text, *size).stages]
+    return [(pass_.kind, [op.opcode for op in pass_.ops]) for pass_ in parse(text, *size).passes]
 
 
-def test_consecutive_moves_are_one_stage():
+def test_consecutive_moves_are_one_pass():
     assert kinds("crop(pad_px=4), flip(), affine(rotate_deg=9), gray(), crop(pad_px=1)") == [
         ("move", ["crop", "flip", "affine"]), ("photo", ["gray"]), ("move", ["crop"]),
     ]
 
 
-def test_enlarging_puts_photo_steps_first_and_covers_last():
+def test_enlarging_puts_photo_ops_first_and_covers_last():
     policy = parse("resize(px=64), erase(), jitter(hue=.1), crop(pad_px=8), invert()")
-    assert [stage.kind for stage in policy.stages] == ["photo", "photo", "move", "cover"]
-    photo, _, move, cover = policy.stages
+    assert [pass_.kind for pass_ in policy.passes] == ["photo", "photo", "move", "cover"]
+    photo, _, move, cover = policy.passes
     assert (photo.in_height, move.in_height, move.out_height, cover.in_height) == (32, 32, 64, 64)
     # The crop was written after the resize: its pixels are those of the enlarged image.
-    assert [(step.opcode, step.height) for step in move.steps] == [("enlarge", 32), ("crop", 64)]
-    assert cover.steps[0].constants[0] == round(64 * 64 * 0.02 * 65536)
+    assert [(op.opcode, op.height) for op in move.ops] == [("enlarge", 32), ("crop", 64)]
+    assert cover.ops[0].constants[0] == round(64 * 64 * 0.02 * 65536)
 
 
 def test_moves_before_an_enlargement_count_source_pixels():
-    move = parse("crop(pad_px=8), resize(px=64)").stages[0]
-    assert [(step.opcode, step.height) for step in move.steps] == [("crop", 32), ("enlarge", 32)]
+    move = parse("crop(pad_px=8), resize(px=64)").passes[0]
+    assert [(op.opcode, op.height) for op in move.ops] == [("crop", 32), ("enlarge", 32)]
     assert (move.in_height, move.out_height) == (32, 64)
 
 
@@ -51,38 +51,38 @@ def test_what_can_never_act_is_left_out():
 
 
 def test_gates_of_wrappers():
-    outer, inner = parse("maybe(.5, flip(), gray(p=1))").stages
-    assert outer.steps[0].gates == (Gate(15, 0, 1 << 23), Gate(31, 0, 1 << 23))
-    assert inner.steps[0].gates == (Gate(15, 0, 1 << 23),)
-    assert parse("flip_alternate()").stages[0].steps[0].gates == (Gate(ALTERNATE_SLOT, 0, 1),)
+    outer, inner = parse("maybe(.5, flip(), gray(p=1))").passes
+    assert outer.ops[0].gates == (Gate(15, 0, 1 << 23), Gate(31, 0, 1 << 23))
+    assert inner.ops[0].gates == (Gate(15, 0, 1 << 23),)
+    assert parse("flip_alternate()").passes[0].ops[0].gates == (Gate(ALTERNATE_SLOT, 1, 2),)
 
 
 def test_one_of_splits_its_probability_evenly():
-    stages = parse("one_of(.3, invert(), equalize(), autocontrast())").stages
-    gates = [stage.steps[0].gates[0] for stage in stages]
+    passes = parse("one_of(.3, invert(), equalize(), autocontrast())").passes
+    gates = [pass_.ops[0].gates[0] for pass_ in passes]
     limit = round(0.3 * 2**24)
     assert [gate.slot for gate in gates] == [15] * 3
     assert [gate.low for gate in gates] == [0, gates[0].high, gates[1].high] and gates[2].high == limit
 
 
 def test_trivial_wide_offers_fourteen_choices():
-    steps = [step for stage in parse("trivial_wide()").stages for step in stage.steps]
-    assert len(steps) == 13 and all(len(step.gates) == 1 for step in steps)
-    edges = sorted((step.gates[0].low, step.gates[0].high) for step in steps)
+    ops = [op for pass_ in parse("trivial_wide()").passes for op in pass_.ops]
+    assert len(ops) == 13 and all(len(op.gates) == 1 for op in ops)
+    edges = sorted((op.gates[0].low, op.gates[0].high) for op in ops)
     assert edges[0][0] == 2**24 // 14 and edges[-1][1] == 2**24
     assert all(a[1] == b[0] for a, b in zip(edges, edges[1:], strict=False))
 
 
 def test_rand_augment_has_a_run_and_slots_for_each_round():
-    stages = parse("rand_augment(n=3)").stages
-    assert sum(stage.kind == "move" for stage in stages) == 3
-    assert [stage.steps[0].gates[0].slot for stage in stages if stage.kind == "move"] == [0, 2, 4]
+    passes = parse("rand_augment(n=3)").passes
+    assert sum(pass_.kind == "move" for pass_ in passes) == 3
+    assert [pass_.ops[0].gates[0].slot for pass_ in passes if pass_.kind == "move"] == [0, 2, 4]
 
 
 def test_editing_one_operation_moves_no_other_draws():
     before = parse("crop(pad_px=4), jitter(brightness=.2), erase()")
     after = parse("crop(pad_px=2), jitter(brightness=.4, hue=.1), erase(p=1)")
-    slots = [[step.slot for stage in policy.stages for step in stage.steps] for policy in (before, after)]
+    slots = [[op.slot for pass_ in policy.passes for op in pass_.ops] for policy in (before, after)]
     assert slots[0] == slots[1] == [0, 16, 32]
 
 

@@ -1,9 +1,9 @@
-"""Moves as homographies: the matrix from output pixels to input pixels for every sample of a batch, in float64.
+"""The homography of a run of moves: the matrix from output to input pixels of every sample of a batch, in float64.
 
 A matrix is three rows of three entries; an entry is a Python float where it is the same for all samples, else a
 float64 tensor (B,). Products with a constant 0 or 1 are not computed (they would change nothing), so a run of shifts
 and mirrors stays a few additions, and what is not needed later (a shear, a perspective) is known before any pixel is
-touched. Every other sum is in the order that the law states.
+touched. Every other sum is in the reference's order.
 """
 
 import math
@@ -11,7 +11,7 @@ import math
 import torch
 
 from loaders.device.draws import Draws, below, below_low, held
-from loaders.policy.steps import ONE, Step
+from loaders.policy.passes import ONE, PixelOp
 
 Entry = float | torch.Tensor
 Matrix = tuple[tuple[Entry, Entry, Entry], ...]
@@ -42,11 +42,11 @@ def product(m: Matrix, p: Matrix) -> Matrix:
     )
 
 
-def composed(steps: tuple[Step, ...], draws: Draws) -> Matrix:
-    """The matrix of a run of moves: the product of the steps' inverses, identities where a step does not act."""
+def homography(ops: tuple[PixelOp, ...], draws: Draws) -> Matrix:
+    """The matrix of a run of moves: the product of the ops' inverses, identities where an op does not act."""
     matrix = IDENTITY
-    for step in steps:
-        inverse, active = INVERSES[step.opcode](step, draws), draws.active(step)
+    for op in ops:
+        inverse, active = INVERSES[op.opcode](op, draws), draws.active(op)
         if active is not None:
             inverse = tuple(
                 tuple(_where(active, entry, neutral) for entry, neutral in zip(row, neutrals, strict=True))
@@ -66,42 +66,42 @@ def _where(active: torch.Tensor, entry: Entry, neutral: float) -> Entry:
     return torch.where(active, entry, neutral)
 
 
-def _crop(step: Step, draws: Draws) -> Matrix:
-    pad, bits = step.constants[0], draws.bits(step.slot)
+def _crop(op: PixelOp, draws: Draws) -> Matrix:
+    pad, bits = op.constants[0], draws.bits(op.slot)
     dx, dy = ((draw(bits, 2 * pad + 1) - pad).to(torch.float64) for draw in (below_low, below))
     return ((1.0, 0.0, dx), (0.0, 1.0, dy), (0.0, 0.0, 1.0))
 
 
-def _flip(step: Step, draws: Draws) -> Matrix:
-    return ((-1.0, 0.0, step.width - 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+def _flip(op: PixelOp, draws: Draws) -> Matrix:
+    return ((-1.0, 0.0, op.width - 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
-def _enlarge(step: Step, draws: Draws) -> Matrix:
-    ky, kx = step.height / step.constants[0], step.width / step.constants[1]
+def _enlarge(op: PixelOp, draws: Draws) -> Matrix:
+    ky, kx = op.height / op.constants[0], op.width / op.constants[1]
     return ((kx, 0.0, (kx - 1) / 2), (0.0, ky, (ky - 1) / 2), (0.0, 0.0, 1.0))
 
 
-def _affine(step: Step, draws: Draws) -> Matrix:
-    angle, tx, ty, scale, shear_x, shear_y = (_number(draws.value(range_)) for range_ in step.ranges)
-    corner, tangent = step.constants
+def _affine(op: PixelOp, draws: Draws) -> Matrix:
+    angle, tx, ty, scale, shear_x, shear_y = (_number(draws.value(range_)) for range_ in op.ranges)
+    corner, tangent = op.constants
     degree = math.pi / 180.0
     kx, ky = (shear_x, shear_y) if tangent else (_function("tan", shear * degree) for shear in (shear_x, shear_y))
     co, si = _function("cos", angle * degree), _function("sin", angle * degree)
     a, c = plus(co, times(si, ky)), plus(si, -times(co, ky))
     b, e = -plus(times(a, kx), si), plus(co, -times(c, kx))
     ia, ib, ic, ie = (_ratio(part, scale) for part in (e, -b, -c, a))
-    cx, cy = (-0.5, -0.5) if corner else ((step.width - 1) / 2, (step.height - 1) / 2)
+    cx, cy = (-0.5, -0.5) if corner else ((op.width - 1) / 2, (op.height - 1) / 2)
     x = cx - plus(times(ia, cx + tx), times(ib, cy + ty))
     y = cy - plus(times(ic, cx + tx), times(ie, cy + ty))
     return ((ia, ib, x), (ic, ie, y), (0.0, 0.0, 1.0))
 
 
-def _perspective(step: Step, draws: Draws) -> Matrix:
-    right, bottom = step.width - 1, step.height - 1
+def _perspective(op: PixelOp, draws: Draws) -> Matrix:
+    right, bottom = op.width - 1, op.height - 1
     corners = []
     for k in range(4):
-        bits = draws.bits(step.slot + k)
-        x, y = below(bits, step.constants[0] + 1), below_low(bits, step.constants[1] + 1)
+        bits = draws.bits(op.slot + k)
+        x, y = below(bits, op.constants[0] + 1), below_low(bits, op.constants[1] + 1)
         x, y = right - x if k in (1, 2) else x, bottom - y if k in (2, 3) else y
         corners.append((x.to(torch.float64) - 0.5, y.to(torch.float64) - 0.5))
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners

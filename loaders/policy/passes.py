@@ -1,6 +1,6 @@
-"""What a policy becomes for the executors: steps (one primitive each) in stages (one pass over the pixels each).
+"""What a policy becomes for the executors: pixel ops, grouped into passes over the pixels.
 
-Opcodes, with slot = the first slot of the step, c = constants, r = ranges (values in 2**-16 units), all integers:
+Opcodes, with slot = the first slot of the op, c = constants, r = ranges (values in 2**-16 units), all integers:
 
     crop            c (pad,)                 d = draw(slot): dy = below(d, 2 pad + 1) - pad, dx from d's low half
     flip                                     x -> width - 1 - x
@@ -30,11 +30,21 @@ ALTERNATE_SLOT = -1
 ONE = 1 << 16
 # jitter's order: entry k is the k-th permutation of (brightness, contrast, saturation, hue), applied left to right.
 PERMUTATIONS = tuple(itertools.permutations(range(4)))
+# The values of those four that change nothing.
+JITTER_NEUTRAL = (ONE, ONE, ONE, 0)
+# noise: the sum of 8 uniform bytes has mean 1020 and standard deviation sqrt(8 * (256**2 - 1) / 12); 255 grey levels
+# over the latter, in 2**-16 units.
+NOISE_MEAN, NOISE_UNIT = 1020, 79953
+# The kind of pass of each opcode; all others are "photo".
+KINDS = {
+    **dict.fromkeys(("crop", "flip", "affine", "perspective", "enlarge"), "move"), "shrink": "shrink",
+    **dict.fromkeys(("cutout", "erase", "coarse_dropout"), "cover"),
+}
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Open where low <= (draw(slot) >> 40) < high; slot ALTERNATE_SLOT: where the alternating-flip bit is 1."""
+    """Open where low <= (draw(slot) >> 40) < high; the draw of ALTERNATE_SLOT is the alternating-flip bit, 0 or 1."""
 
     slot: int
     low: int
@@ -65,10 +75,10 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Step:
+class PixelOp:
     """One primitive on a (height, width) image; acts on the samples for which all gates are open.
 
-    slot is the first of its operation's 16; constants and table (rows of integers) are as its opcode says below.
+    slot is the first of its operation's 16; constants and table (rows of integers) are as the list of opcodes says.
     """
 
     opcode: str
@@ -81,36 +91,41 @@ class Step:
     table: tuple[tuple[int, ...], ...] = ()
     fill: str = ""
 
+    @property
+    def kind(self) -> str:
+        """The kind of pass that runs it (`loaders.policy.lowering`)."""
+        return KINDS.get(self.opcode, "photo")
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        """(height, width) of the image after it."""
+        return self.constants[:2] if self.opcode in ("enlarge", "shrink") else (self.height, self.width)
+
 
 @dataclass(frozen=True)
-class Stage:
-    """One pass: its kind, its steps (several only in a "move"), the size it takes and gives, the fill of a "move"."""
+class Pass:
+    """One pass over the pixels: its kind, its ops (several only in a "move"), its input and output size, its fill."""
 
     kind: str
-    steps: tuple[Step, ...]
+    ops: tuple[PixelOp, ...]
     in_height: int
     in_width: int
     out_height: int
     out_width: int
-    fill: str = ""
+    fill: str
 
     def describe(self) -> str:
         """A line for a plan."""
-        names = ", ".join(step.opcode + _when(step) for step in self.steps)
-        size = f"{self.in_width}x{self.in_height} px"
-        if (self.in_height, self.in_width) != (self.out_height, self.out_width):
-            size += f" -> {self.out_width}x{self.out_height} px"
+        names = ", ".join(op.opcode + _when(op) for op in self.ops)
+        size, out_size = f"{self.in_width}x{self.in_height} px", f"{self.out_width}x{self.out_height} px"
+        size += f" -> {out_size}" if out_size != size else ""
         sampled = f", sampled once, outside: {self.fill}" if self.kind == "move" else ""
         return f"{self.kind} at {size}: {names}{sampled}"
 
 
-def _when(step: Step) -> str:
-    """" (p=...)" for a step behind gates that are drawn."""
-    chance = math.prod((gate.high - gate.low) / (1 << FRACTION_BITS) for gate in step.gates if gate.slot >= 0)
-    if any(gate.slot == ALTERNATE_SLOT for gate in step.gates):
+def _when(op: PixelOp) -> str:
+    """" (p=...)" for an op behind gates."""
+    chance = math.prod((gate.high - gate.low) / (1 << FRACTION_BITS) for gate in op.gates if gate.slot >= 0)
+    if any(gate.slot == ALTERNATE_SLOT for gate in op.gates):
         return " (every other epoch)" if chance == 1 else f" (every other epoch, p={chance:.3g})"
-    return f" (p={chance:.3g})" if step.gates else ""
-
-
-MOVES = ("crop", "flip", "affine", "perspective", "enlarge")
-COVERS = ("cutout", "erase", "coarse_dropout")
+    return f" (p={chance:.3g})" if op.gates else ""

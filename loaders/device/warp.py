@@ -1,14 +1,14 @@
-"""A run of moves: one gather (shifts and mirrors) or one bilinear sampling (all else) of the stage's input.
+"""A run of moves: one gather (shifts and mirrors) or one bilinear sampling (all else) of the pass's input.
 
-Where the matrices of all samples map rows to rows and columns to columns, coordinates are worked out once a row and
-once a column, (B, H, 1) and (B, 1, W), not once a pixel. Weights are integers: 11 bits each way.
+Where the matrices of all samples map rows to rows and columns to columns, coordinates are computed once per row and
+column, (B, H, 1) and (B, 1, W), not once per pixel. Weights are integers: 11 bits each way.
 """
 
 import torch
 
 from loaders.device.draws import Draws
-from loaders.device.matrices import Entry, Matrix, composed, plus, times
-from loaders.policy.steps import Stage
+from loaders.device.homography import Entry, Matrix, homography, plus, times
+from loaders.policy.passes import Pass
 
 BITS = 11
 UNIT = 1 << BITS
@@ -16,49 +16,49 @@ FAR_PX = 32768.0
 EXACT = ("crop", "flip")
 
 
-def moved(source_nhwc: torch.Tensor, rows: torch.Tensor, stage: Stage, draws: Draws,
-          mean_rgb: torch.Tensor) -> torch.Tensor:
-    """The stage's output for the images at `rows` (int64 (B,)) of `source_nhwc`, uint8 (B, out_height, out_width, 3).
+def warp(source_nhwc: torch.Tensor, rows: torch.Tensor, pass_: Pass, draws: Draws,
+         mean_rgb: torch.Tensor) -> torch.Tensor:
+    """The pass's output for the images at `rows` (int64 (B,)) of `source_nhwc`, uint8 (B, out_height, out_width, 3).
 
-    mean_rgb: uint8 (3,), what lies outside where the stage's fill is "mean".
+    mean_rgb: uint8 (3,), the colour outside if the pass's fill is "mean".
     """
     height, width = source_nhwc.shape[1:3]
-    x, y = _coordinates(composed(stage.steps, draws), stage, rows.device)
-    across, down = _enlargement(stage)
-    x, y = _fixed(x, width, stage.fill, across), _fixed(y, height, stage.fill, down)
+    x, y = _coordinates(homography(pass_.ops, draws), pass_, rows.device)
+    across, down = _enlargement(pass_)
+    x, y = _fixed(x, width, pass_.fill, across), _fixed(y, height, pass_.fill, down)
     pixels, first = source_nhwc.reshape(-1, 3), (rows * (height * width)).view(-1, 1, 1)
-    reflected = stage.fill == "reflect"
-    if all(step.opcode in EXACT for step in stage.steps):
+    reflected = pass_.fill == "reflect"
+    if all(op.opcode in EXACT for op in pass_.ops):
         x, y = x >> BITS, y >> BITS
         here = pixels[first + y.clamp(0, height - 1) * width + x.clamp(0, width - 1)]
         if reflected:
             return here
         outside = ~(_inside(x, width) & _inside(y, height)).unsqueeze(-1)
-        return torch.where(outside, mean_rgb, here) if stage.fill == "mean" else here.masked_fill(outside, 0)
+        return torch.where(outside, mean_rgb, here) if pass_.fill == "mean" else here.masked_fill(outside, 0)
     (x0, x1, left, right), (y0, y1, top, bottom) = _taps(x, width), _taps(y, height)
     y0, y1 = first + y0 * width, first + y1 * width
     above = pixels[y0 + x0] * left.unsqueeze(-1) + pixels[y0 + x1] * right.unsqueeze(-1)
     below = pixels[y1 + x0] * left.unsqueeze(-1) + pixels[y1 + x1] * right.unsqueeze(-1)
     total = above * top.unsqueeze(-1) + below * bottom.unsqueeze(-1) + (1 << (2 * BITS - 1))
-    if stage.fill == "mean":
+    if pass_.fill == "mean":
         # Taps outside have weight 0 above; the weight that is missing is theirs.
         missing = UNIT * UNIT - (left + right) * (top + bottom)
         total = total + missing.unsqueeze(-1) * mean_rgb
     return (total >> (2 * BITS)).to(torch.uint8)
 
 
-def _enlargement(stage: Stage) -> tuple[float, float]:
+def _enlargement(pass_: Pass) -> tuple[float, float]:
     """By how much the run makes images wider and higher; 1 where it does not."""
-    for step in stage.steps:
-        if step.opcode == "enlarge":
-            return step.constants[1] / step.width, step.constants[0] / step.height
+    for op in pass_.ops:
+        if op.opcode == "enlarge":
+            return op.constants[1] / op.width, op.constants[0] / op.height
     return 1.0, 1.0
 
 
-def _coordinates(matrix: Matrix, stage: Stage, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _coordinates(matrix: Matrix, pass_: Pass, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Where each output pixel comes from, in input pixels: x and y, float64, shapes that broadcast to (B, H, W)."""
-    columns = torch.arange(stage.out_width, dtype=torch.float64, device=device).view(1, 1, -1)
-    lines = torch.arange(stage.out_height, dtype=torch.float64, device=device).view(1, -1, 1)
+    columns = torch.arange(pass_.out_width, dtype=torch.float64, device=device).view(1, 1, -1)
+    lines = torch.arange(pass_.out_height, dtype=torch.float64, device=device).view(1, -1, 1)
 
     def along(row: tuple[Entry, Entry, Entry]) -> Entry:
         m = [entry.view(-1, 1, 1) if isinstance(entry, torch.Tensor) else entry for entry in row]

@@ -1,11 +1,8 @@
-"""Moves: the homography of a run of moves for one sample, and its sampling, bilinear or by whole pixels.
-
-Coordinates are quantised to 1/2048 px and blended in integers; a run of whole-pixel moves is an exact copy.
-"""
+"""The homography of a run of moves for one sample, or its shift and mirror where only whole pixels move."""
 
 import math
 
-from loaders.host import layout as at
+from loaders.host import layout
 from loaders.host.draws import below, below_low, child, value
 from loaders.host.jit import inlined, inner
 
@@ -13,20 +10,18 @@ DEGREE = math.pi / 180.0
 
 
 @inlined
-def whole_move(stages, s, steps, active, key):
-    """(is whole, mirrored, dx, dy): output (x, y) is input (dx -+ x, dy + y) if only crops and flips act in stage s."""
+def whole_move(passes, pass_, ops, active, key):
+    """(is whole, mirrored, dx, dy): output (x, y) is input (dx -+ x, dy + y) if only crops and flips act."""
     sign, dx, dy = 1, 0, 0
-    for t in range(stages[s, at.STAGE_FIRST], stages[s, at.STAGE_LAST]):
-        if active[t] == 0:
+    for op in range(passes[pass_, layout.PASS_FIRST], passes[pass_, layout.PASS_LAST]):
+        if active[op] == 0:
             continue
-        opcode = steps[t, at.STEP_OPCODE]
-        if opcode == at.CROP:
-            pad = steps[t, at.C0]
-            bits = child(key, steps[t, at.STEP_SLOT])
-            dy += below(bits, 2 * pad + 1) - pad
-            dx += sign * (below_low(bits, 2 * pad + 1) - pad)
-        elif opcode == at.FLIP:
-            dx += sign * (steps[t, at.STEP_W] - 1)
+        opcode = ops[op, layout.OP_CODE]
+        if opcode == layout.CROP:
+            cropped_x, cropped_y = _cropped(ops, op, key)
+            dx, dy = dx + sign * cropped_x, dy + cropped_y
+        elif opcode == layout.FLIP:
+            dx += sign * (ops[op, layout.OP_W] - 1)
             sign = -sign
         else:
             return False, 0, 0, 0
@@ -34,39 +29,36 @@ def whole_move(stages, s, steps, active, key):
 
 
 @inner
-def homography(m, p, stages, s, steps, ranges, active, key):
-    """Fill m, float64 (3, 3): output pixel to input pixel of stage s; p is scratch of the same shape.
+def homography(m, p, passes, pass_, ops, ranges, active, key):
+    """Fill m, float64 (3, 3): output pixel to input pixel of the pass; p is scratch of the same shape.
 
-    Returns whether m is affine, and by how much the stage enlarges along x and y (1 where it does not).
+    Returns whether m is affine, and by how much the pass enlarges along x and y (1 where it does not).
     """
     m[:] = 0.0
     m[0, 0] = m[1, 1] = m[2, 2] = 1.0
     affine, kx, ky = True, 1.0, 1.0
-    for t in range(stages[s, at.STAGE_FIRST], stages[s, at.STAGE_LAST]):
-        if active[t] == 0:
+    for op in range(passes[pass_, layout.PASS_FIRST], passes[pass_, layout.PASS_LAST]):
+        if active[op] == 0:
             continue
-        opcode, height, width = steps[t, at.STEP_OPCODE], steps[t, at.STEP_H], steps[t, at.STEP_W]
+        opcode, height, width = ops[op, layout.OP_CODE], ops[op, layout.OP_H], ops[op, layout.OP_W]
         p[:] = 0.0
         p[0, 0] = p[1, 1] = p[2, 2] = 1.0
-        if opcode == at.CROP:
-            pad = steps[t, at.C0]
-            bits = child(key, steps[t, at.STEP_SLOT])
-            p[0, 2] = below_low(bits, 2 * pad + 1) - pad
-            p[1, 2] = below(bits, 2 * pad + 1) - pad
-        elif opcode == at.FLIP:
+        if opcode == layout.CROP:
+            p[0, 2], p[1, 2] = _cropped(ops, op, key)
+        elif opcode == layout.FLIP:
             p[0, 0] = -1.0
             p[0, 2] = width - 1.0
-        elif opcode == at.ENLARGE:
-            kx, ky = steps[t, at.C1] / width, steps[t, at.C0] / height
-            p[0, 0] = width / steps[t, at.C1]
-            p[1, 1] = height / steps[t, at.C0]
+        elif opcode == layout.ENLARGE:
+            kx, ky = ops[op, layout.C1] / width, ops[op, layout.C0] / height
+            p[0, 0] = width / ops[op, layout.C1]
+            p[1, 1] = height / ops[op, layout.C0]
             p[0, 2] = (p[0, 0] - 1.0) / 2.0
             p[1, 2] = (p[1, 1] - 1.0) / 2.0
-        elif opcode == at.AFFINE:
-            _affine(p, steps, t, ranges, key)
+        elif opcode == layout.AFFINE:
+            _affine(p, ops, op, ranges, key)
         else:
             affine = False
-            _perspective(p, steps, t, key)
+            _perspective(p, ops, op, key)
         for i in range(3):
             m0, m1, m2 = m[i, 0], m[i, 1], m[i, 2]
             for j in range(3):
@@ -75,21 +67,27 @@ def homography(m, p, stages, s, steps, ranges, active, key):
 
 
 @inner
-def _affine(p, steps, t, ranges, key):
-    first = steps[t, at.STEP_RANGE]
+def _cropped(ops, op, key):
+    pad, bits = ops[op, layout.C0], child(key, ops[op, layout.OP_SLOT])
+    return below_low(bits, 2 * pad + 1) - pad, below(bits, 2 * pad + 1) - pad
+
+
+@inner
+def _affine(p, ops, op, ranges, key):
+    first = ops[op, layout.OP_RANGE]
     angle = value(ranges, first, key) / 65536.0 * DEGREE
     tx = value(ranges, first + 1, key) / 65536.0
     ty = value(ranges, first + 2, key) / 65536.0
     scale = value(ranges, first + 3, key) / 65536.0
     kx = value(ranges, first + 4, key) / 65536.0
     ky = value(ranges, first + 5, key) / 65536.0
-    if steps[t, at.C1] == 0:
+    if ops[op, layout.C1] == 0:
         kx, ky = math.tan(kx * DEGREE), math.tan(ky * DEGREE)
     co, si = math.cos(angle), math.sin(angle)
     a, c = co + si * ky, si - co * ky
     b, e = -(a * kx + si), co - c * kx
-    cx, cy = (steps[t, at.STEP_W] - 1) / 2.0, (steps[t, at.STEP_H] - 1) / 2.0
-    if steps[t, at.C0] == 1:
+    cx, cy = (ops[op, layout.OP_W] - 1) / 2.0, (ops[op, layout.OP_H] - 1) / 2.0
+    if ops[op, layout.C0] == 1:
         cx, cy = -0.5, -0.5
     p[0, 0], p[0, 1], p[1, 0], p[1, 1] = e / scale, -b / scale, -c / scale, a / scale
     p[0, 2] = cx - (p[0, 0] * (cx + tx) + p[0, 1] * (cy + ty))
@@ -97,10 +95,10 @@ def _affine(p, steps, t, ranges, key):
 
 
 @inner
-def _perspective(p, steps, t, key):
+def _perspective(p, ops, op, key):
     """The square-to-quadrilateral map of Heckbert (1989), inverted and carried to the image's rectangle."""
-    slot, right, bottom = steps[t, at.STEP_SLOT], steps[t, at.STEP_W] - 1, steps[t, at.STEP_H] - 1
-    most_x, most_y = steps[t, at.C0] + 1, steps[t, at.C1] + 1
+    slot, right, bottom = ops[op, layout.OP_SLOT], ops[op, layout.OP_W] - 1, ops[op, layout.OP_H] - 1
+    most_x, most_y = ops[op, layout.C0] + 1, ops[op, layout.C1] + 1
     d0, d1, d2, d3 = child(key, slot), child(key, slot + 1), child(key, slot + 2), child(key, slot + 3)
     x0, y0 = below(d0, most_x) - 0.5, below_low(d0, most_y) - 0.5
     x1, y1 = right - below(d1, most_x) - 0.5, below_low(d1, most_y) - 0.5
