@@ -66,7 +66,7 @@ def diagnose_recipe(argv: list[str]) -> int:
         raise EngineError(f"--{idle[0]} has no effect on what bounds a run: leave it out")
     recipe = load.load(options.recipe, options.config_file, settings)
     refuse_early(recipe)
-    from engine.diagnostics.bottleneck_report import report_bottleneck
+    from engine.diagnostics.bottleneck import report_bottleneck
 
     report_bottleneck(recipe, options.seconds, Path(options.out or f"runs/doctor/{recipe.name}"), options.json)
     return 0

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     refuse_early(recipe)
     from engine.cli.console import Screen
     from engine.common.files import make_folder, write_json
-    from engine.tuning.lr_find import draw, find_lr, summary_rows
+    from engine.tuning.lr_range import draw, find_lr, summary_rows
 
     folder = make_folder(Path(options.out or f"runs/lr_find/{recipe.name}"))
     with Screen() as screen:

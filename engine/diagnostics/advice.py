@@ -169,32 +169,25 @@ def feed_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
 
 def resident_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
     """Data on the GPU, which needs neither the host's feed nor a transfer."""
-    if not facts.resident_fits:
-        return []
-    return [Advice("data.feed=resident", "the GPU has room for the data and can augment it itself", rates.step)]
+    why = "the GPU has room for the data and can augment it itself"
+    return [Advice("data.feed=resident", why, rates.step)] if facts.resident_fits else []
 
 
 def step_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
     """Fewer launches and bytes, faster arithmetic, larger batches, more threads."""
-    others, advice, on_gpu = rates.without("step"), [], facts.device == "cuda"
-    own = min(others, facts.ceilings[facts.precision])
+    others, own, on_gpu = rates.without("step"), facts.ceilings[facts.precision], facts.device == "cuda"
     best_mode = "graph" if on_gpu and facts.accumulate == 1 else "compile"
-    if facts.mode != best_mode and (on_gpu or facts.limit in ("memory", "overhead")):
-        why = "the step's launches are replayed as one" if best_mode == "graph" else "operations are fused"
-        advice.append(Advice(f"train.step={best_mode}", why, own))
-    if not facts.channels_last:
-        advice.append(Advice("train.channels_last=true", "convolutions want that layout", own))
     small = facts.limit in ("launches", "overhead")
-    if small and 2 * facts.batch <= facts.samples:
-        advice.append(Advice(f"train.batch={2 * facts.batch}", "more images per launch; the result changes, and rates "
-                                                               "should follow the batch", own))
-    if not small:
-        faster = [name for name, ceiling in facts.ceilings.items()
-                  if ceiling > FASTER_ARITHMETIC * facts.ceilings[facts.precision]]
-        advice += [Advice(f"train.precision={name}", "matrix products measure "
-                          f"{facts.ceilings[name] / facts.ceilings[facts.precision]:.1f} x as fast in it",
-                          min(others, facts.ceilings[name])) for name in faster]
-    if not on_gpu and facts.threads < facts.cores:
-        advice.append(Advice(f"train.threads={facts.cores}", f"{facts.threads} of {facts.cores} cores compute",
-                             min(others, rates.step * facts.cores / facts.threads)))
-    return advice
+    # (whether it applies, setting, why, images/s at most as far as the step decides).
+    table = [
+        (facts.mode != best_mode and (on_gpu or facts.limit in ("memory", "overhead")), f"train.step={best_mode}",
+         "the step's launches are replayed as one" if best_mode == "graph" else "operations are fused", own),
+        (not facts.channels_last, "train.channels_last=true", "convolutions want that layout", own),
+        (small and 2 * facts.batch <= facts.samples, f"train.batch={2 * facts.batch}",
+         "more images per launch; the result changes, and rates should follow the batch", own),
+        *((not small and ceiling > FASTER_ARITHMETIC * own, f"train.precision={name}",
+           f"matrix products measure {ceiling / own:.1f} x as fast in it", ceiling)
+          for name, ceiling in facts.ceilings.items()),
+        (not on_gpu and facts.threads < facts.cores, f"train.threads={facts.cores}",
+         f"{facts.threads} of {facts.cores} cores compute", rates.step * facts.cores / facts.threads)]
+    return [Advice(setting, why, min(others, at_most)) for applies, setting, why, at_most in table if applies]

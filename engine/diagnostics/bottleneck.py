@@ -1,16 +1,22 @@
 """What bounds a run: measure its parts and the machine, time the operations of its policy, and judge."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from rich.table import Table
 
 from engine.build.feeds import mean_rgb
-from engine.build.run import Run
-from engine.diagnostics.advice import Rates, RunFacts, Verdict, bound_of, judge
+from engine.build.run import Run, build
+from engine.cli.console import Screen
+from engine.common.files import make_folder, write_json
+from engine.diagnostics.advice import Rates, RunFacts, Verdict, bound_of, judge, rate_text, share_text
 from engine.diagnostics.peaks import Peaks, StepWork, best_rate, count_work, limit_of, measure_peaks, waiter
 from engine.diagnostics.throughput import Transfer, Wait, hold_and_warm_up, issue_seconds, measure_rates
+from engine.plots.roofline import draw_roofline
 from engine.training.precision import resolve
 from loaders.beton.cache import pointers_of
 from loaders.common import counter_rng
@@ -20,6 +26,7 @@ from loaders.feeds.resident import Resident, fits
 from loaders.feeds.stream import usable_cores
 from loaders.host.executor import Program, augment
 from loaders.policy.policy import Policy, parse
+from recipes.settings.load import Recipe
 
 # How much each call augments when operations are compared.
 COMPARED_PIXELS, FEWEST_IMAGES, MOST_IMAGES = 1 << 21, 16, 1024
@@ -44,9 +51,57 @@ class Diagnosis:
     issue_s: float | None
 
 
-def precisions_of(run: Run) -> list[str]:
-    """The precisions to compare: the run's own, fp32, and what `auto` means on its device."""
-    return list(dict.fromkeys([run.precision.name, "fp32", resolve("auto", run.device)]))
+def report_bottleneck(recipe: Recipe, seconds: float, folder: Path, json_file: str | None) -> None:
+    """Write doctor.json and roofline.png into `folder`, doctor.json to `json_file` too, and show the diagnosis."""
+    make_folder(folder)
+    with Screen() as screen:
+        report = measure(recipe, seconds, folder / "roofline.png", screen)
+        for path in filter(None, (folder / "doctor.json", json_file)):
+            write_json(Path(path), report)
+        show(report, screen)
+
+
+def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> dict:
+    """Measure each part of the recipe's run for about `seconds` and draw its roofline; the result as plain values.
+
+    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of bottleneck.Diagnosis, step_flops_s
+    (reached), picture, command.
+    """
+    with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
+        stage, stages = run.loop.stage, len(run.loop.stages)
+        screen.say(f"measuring {recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
+                   f"{run.step.mode} step: about {seconds:g} s per part ...")
+        if stages > 1:
+            screen.say(f"only stage {stage.name}, the first of {stages}, is measured")
+        found = diagnose(run, seconds)
+    step_flops_s = found.rates.step * found.work.flops
+    draw_roofline(found.peaks.flops_s, found.peaks.bytes_s,
+                  {f"{recipe.name}'s step": (found.work.flops_per_byte, step_flops_s)}, picture,
+                  f"Roofline of {recipe.name}, {found.facts.precision}, batches of {found.facts.batch:,}, "
+                  f"{found.side_px} px")
+    return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "device": str(run.device),
+            "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s, "picture": str(picture),
+            "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
+
+
+def show(report: dict, screen: Screen) -> None:
+    """Show the rates, the verdict, the advice and where the roofline is; `report` as `measure` returns it."""
+    rates, reached, peak = report["rates"], report["step_flops_s"], report["peaks"]["flops_s"]
+    precision, verdict = report["facts"]["precision"], report["verdict"]
+    names = {"feed alone": "feed", "transfer alone": "transfer", "step alone": "step", "all together": "together"}
+    screen.table(f"what bounds {report['recipe']}", [
+        *((name, "none" if rates[key] is None else f"{rate_text(rates[key])} images/s") for name, key in names.items()),
+        ("the step's arithmetic", f"{reached / 1e9:,.1f} GFLOP/s, {share_text(reached / peak[precision])} of the "
+                                  f"{peak[precision] / 1e9:,.1f} of a matrix product measured in {precision}")])
+    screen.say(verdict["sentence"])
+    if verdict["advice"]:
+        table = Table("setting to change", "images/s at most", "why", title="what would help", title_justify="left")
+        for each in verdict["advice"]:
+            table.add_row(each["setting"], rate_text(each["at_most_images_s"]), each["why"])
+        screen.console.print(table)
+    else:
+        screen.say("no setting is known to help: the network, the image size and the machine remain")
+    screen.say(f"roofline: {report['picture']}")
 
 
 def diagnose(run: Run, seconds: float) -> Diagnosis:
@@ -55,12 +110,13 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
     The first stage is measured, at the image size of its first epoch; the device's peaks both before and after.
     """
     feed, step, precision, wait = run.feeds.train, run.step, run.precision, waiter(run.device)
-    peak_s = min(LONGEST_PEAK_S, seconds / 6)
+    # The run's own precision, fp32, and what `auto` means here.
+    peaked = run.device, [precision.name, "fp32", resolve("auto", run.device)], min(LONGEST_PEAK_S, seconds / 6)
     side_px = step.size_of(0) or policy_of(feed).output_px
     run.loop.set_modes(run.loop.stage)
     # Counted on a copy, before there are gradients to copy.
     work = count_work(run.model, side_px, run.recipe.section("train").batch, precision.dtype.itemsize)
-    peaks = measure_peaks(run.device, precisions_of(run), peak_s)
+    peaks = measure_peaks(*peaked)
     held = hold_and_warm_up(feed, step, wait)
     rates = measure_rates(feed, step, held, seconds, transfer_of(run), wait)
     issue_s = issue_share = None
@@ -68,7 +124,7 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
     if run.device.type == "cuda" and precision.scaler is None:
         issue_s = issue_seconds(step, held[0], wait)
         issue_share = issue_s * rates.step / len(held[0].labels)
-    peaks = peaks.or_better(measure_peaks(run.device, precisions_of(run), peak_s))
+    peaks = peaks.or_better(measure_peaks(*peaked))
     gains = operation_gains(run, seconds, wait) if bound_of(rates) in ("feed", "shared") else {}
     facts = facts_of(run, peaks, work, limit_of(work, peaks, precision.name, rates.step, issue_share), gains)
     return Diagnosis(rates, facts, judge(rates, facts), work, peaks, side_px, issue_s)

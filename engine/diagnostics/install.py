@@ -41,24 +41,24 @@ def examine(cache: Path | None) -> list[Finding]:
     findings = [*package_findings(), *torch_findings(torch), *ffcv_findings(ffcv, torch_works=works)]
     if works:
         findings += device_findings(torch)
-    return findings + extra_findings() + ([disk_finding(cache)] if cache else [])
+    return [*findings, disk_finding(cache)] if cache else findings
 
 
 def package_findings() -> list[Finding]:
-    """Python and each required package against its version bound."""
-    wanted = requirements()
+    """Python and each required package against its version bound; optional packages with the extra that adds them."""
+    python, wanted = platform.python_version(), requirements()
     if wanted is None:
-        return [Finding("Python", platform.python_version()),
-                Finding(DISTRIBUTION, "not installed: its requirements are unknown", "installed", False,
-                        pip=("-e", str(ROOT)))]
-    floor = python_floor()
-    findings = [Finding("Python", platform.python_version(), floor, satisfies(platform.python_version(), floor))]
+        return [Finding("Python", python), Finding(DISTRIBUTION, "not installed: its requirements are unknown",
+                                                   "installed", False, pip=("-e", str(ROOT)))]
+    findings = [Finding("Python", python, python_floor(), satisfies(python, python_floor()))]
     for name, bound, extra in wanted:
-        if extra:
-            continue
         version = installed(name)
-        ok = version is not None and satisfies(version, bound)
-        findings.append(Finding(name, version or "not installed", bound, ok, pip=() if ok else (name + bound,)))
+        if not extra:
+            ok = version is not None and satisfies(version, bound)
+            findings.append(Finding(name, version or "not installed", bound, ok, pip=() if ok else (name + bound,)))
+        elif not any(finding.name == name for finding in findings):
+            how = f"not installed: pip install '{DISTRIBUTION}[{extra}]'"
+            findings.append(Finding(name, version or how, f"optional, {bound}"))
     return findings
 
 
@@ -81,8 +81,7 @@ def ffcv_findings(facts: dict | None, torch_works: bool) -> list[Finding]:
 
     `facts` are the probe's, None where FFCV is not installed.
     """
-    absent = tuple(package for package, kind, name in BUILD_NEEDS
-                   if not (has_program(name) if kind == "program" else has_library(name)))
+    absent = tuple(package for package, kind, name in BUILD_NEEDS if not is_there(kind, name))
     headers = "all there" if not absent else "absent: " + " ".join(absent)
     if facts is None:
         return [Finding("FFCV's headers", headers, "to compile FFCV", not absent, apt=absent)]
@@ -99,44 +98,30 @@ def ffcv_findings(facts: dict | None, torch_works: bool) -> list[Finding]:
             Finding("FFCV's headers", headers, "only to compile FFCV")]
 
 
-def has_program(name: str) -> bool:
-    """True where the program is on the PATH."""
-    return shutil.which(name) is not None
-
-
-def has_library(name: str) -> bool:
-    """True where pkg-config knows the library's headers."""
-    try:
-        return subprocess.run(["pkg-config", "--exists", name], capture_output=True, timeout=20).returncode == 0
-    except (OSError, subprocess.SubprocessError):
+def is_there(kind: str, name: str) -> bool:
+    """Whether a program is on the PATH, or pkg-config knows the headers of a library."""
+    if not shutil.which(name if kind == "program" else "pkg-config"):
         return False
+    return kind == "program" or not subprocess.run(["pkg-config", "--exists", name], capture_output=True).returncode
 
 
 def device_findings(facts: dict) -> list[Finding]:
     """The CPU and each GPU with their precisions."""
-    cpu = facts["cpu"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    rows = [Finding("CPU", f"{cpu['name']}, {cores} cores usable; {', '.join(cpu['precisions'])}; auto: {cpu['auto']}")]
+    def precisions(device: dict) -> str:
+        return f"{', '.join(device['precisions'])}; auto: {device['auto']}"
+
+    cores = len(os.sched_getaffinity(0))
+    rows = [Finding("CPU", f"{facts['cpu']['name']}, {cores} cores usable; {precisions(facts['cpu'])}")]
     for index, gpu in enumerate(facts["gpus"]):
-        about = f"{gpu['name']}, {gpu['memory_gib']} GiB, capability {gpu['capability']}; "
-        can = f"{', '.join(gpu['precisions'])}; auto: {gpu['auto']}"
-        rows.append(Finding(f"GPU {index}", about + (f"torch fails on it: {gpu['error']}" if gpu["error"] else can)))
+        can = f"torch fails on it: {gpu['error']}" if gpu["error"] else precisions(gpu)
+        rows.append(Finding(f"GPU {index}", f"{gpu['name']}, {gpu['memory_gib']} GiB, capability {gpu['capability']}; "
+                                            f"{can}"))
     if not facts["gpus"]:
         driver = Path("/proc/driver/nvidia/version").exists()
         built = f"CUDA {facts['cuda']}" if facts["cuda"] else "CPU only"
         rows.append(Finding("GPU", f"none that torch ({built}) can use" + (
             ", though NVIDIA's driver is loaded: is it too old?" if driver else "")))
     return rows
-
-
-def extra_findings() -> list[Finding]:
-    """Optional packages, each with the extra that installs it."""
-    extras: dict[tuple[str, str], str] = {}
-    for name, bound, extra in requirements() or []:
-        if extra:
-            extras.setdefault((name, bound), extra)
-    return [Finding(name, installed(name) or f"not installed: pip install '{DISTRIBUTION}[{extra}]'",
-                    f"optional, {bound}") for (name, bound), extra in extras.items()]
 
 
 def disk_finding(cache: Path) -> Finding:

@@ -24,7 +24,12 @@ def report_install(json_file: str | None) -> int:
     if json_file:
         refuse_unwritable(Path(json_file))
     print("looking; importing FFCV takes several seconds ...", flush=True)
-    findings = examine(default_cache())
+    try:
+        from recipes.settings.schema import declare
+
+        findings = examine(expand(declare().entries["data", "cache"].default))
+    except ImportError:
+        findings = examine(None)
     command = mend_command(findings)
     show(findings)
     if json_file:
@@ -35,15 +40,6 @@ def report_install(json_file: str | None) -> int:
         return 0
     print(f"to install what is missing:\n\n    {command}\n")
     return 1
-
-
-def default_cache() -> Path | None:
-    """Where betons are kept by default; None where the settings cannot be imported."""
-    try:
-        from recipes.settings.schema import declare
-    except ImportError:
-        return None
-    return expand(declare().entries["data", "cache"].default)
 
 
 def show(findings: list[Finding]) -> None:
@@ -74,19 +70,12 @@ def mend_command(findings: list[Finding]) -> str | None:
     if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
         # pip refuses to install into Debian's own Python.
         return shlex.join(["make", "-C", str(ROOT), "setup"]) + "  # then use its .venv/bin/python"
-    apt, pip, anew = (tuple(dict.fromkeys(item for finding in bad for item in getattr(finding, kind)))
-                      for kind in ("apt", "pip", "anew"))
-    sudo = "" if os.geteuid() == 0 else "sudo "
-    install = [sys.executable, "-m", "pip", "install"]
-    steps = []
-    if apt:
-        steps.append(f"{sudo}apt-get update && {sudo}apt-get install -y {shlex.join(apt)}")
-    if pip:
-        steps.append(shlex.join([*install, *pip]))
-    if anew:
-        # A cached wheel may have been compiled for other libraries.
-        steps.append(shlex.join([*install, "--force-reinstall", "--no-deps", "--no-cache-dir", *anew]))
-    return " && ".join(steps)
+    sudo, pip = "" if os.geteuid() == 0 else "sudo ", shlex.join([sys.executable, "-m", "pip", "install"])
+    # A cached wheel may have been compiled for other libraries.
+    installers = {"apt": f"{sudo}apt-get update && {sudo}apt-get install -y", "pip": pip,
+                  "anew": f"{pip} --force-reinstall --no-deps --no-cache-dir"}
+    wanted = {kind: dict.fromkeys(item for finding in bad for item in getattr(finding, kind)) for kind in installers}
+    return " && ".join(f"{installers[kind]} {shlex.join(items)}" for kind, items in wanted.items() if items)
 
 
 def run_bare(main: Callable[[], int]) -> None:

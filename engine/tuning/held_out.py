@@ -5,24 +5,24 @@ from collections.abc import Mapping
 from engine.common.errors import EngineError
 from recipes.settings import load
 
-VALIDATION_SHARE = 0.1
+# Setting -> the value that leaves no held-out images to choose by, the one that a sweep adds instead, and the error.
+INSTEAD = {
+    "eval.watch": ("none", "auto", "eval.watch=none leaves nothing to choose by: leave it out"),
+    "data.validation": (0, 0.1, "data.validation=0: a sweep chooses on held-out images: give a share above 0, or leave "
+                                "it out for 0.1"),
+    "eval.select": ("test", "auto", "eval.select=test: a sweep chooses on held-out images and never sees the test set: "
+                                    "leave it out"),
+}
 
 
 def settings_to_hold_out(recipe: load.Recipe) -> dict[str, object]:
     """The settings to add; EngineError where the command line or a file asks for the opposite."""
-    values, added = recipe.values, {}
-    for path, bad, good, problem in (
-            ("eval.watch", values["eval.watch"] == "none", "auto",
-             "eval.watch=none leaves nothing to choose by: leave it out"),
-            ("data.validation", not values["data.validation"], VALIDATION_SHARE,
-             "data.validation=0: a sweep chooses on held-out images: give a share above 0, or leave it out for "
-             f"{VALIDATION_SHARE:g}"),
-            ("eval.select", values["eval.select"] == "test", "auto",
-             "eval.select=test: a sweep chooses on held-out images and never sees the test set: leave it out")):
-        if bad and path in recipe.given:
-            raise EngineError(problem)
-        if bad:
-            added[path] = good
+    added = {}
+    for path, (refused, instead, problem) in INSTEAD.items():
+        if recipe.values[path] == refused:
+            if path in recipe.given:
+                raise EngineError(problem)
+            added[path] = instead
     return added
 
 

@@ -21,13 +21,11 @@ def leaderboard_rows(trials: Sequence) -> list[dict]:
     Keys: COLUMNS, settings (path -> value) and reason ("" where there is none). validation_top1 (0..1) is that of the
     last epoch, None where no epoch ended; ties go to the earlier trial.
     """
-    rows = []
-    for trial in trials:
-        reached = trial.intermediate_values
-        rows.append({"rank": 0, "trial": trial.user_attrs["number"], "state": STATES[trial.state.name],
-                     "validation_top1": reached[max(reached)] if reached else None, "epochs": len(reached),
-                     "seconds": round(trial.duration.total_seconds(), 2),
-                     "settings": trial.user_attrs.get("settings", {}), "reason": trial.user_attrs.get("reason", "")})
+    rows = [{"rank": 0, "trial": trial.user_attrs["number"], "state": STATES[trial.state.name],
+             "validation_top1": reached[max(reached)] if (reached := trial.intermediate_values) else None,
+             "epochs": len(reached), "seconds": round(trial.duration.total_seconds(), 2),
+             "settings": trial.user_attrs.get("settings", {}), "reason": trial.user_attrs.get("reason", "")}
+            for trial in trials]
     order = list(STATES.values())
     rows.sort(key=lambda row: (order.index(row["state"]), -(row["validation_top1"] or 0), row["trial"]))
     return [{**row, "rank": rank} for rank, row in enumerate(rows, 1)]
@@ -35,13 +33,10 @@ def leaderboard_rows(trials: Sequence) -> list[dict]:
 
 def write_leaderboard(folder: Path, rows: list[dict], about: dict) -> None:
     """Write leaderboard.csv (one column per setting) and leaderboard.json ({**about, "trials": rows})."""
-    paths = settings_in(rows)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *paths, "reason"])
-    for row in rows:
-        writer.writerow([*(row[name] for name in COLUMNS), *(row["settings"].get(path) for path in paths),
-                         row["reason"]])
+    writer = csv.DictWriter(text, [*COLUMNS, *settings_in(rows), "reason"], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, **row["settings"]} for row in rows)
     write_atomic(folder / "leaderboard.csv", text.getvalue().encode())
     write_json(folder / "leaderboard.json", {**about, "trials": rows})
 

@@ -7,13 +7,20 @@ grows where it is too large. The smoothed curve, its steepest point and the earl
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from engine.build.run import build
+from engine.cli.console import Screen
 from engine.common.errors import EngineError
+from engine.optim.schedule import Exponential
+from engine.plots.lr_curve import draw_lr_curve
 from engine.training.step import TrainStep
+from recipes.settings.load import Recipe
 
 # The test ends where the smoothed loss is this many times its minimum so far.
 WORSE_TIMES = 4.0
@@ -147,3 +154,54 @@ def noise_of(losses: Sequence[float], window_steps: int) -> float:
     """
     deviation = np.median(np.abs(np.diff(losses))) / (0.6745 * math.sqrt(2))
     return float(deviation / math.sqrt(2 * window_steps - 1))
+
+
+def find_lr(recipe: Recipe, steps: int, low: float, high: float, screen: Screen) -> dict:
+    """Train the recipe's first stage with rates from `low` to `high`; the result as plain values.
+
+    Keys: recipe, stage, stages (how many there are), low, high, steps (planned), suggestion, careful, edge and faint
+    (see Suggestion), own_lr (the recipe's highest rate), lrs (pattern of parameters -> suggested rate), rates, losses
+    and smoothed (one value per step done), device, precision, seed, command.
+    """
+    with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
+        stage, stages, step = run.loop.stage, len(run.loop.stages), run.step
+        screen.say(f"{recipe.name} on {run.device}, {run.precision.name}: up to {steps:,} steps, rates {low:g} to "
+                   f"{high:g}")
+        if stages > 1:
+            screen.say(f"only stage {stage.name}, the first of {stages}, is tried")
+        step.begin(step.optimizer, Exponential(low, high, steps))
+        run.loop.set_modes(stage)
+        test = train_rising(step, run.feeds.train, steps, lambda done, rate, loss: screen.say(
+            f"step {done:>4}/{steps}  rate {rate:.3g}  loss {loss:.4f}"))
+    found, own = suggest(test), max(stage.lrs.values())
+    return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "low": low, "high": high, "steps": steps,
+            "suggestion": found.steepest, "careful": found.careful, "edge": found.edge, "faint": found.faint,
+            "own_lr": own, "lrs": {pattern: found.steepest * lr / own for pattern, lr in stage.lrs.items()},
+            "rates": test.rates, "losses": test.losses, "smoothed": test.smoothed.tolist(),
+            "device": str(run.device), "precision": run.precision.name, "seed": recipe.section("train").seed,
+            "command": f"{recipe.command('engine.lr_find')} --steps {steps} --low {low:g} --high {high:g}"}
+
+
+def draw(found: dict, path: Path) -> Path:
+    """Draw the curve of a result; the recipe's own rate is marked where the test reached it."""
+    marks = {"steepest fall": found["suggestion"], "a tenth of the lowest's": found["careful"]}
+    if found["rates"][0] <= found["own_lr"] <= found["rates"][-1]:
+        marks["the recipe's own"] = found["own_lr"]
+    return draw_lr_curve(found["rates"], found["losses"], found["smoothed"], marks, path,
+                         f"Learning rate of {found['recipe']}, stage {found['stage']}")
+
+
+def summary_rows(found: dict, picture: Path) -> list[tuple[str, str]]:
+    """(name, value) rows that sum up a result."""
+    rows = [
+        ("suggestion", f"{found['suggestion']:.2g} (the loss falls fastest)", True),
+        ("its parts", ", ".join(f"{name} {lr:.2g}" for name, lr in found["lrs"].items()), len(found["lrs"]) > 1),
+        ("more careful", f"{found['careful']:.2g} (a tenth of the rate with the lowest loss)", True),
+        ("the recipe's own", f"{found['own_lr']:g}", True),
+        ("stage", f"{found['stage']}, the first of {found['stages']}", found["stages"] > 1),
+        ("but", "the loss falls by little more than its noise: try more --steps", found["faint"]),
+        ("but", "the loss falls fastest at the start: try a lower --low", found["edge"] == "low"),
+        ("but", "the loss still falls at the end: try a higher --high", found["edge"] == "high"),
+        ("steps", f"{len(found['rates']):,} of {found['steps']:,}, to rate {found['rates'][-1]:.2g}", True),
+        ("picture", str(picture), True)]
+    return [(name, value) for name, value, applies in rows if applies]

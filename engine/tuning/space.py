@@ -58,11 +58,9 @@ class Choices:
     scale = "choices"
 
     def suggest(self, trial) -> str:
-        """The sampler's value."""
         return trial.suggest_categorical(self.path, self.values)
 
     def as_sampled(self, value: object) -> str | None:
-        """`value` as the sampler records it; None where it could not have been sampled."""
         text = as_text(value)
         return text if text in self.values else None
 
@@ -192,3 +190,9 @@ def choose(trial, space: Space, recipe: Recipe) -> dict[str, object]:
 def own_values(space: Space, recipe: Recipe) -> dict[str, object]:
     """The recipe's own values of the settings in `space` that apply to it."""
     return {one.path: recipe.values[one.path] for one in space if one.path in recipe.values}
+
+
+def sampled_values(space: Space, recipe: Recipe) -> dict[Span | Choices, object]:
+    """Those of the recipe's own values that could have been sampled, as the sampler records them."""
+    found = {one: one.as_sampled(recipe.values[one.path]) for one in space if one.path in recipe.values}
+    return {one: value for one, value in found.items() if value is not None}

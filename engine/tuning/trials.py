@@ -22,7 +22,7 @@ from engine.cli.console import Screen
 from engine.cli.signals import Signals
 from engine.common.errors import EngineError
 from engine.training.nan_guard import NotFinite
-from engine.tuning.space import Space, choose, own_values
+from engine.tuning.space import Space, choose, own_values, sampled_values
 from loaders.common.errors import DataError
 from recipes.settings.load import Recipe, RecipeError, as_plain
 
@@ -83,14 +83,10 @@ def open_study(sweep: Sweep, storage: Path) -> optuna.Study:
 
 def first_difference(stored: dict, own: dict) -> str:
     """The first difference between two sweeps' identities, in words."""
-    for name in ("recipe", "seed", "pruning"):
-        if stored.get(name) != own[name]:
-            return f"another {name} ({stored.get(name)}, here {own[name]})"
-    settings = stored.get("settings", {})
-    for path in sorted({*settings, *own["settings"]}):
-        before, now = settings.get(path), own["settings"].get(path)
-        if before != now:
-            return f"another {path} ({before}, here {now})"
+    before, now = ({**each["settings"], **each} for each in (stored, own))
+    for name in ("recipe", "seed", "pruning", *sorted({*stored["settings"], *own["settings"]})):
+        if before.get(name) != now.get(name):
+            return f"another {name} ({before.get(name)}, here {now.get(name)})"
     return "another space"
 
 
@@ -124,9 +120,7 @@ def next_trial(sweep: Sweep, study: optuna.Study, number: int) -> Trial:
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=False,
                                                constant_liar=False)
     if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        values = own_values(sweep.space, sweep.recipe)
-        sampled = {one.path: one.as_sampled(values[one.path]) for one in sweep.space if one.path in values}
-        study.enqueue_trial({path: value for path, value in sampled.items() if value is not None})
+        study.enqueue_trial({one.path: value for one, value in sampled_values(sweep.space, sweep.recipe).items()})
     trial = study.ask()
     trial.set_user_attr("number", number)
     return trial
@@ -138,9 +132,8 @@ def run_trial(sweep: Sweep, trial: Trial, number: int, screen: Screen, signals: 
     try:
         if number == 0:
             settings = own_values(sweep.space, recipe)
-            for one in sweep.space:
-                if one.path in settings and one.as_sampled(settings[one.path]) is not None:
-                    one.suggest(trial)
+            for one in sampled_values(sweep.space, recipe):
+                one.suggest(trial)
         else:
             settings = choose(trial, sweep.space, recipe)
             recipe = sweep.load(settings)

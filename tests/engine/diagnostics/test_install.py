@@ -16,10 +16,9 @@ CPU = {"name": "a CPU", "precisions": ["fp32"], "auto": "fp32"}
 @pytest.fixture
 def machine(monkeypatch):
     """A complete machine with a virtual environment and root, to take things away from."""
-    has = SimpleNamespace(programs={"pkg-config", "g++"}, libraries={"opencv4", "libturbojpeg"},
+    has = SimpleNamespace(program={"pkg-config", "g++"}, library={"opencv4", "libturbojpeg"},
                           packages={"ffcv": "1.0.2", "torch": "2.15.0", "torchvision": "0.30.0"})
-    monkeypatch.setattr(install, "has_program", lambda name: name in has.programs)
-    monkeypatch.setattr(install, "has_library", lambda name: name in has.libraries)
+    monkeypatch.setattr(install, "is_there", lambda kind, name: name in getattr(has, kind))
     monkeypatch.setattr(install, "installed", has.packages.get)
     monkeypatch.setattr(install_report.sys, "prefix", "/venv")
     monkeypatch.setattr(install_report.sys, "executable", "/venv/bin/python")
@@ -34,8 +33,8 @@ def test_a_complete_machine_needs_nothing(machine):
 
 
 def test_missing_headers_matter_only_where_ffcv_must_be_compiled(machine):
-    machine.libraries.clear()
-    machine.programs.remove("g++")
+    machine.library.clear()
+    machine.program.remove("g++")
     assert mend_command(ffcv_findings(WORKS, torch_works=True)) is None
     missing = ffcv_findings(None, torch_works=True) + [Finding("ffcv", "not installed", "==1.0.2", False,
                                                                pip=("ffcv==1.0.2",))]
@@ -45,13 +44,13 @@ def test_missing_headers_matter_only_where_ffcv_must_be_compiled(machine):
 
 def test_without_root_apt_runs_by_sudo(machine, monkeypatch):
     monkeypatch.setattr(install.os, "geteuid", lambda: 1000)
-    machine.libraries.clear()
+    machine.library.clear()
     command = mend_command(ffcv_findings(None, torch_works=True))
     assert command == "sudo apt-get update && sudo apt-get install -y libopencv-dev libturbojpeg0-dev"
 
 
 def test_ffcv_that_cannot_find_its_libraries_is_compiled_anew(machine):
-    machine.libraries.remove("opencv4")
+    machine.library.remove("opencv4")
     broken = {"error": "ImportError: libopencv_core.so.406: cannot open shared object file", "lacks": None}
     command = mend_command(ffcv_findings(broken, torch_works=True))
     assert command == ("apt-get update && apt-get install -y libopencv-dev && /venv/bin/python -m pip install "
@@ -111,17 +110,16 @@ def test_packages_are_compared_with_their_version_bounds(machine, monkeypatch):
     monkeypatch.setattr(install, "python_floor", lambda: ">=3.10")
     findings = {finding.name: finding for finding in install.package_findings()}
     assert {name: finding.ok for name, finding in findings.items()} == {
-        "Python": True, "torch": False, "ffcv": True, "fastargs": False}
+        "Python": True, "torch": False, "ffcv": True, "fastargs": False, "tensorboard": None}
     assert findings["fastargs"].found == "not installed" and findings["fastargs"].pip == ("fastargs==1.2.0",)
-    extra = install.extra_findings()
-    assert [(row.name, row.ok) for row in extra] == [("tensorboard", None)] and "[tb]" in extra[0].found
+    assert "[tb]" in findings["tensorboard"].found
 
 
 def test_a_distribution_that_is_not_installed_comes_first(machine, monkeypatch):
     monkeypatch.setattr(install, "requirements", lambda: None)
     command = mend_command(install.package_findings())
     assert command == f"/venv/bin/python -m pip install -e {install.ROOT}"
-    assert install.extra_findings() == []
+    assert len(install.package_findings()) == 2
 
 
 def test_devices_are_shown_with_their_precisions():
