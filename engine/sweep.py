@@ -40,9 +40,13 @@ def main(argv: list[str] | None = None) -> int:
         raise EngineError(f"--trials={options.trials} must be 1 or more and --seed={options.seed} 0 or more")
     if idle := [path for path in settings if path.startswith(IDLE)]:
         raise EngineError(f"--{idle[0]} has no effect on a sweep: leave it out")
-    asked = load.load(options.recipe, options.config_file, settings)
+
+    def loaded(more: dict[str, object]) -> load.Recipe:
+        return load.load(options.recipe, options.config_file, {**settings, **more})
+
+    asked = loaded({})
     held_out = settings_to_hold_out(asked)
-    recipe = load.load(options.recipe, options.config_file, {**settings, **held_out})
+    recipe = loaded(held_out)
     space = read_space(options.space, recipe)
 
     from engine.build.preflight import refuse_early
@@ -55,9 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     from engine.tuning.sweep import run_sweep
     from engine.tuning.trials import Sweep
 
-    sweep = Sweep(recipe, lambda more: load.load(options.recipe, options.config_file,
-                                                 {**settings, **held_out, **more}),
-                  space, options.seed, not options.no_pruning)
+    sweep = Sweep(recipe, lambda more: loaded({**held_out, **more}), space, options.seed, not options.no_pruning)
     folder = Path(options.out or f"runs/sweep/{recipe.name}")
     return run_sweep(sweep, options.trials, folder, Path(options.storage or folder / "sweep.db"), held_out,
                      command_of(asked, options))

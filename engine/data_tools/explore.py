@@ -48,10 +48,11 @@ def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
     near (near duplicates between test and train, None without a test split), pictures, command.
     """
     source, data = open_data(recipe), recipe.section("data")
-    scans = {split: scan(beton) for split, beton in open_betons(recipe, source, screen.writing, screen.say).items()}
+    betons = open_betons(recipe, source, screen.writing, screen.say)
+    scans = {split: scan(beton) for split, beton in betons.items()}
     exact, near = exact_duplicates(scans), near_duplicates(scans)
     pictures = [
-        draw_overview(source.class_names, {split: each.beton.class_counts for split, each in scans.items()},
+        draw_overview(source.class_names, {split: beton.class_counts for split, beton in betons.items()},
                       scans["train"].histogram, (data.mean, data.std), f"recipe {recipe.name}'s data.mean and data.std",
                       folder / "overview.png", f"{source.name}: classes and channels"),
         draw_samples(source.class_names, samples_of(scans["train"], samples_a_class(len(source.class_names))),
@@ -60,23 +61,20 @@ def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
     (folder / "copies.png").unlink(missing_ok=True)
     if pairs := pairs_to_draw(scans, exact, near):
         pictures.append(draw_pairs(*pairs, folder / "copies.png"))
-    train, mean, std = scans["train"].beton, np.array(data.mean), np.array(data.std)
+    train, mean, std = betons["train"], np.array(data.mean), np.array(data.std)
     return {
         "dataset": source.name, "class_names": list(source.class_names),
-        "splits": {split: statistics_of(each.beton) for split, each in scans.items()},
+        "splits": {split: {
+            "images": beton.samples, "height_px": beton.height, "width_px": beton.width,
+            "file_bytes": beton.file_bytes, "sha256": beton.sha256,
+            "class_counts": dict(zip(beton.class_names, beton.class_counts, strict=True)),
+            "channel_mean": list(beton.channel_mean), "channel_std": list(beton.channel_std)}
+            for split, beton in betons.items()},
         "normalised": {"recipe": recipe.name, "mean": ((train.channel_mean - mean) / std).tolist(),
                        "std": (train.channel_std / std).tolist()},
         "copies": exact, "near": near, "pictures": [str(path) for path in pictures],
         "command": recipe.command("engine.data").replace("engine.data", "engine.data explore", 1),
     }
-
-
-def statistics_of(beton: Beton) -> dict:
-    """A split's sizes, class counts and channel statistics, from its manifest."""
-    return {"images": beton.samples, "height_px": beton.height, "width_px": beton.width,
-            "file_bytes": beton.file_bytes, "sha256": beton.sha256,
-            "class_counts": dict(zip(beton.class_names, beton.class_counts, strict=True)),
-            "channel_mean": list(beton.channel_mean), "channel_std": list(beton.channel_std)}
 
 
 def exact_duplicates(scans: dict[str, SplitScan]) -> dict:
@@ -132,23 +130,22 @@ def pairs_to_draw(scans: dict[str, SplitScan], exact: dict, near: dict | None) -
     Pairs between test and train come first, then those within a split, then near ones, the most similar first; of many
     pairs an evenly spread selection.
     """
-    across = [("test", a, "train", b, "equal") for a, b in exact["test_in_train"]["pairs"]] if near else []
-    within = [(split, group[0], split, group[1], "equal")
+    across = [(("test", a), ("train", b), "equal") for a, b in exact["test_in_train"]["pairs"]] if near else []
+    within = [((split, group[0]), (split, group[1]), "equal")
               for split, groups in exact["within"].items() for group in groups["groups"]]
-    nearly = [("test", a, "train", b, f"{correlation:.3f}") for a, b, correlation in near["pairs"]] if near else []
+    nearly = [(("test", a), ("train", b), f"{correlation:.3f}") for a, b, correlation in near["pairs"]] if near else []
     found = across + within + nearly
     if not found:
         return None
-    shown = [found[at] for at in spread(len(found), MOST_PAIRS)]
 
-    def image(split: str, position: int) -> np.ndarray:
-        return read_images(scans[split].beton, np.array([position]))[0]
+    def details(split: str, position: int) -> tuple[str, str, np.ndarray]:
+        labels, beton = scans[split].labels, scans[split].beton
+        image_hwc = read_images(beton, np.array([position]))[0]
+        return f"{split} {position:,}", beton.class_names[labels[position]], image_hwc
 
-    def class_name(split: str, position: int) -> str:
-        return scans[split].beton.class_names[scans[split].labels[position]]
-
-    captions = [(f"{one} {first:,}", class_name(one, first), f"{other} {second:,}", class_name(other, second), alike)
-                for one, first, other, second, alike in shown]
-    images = np.stack([[image(one, first), image(other, second)] for one, first, other, second, _ in shown])
-    return captions, images, (f"Duplicate images: {len(across):,} of test in train, {len(within):,} within a split, "
-                              f"{len(nearly):,} of test nearly in train; {len(shown)} shown")
+    shown = [(details(*one), details(*other), alike) for one, other, alike in
+             (found[at] for at in spread(len(found), MOST_PAIRS))]
+    captions = [(*one[:2], *other[:2], alike) for one, other, alike in shown]
+    title = (f"Duplicate images: {len(across):,} of test in train, {len(within):,} within a split, {len(nearly):,} of "
+             f"test nearly in train; {len(shown)} shown")
+    return captions, np.stack([[one[2], other[2]] for one, other, _ in shown]), title

@@ -26,11 +26,8 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Rates:
-    """Images per second of each part alone and of all together.
-
-    transfer: None where no batch is copied to a device. waited: the share of the time together, 0..1, that was spent
-    waiting for data.
-    """
+    """Images per second of each part alone and of all together. transfer: None where no batch is copied to a device;
+    waited: the share of the time together, 0..1, that was spent waiting for data."""
 
     feed: float
     transfer: float | None
@@ -97,10 +94,8 @@ class Verdict:
 
 
 def bound_of(rates: Rates) -> str:
-    """The part that is slowest alone, where all together come near its rate; else "shared": parts slow each other.
-
-    A step that hardly ever waits for data bounds the run in any case.
-    """
+    """The part that is slowest alone, where all together come near its rate or where it is the step and hardly ever
+    waits for data; else "shared": the parts slow each other."""
     slowest = min(rates.parts, key=rates.parts.get)
     if slowest == "step" and rates.waited < NO_WAIT:
         return slowest

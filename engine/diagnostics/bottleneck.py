@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.table import Table
 
 from engine.build.feeds import mean_rgb
 from engine.build.run import Run, build
@@ -36,11 +35,8 @@ LONGEST_PEAK_S = 1.0
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was measured of a run, and what it means.
-
-    `work` is a step's per image at `side_px`; peaks: of the device; issue_s: the host's seconds to issue a step, None
-    where the host computes the step or waits in it.
-    """
+    """What was measured of a run, and what it means. work: a step's per image at `side_px`; peaks: the device's;
+    issue_s: the host's seconds to issue a step, None where the host computes the step or waits in it."""
 
     rates: Rates
     facts: RunFacts
@@ -64,8 +60,8 @@ def report_bottleneck(recipe: Recipe, seconds: float, folder: Path, json_file: s
 def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> dict:
     """Measure each part of the recipe's run for about `seconds` and draw its roofline; the result as plain values.
 
-    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of bottleneck.Diagnosis, step_flops_s
-    (reached), picture, command.
+    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of Diagnosis, step_flops_s (reached),
+    picture, command.
     """
     with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         stage, stages = run.loop.stage, len(run.loop.stages)
@@ -95,20 +91,16 @@ def show(report: dict, screen: Screen) -> None:
                                   f"{peak[precision] / 1e9:,.1f} of a matrix product measured in {precision}")])
     screen.say(verdict["sentence"])
     if verdict["advice"]:
-        table = Table("setting to change", "images/s at most", "why", title="what would help", title_justify="left")
-        for each in verdict["advice"]:
-            table.add_row(each["setting"], rate_text(each["at_most_images_s"]), each["why"])
-        screen.console.print(table)
+        screen.table("what would help", [(each["setting"], f"at most {rate_text(each['at_most_images_s'])} images/s: "
+                                                           f"{each['why']}") for each in verdict["advice"]])
     else:
         screen.say("no setting is known to help: the network, the image size and the machine remain")
     screen.say(f"roofline: {report['picture']}")
 
 
 def diagnose(run: Run, seconds: float) -> Diagnosis:
-    """Measure each part of `run` for about `seconds` and say what bounds it; changes its weights.
-
-    The first stage is measured, at the image size of its first epoch; the device's peaks both before and after.
-    """
+    """Measure each part of `run` for about `seconds`, in its first stage at the image size of its first epoch, and say
+    what bounds it; changes its weights."""
     feed, step, precision, wait = run.feeds.train, run.step, run.precision, waiter(run.device)
     # The run's own precision, fp32, and what `auto` means here.
     peaked = run.device, [precision.name, "fp32", resolve("auto", run.device)], min(LONGEST_PEAK_S, seconds / 6)
@@ -116,6 +108,7 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
     run.loop.set_modes(run.loop.stage)
     # Counted on a copy, before there are gradients to copy.
     work = count_work(run.model, side_px, run.recipe.section("train").batch, precision.dtype.itemsize)
+    # Twice, as other load on the machine may end in between.
     peaks = measure_peaks(*peaked)
     held = hold_and_warm_up(feed, step, wait)
     rates = measure_rates(feed, step, held, seconds, transfer_of(run), wait)
@@ -156,10 +149,8 @@ def transfer_of(run: Run) -> Transfer | None:
 
 
 def operation_gains(run: Run, seconds: float, wait: Wait) -> dict[str, float]:
-    """Operation of the run's policy -> how many times faster the same images are augmented without it.
-
-    Operations that change the images' size are left out. Takes about `seconds`.
-    """
+    """Operation of the run's policy -> how many times faster images are augmented without it, measured for `seconds` in
+    all. Operations that change the images' size are left out."""
     policy = policy_of(run.feeds.train)
     texts = [operation.text for operation in policy.operations]
     fitting = COMPARED_PIXELS // (policy.output_height * policy.output_width)

@@ -19,10 +19,8 @@ LITTLE_DISK_GIB = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: `ok` is True, False (something is missing or broken) or None (for information).
-
-    What corrects it: Debian packages, requirements for pip, and installed packages that pip must install `anew`.
-    """
+    """One row: `ok` is True, False (missing or broken) or None (for information). What corrects it: Debian packages,
+    requirements for pip, and installed packages that pip must install `anew`."""
 
     name: str
     found: str
@@ -77,10 +75,8 @@ def pinned(*names: str) -> tuple[str, ...]:
 
 
 def ffcv_findings(facts: dict | None, torch_works: bool) -> list[Finding]:
-    """Whether FFCV can be imported, its threading layer, and whether it could be compiled.
-
-    `facts` are the probe's, None where FFCV is not installed.
-    """
+    """Whether FFCV can be imported, its threading layer, and whether it could be compiled. `facts`: the probe's, None
+    where FFCV is not installed."""
     absent = tuple(package for package, kind, name in BUILD_NEEDS if not is_there(kind, name))
     headers = "all there" if not absent else "absent: " + " ".join(absent)
     if facts is None:

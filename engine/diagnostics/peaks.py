@@ -3,8 +3,6 @@
 After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable, Iterable
@@ -36,7 +34,7 @@ class Peaks:
         """The roofline: the FLOP/s that arithmetic in `precision` and memory allow at this intensity."""
         return min(self.flops_s[precision], flops_per_byte * self.bytes_s)
 
-    def or_better(self, other: Peaks) -> Peaks:
+    def or_better(self, other: "Peaks") -> "Peaks":
         """The higher of each figure, as other load on the machine can only lower one."""
         flops_s = {name: max(flops_s, other.flops_s[name]) for name, flops_s in self.flops_s.items()}
         return Peaks(flops_s, max(self.bytes_s, other.bytes_s))
@@ -61,10 +59,8 @@ def waiter(device: torch.device) -> Callable[[], None]:
 
 
 def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: Callable[[], None]) -> float:
-    """`amount` per second of the fastest of the calls that fill `seconds`: at least one, after a warm-up call.
-
-    The fastest, as other load on the machine can only slow a call.
-    """
+    """`amount` per second of the fastest call, as other load on the machine can only slow one: of the calls that fill
+    `seconds`, at least one, after a warm-up call."""
     call()
     wait()
     best, end = 0.0, time.perf_counter() + seconds
@@ -84,13 +80,13 @@ def measure_peaks(device: torch.device, precisions: Iterable[str], seconds: floa
     Uses torch's threads and TF32 setting as they are; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's.
     """
     wait, side = waiter(device), MATRIX_SIDE[device.type]
-    flops_s = {}
-    for name in dict.fromkeys(precisions):
-        left, right = (torch.randn(side, side, device=device).to(DTYPES[name]) for _ in range(2))
+
+    def product_rate(dtype: torch.dtype) -> float:
+        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         product = torch.empty_like(left)
-        flops_s[name] = best_rate(lambda a=left, b=right, out=product: torch.mm(a, b, out=out), 2 * side**3, seconds,
-                                  wait)
-        del left, right, product
+        return best_rate(lambda: torch.mm(left, right, out=product), 2 * side**3, seconds, wait)
+
+    flops_s = {name: product_rate(DTYPES[name]) for name in dict.fromkeys(precisions)}
     source = torch.zeros(COPIED_BYTES[device.type], dtype=torch.uint8, device=device)
     copied = torch.zeros_like(source)
     return Peaks(flops_s, best_rate(lambda: copied.copy_(source), 2 * source.numel(), seconds, wait))
@@ -124,8 +120,8 @@ def limit_of(work: StepWork, peaks: Peaks, precision: str, images_s: float,
              issue_share: float | None) -> tuple[str, float]:
     """(what limits a step that trains on `images_s`, the share of the roofline that it reaches).
 
-    The limit is "launches", "overhead", "memory" or "arithmetic". issue_share: the host's time to issue a step as a
-    share of the step's, None where the host computes it.
+    The limit is a key of advice.LIMITS. issue_share: the host's time to issue a step as a share of the step's, None
+    where the host computes it.
     """
     attainable = peaks.attainable(precision, work.flops_per_byte)
     reached = images_s * work.flops / attainable

@@ -59,13 +59,10 @@ def ffcv_facts() -> dict:
     return {"import_s": round(import_s, 2), "layer": numba.threading_layer()}
 
 
-PROBES = {"torch": torch_facts, "ffcv": ffcv_facts}
-
-
 def print_facts(name: str) -> None:
     """In the child: print a probe's facts as one line of JSON; of a failed import the error and the module it lacks."""
     try:
-        facts = PROBES[name]()
+        facts = {"torch": torch_facts, "ffcv": ffcv_facts}[name]()
     except Exception as error:
         lacks = error.name if isinstance(error, ModuleNotFoundError) else None
         facts = {"error": f"{type(error).__name__}: {error}", "lacks": lacks}

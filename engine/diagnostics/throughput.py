@@ -76,10 +76,8 @@ def endless(feed: Stream | Feed) -> Generator[Batch, None, None]:
 
 def timed(batches: Generator[Batch, None, None], use: Callable[[Batch], object], seconds: float,
           wait: Wait) -> tuple[float, float]:
-    """(images per second, share of the time spent waiting for a batch) of using the batches for about `seconds`.
-
-    At least one batch is timed, after one that warms up. Closes the generator.
-    """
+    """(images per second, share of the time spent waiting for a batch) of using batches for about `seconds`, at least
+    one, after one that warms up. Closes the generator."""
     with closing(batches):
         use(next(batches))
         wait()

@@ -64,8 +64,8 @@ def window_of(steps: int) -> int:
 
 
 def smooth(losses: Sequence[float], window_steps: int) -> np.ndarray:
-    """Exponential average, float64, in which the newest loss weighs 1 / window_steps; divided by the sum of the weights
-    so far, as Adam's moments are, so that the first value is the first loss. It lags by about `window_steps` steps."""
+    """Exponential average, float64, in which the newest loss weighs 1 / window_steps, without bias at the start (as
+    Adam's moments); it lags by about `window_steps` steps."""
     kept, averages, average = 1 - 1 / window_steps, [], 0.0
     for count, loss in enumerate(losses, 1):
         average = kept * average + (1 - kept) * loss
@@ -87,11 +87,8 @@ def steps_kept(losses: Sequence[float], window_steps: int) -> int:
 
 
 def train_rising(step: TrainStep, feed, steps: int, on_read: Callable[[int, float, float], None]) -> RangeTest:
-    """Train on `feed` for `steps` updates, over as many epochs as they take, or until the test ends (steps_kept).
-
-    `step` has begun with the schedule that raises the rate; its tally is used up. The losses are read every READ_EVERY
-    updates; then `on_read(steps done, rate, loss)` is called with the newest one.
-    """
+    """Train on `feed` for `steps` updates or until the test ends (steps_kept). `step` has begun with the schedule that
+    raises the rate; its tally is used up. When losses are read, `on_read(steps done, rate, loss)` gets the newest."""
     # This test wants to see the loss explode.
     step.guard = None
     rates, losses, tallies = [], [], []
@@ -117,13 +114,11 @@ def train_rising(step: TrainStep, feed, steps: int, on_read: Callable[[int, floa
 
 
 def suggest(test: RangeTest) -> Suggestion:
-    """The rates that a test suggests; its first window, in which the average settles, is ignored.
+    """The rates that a test suggests; its first window, in which the average settles, is ignored. Raises EngineError
+    where the loss exploded too early to tell, and where it never fell by more than its noise.
 
-    The fall at a step is that of the lowest smoothed loss so far over the two windows after it. So neither a single
-    batch nor the recovery from a rise decides, and the lag of the average is made up for. (Steps are evenly spaced over
-    the rate's logarithm.)
-
-    Raises EngineError where the loss exploded too early to tell, and where it never fell by more than its noise.
+    The fall at a step is that of the lowest smoothed loss so far over the two windows after it: neither a single batch
+    nor the recovery from a rise decides, and the lag of the average is made up for.
     """
     window, done = window_of(test.steps), len(test.losses)
     if done < 3 * window + 1:
@@ -139,18 +134,15 @@ def suggest(test: RangeTest) -> Suggestion:
                           "what the recipe trains")
     bests = np.minimum.accumulate(averages[window:])
     steepest = window + int(np.argmax(bests[: -2 * window] - bests[2 * window:]))
-    edge = "low" if steepest == window else ""
-    if done == test.steps and lowest >= done - window:
-        edge = "high"
+    still_falls = done == test.steps and lowest >= done - window
+    edge = "high" if still_falls else "low" if steepest == window else ""
     return Suggestion(test.rates[steepest], test.rates[lowest] / 10, edge,
                       faint=bool(fall <= CLEAR_NOISE_TIMES * noise))
 
 
 def noise_of(losses: Sequence[float], window_steps: int) -> float:
-    """The standard deviation of the smoothed loss's noise, from the median difference of neighbouring losses.
-
-    For independent normal noise: median |difference| = 0.6745 * sqrt(2) * sd, and an exponential average with weight
-    1 / w of the newest has sd / sqrt(2 * w - 1).
+    """The standard deviation of the smoothed loss's noise. For independent normal noise the median |difference| of
+    neighbours is 0.6745 * sqrt(2) * sd, and an exponential average with newest weight 1 / w has sd / sqrt(2 * w - 1).
     """
     deviation = np.median(np.abs(np.diff(losses))) / (0.6745 * math.sqrt(2))
     return float(deviation / math.sqrt(2 * window_steps - 1))

@@ -116,18 +116,15 @@ def read_setting(name: str, path: str, entry: object, checker) -> Span | Choices
     if not isinstance(entry, Mapping) or not entry:
         raise EngineError(f"{name}={in_one_line(entry)} must be {{low, high}} with perhaps log or step, or "
                           "{choices: [...]}")
-    known = CHOICES if "choices" in entry else RANGE
-    odd = next((key for key in entry if key not in known), None)
-    if odd is not None:
-        raise EngineError(f"{name}: {in_one_line(odd)} is unknown here: a range has {', '.join(RANGE)}; a choice only "
-                          "choices")
+    if odd := [key for key in entry if key not in (CHOICES if "choices" in entry else RANGE)]:
+        raise EngineError(f"{name}: {in_one_line(odd[0])} is unknown here: a range has {', '.join(RANGE)}; a choice "
+                          "only choices")
     if "choices" in entry:
         return read_choices(name, path, entry["choices"], checker)
     if not isinstance(checker, Number | Whole):
         raise EngineError(f"{name} is no number ({checker.help()}): give {{choices: [...]}}")
-    for key in ("low", "high"):
-        if key not in entry:
-            raise EngineError(f"{name} lacks {key}: give both ends")
+    if lacks := [key for key in ("low", "high") if key not in entry]:
+        raise EngineError(f"{name} lacks {lacks[0]}: give both ends")
     whole = isinstance(checker, Whole)
     low, high = (checked(f"{name}.{key}", entry[key], checker) for key in ("low", "high"))
     log = checked(f"{name}.log", entry.get("log", False), Truth())

@@ -33,7 +33,7 @@ RANDOM_TRIALS = 4
 UNPRUNED_SHARE = 1 / 3
 # Settings that change neither training nor measuring: they may change when a sweep resumes.
 FREE_TO_CHANGE = ("run.", "checkpoint.", "log.", "data.root", "data.cache", "data.download", "data.workers",
-             "data.batches_ahead", "train.threads")
+                  "data.batches_ahead", "train.threads")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,10 @@ class Sweep:
 
 def open_study(sweep: Sweep, storage: Path) -> optuna.Study:
     """The sweep's study in the SQLite file `storage`, created if missing; interrupted trials are marked as failed.
-
-    Raises EngineError where the file is not one of Optuna's or holds another sweep.
-    """
+    EngineError where the file is not one of Optuna's or holds another sweep."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warmup = int(sweep.recipe.epochs * UNPRUNED_SHARE)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=RANDOM_TRIALS, n_warmup_steps=warmup) if sweep.pruning else \
-        optuna.pruners.NopPruner()
+    pruner = optuna.pruners.MedianPruner(RANDOM_TRIALS, warmup) if sweep.pruning else optuna.pruners.NopPruner()
     url = URL.create("sqlite", database=str(storage.absolute())).render_as_string(hide_password=False)
     try:
         study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize", load_if_exists=True,
@@ -98,10 +95,8 @@ def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def run_trials(sweep: Sweep, study: optuna.Study, trials: int, screen: Screen,
                on_trial: Callable[[FrozenTrial], None]) -> None:
-    """Run trials until `trials` have ended, the recipe's own settings first; `on_trial` is called after each.
-
-    Raises Interrupted after a signal, and the error of the recipe's own settings where they do not work.
-    """
+    """Run trials until `trials` have ended, the recipe's own settings first; `on_trial` is called after each. Raises
+    Interrupted after a signal, and the error of the recipe's own settings where they do not work."""
     with Signals() as signals:
         while (number := len(ended_trials(study))) < trials:
             trial = next_trial(sweep, study, number)
@@ -155,10 +150,8 @@ def run_trial(sweep: Sweep, trial: Trial, number: int, screen: Screen, signals: 
 
 
 def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> float:
-    """Train `recipe` to its end without the test set: the validation top-1 (0..1) after its last epoch.
-
-    Raises optuna.TrialPruned where half of the finished trials were better at that epoch, Interrupted after a signal.
-    """
+    """Train `recipe` to its end without the test set: the validation top-1 (0..1) after its last epoch. Raises
+    optuna.TrialPruned where half of the finished trials were better at an epoch, Interrupted after a signal."""
     with contextlib.closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         if run.watched != "validation":
             raise EngineError("a sweep chooses on held-out images: set data.validation above 0")
