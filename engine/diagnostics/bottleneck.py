@@ -101,13 +101,14 @@ def show(report: dict, screen: Screen) -> None:
 def diagnose(run: Run, seconds: float) -> Diagnosis:
     """Measure each part of `run` for about `seconds`, in its first stage at the image size of its first epoch, and say
     what bounds it; changes its weights."""
-    feed, step, precision, wait = run.feeds.train, run.step, run.precision, waiter(run.device)
+    train, feed, step, precision = run.recipe.section("train"), run.feeds.train, run.step, run.precision
+    wait = waiter(run.device)
     # The run's own precision, fp32, and what `auto` means here.
     peaked = run.device, [precision.name, "fp32", resolve("auto", run.device)], min(LONGEST_PEAK_S, seconds / 6)
     side_px = step.size_of(0) or policy_of(feed).output_px
     run.loop.set_modes(run.loop.stage)
     # Counted on a copy, before there are gradients to copy.
-    work = count_work(run.model, side_px, run.recipe.section("train").batch, precision.dtype.itemsize)
+    work = count_work(run.model, side_px, train.batch, precision.dtype.itemsize)
     # Twice, as other load on the machine may end in between.
     peaks = measure_peaks(*peaked)
     held = hold_and_warm_up(feed, step, wait)
@@ -119,21 +120,16 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
         issue_share = issue_s * rates.step / len(held[0].labels)
     peaks = peaks.or_better(measure_peaks(*peaked))
     gains = operation_gains(run, seconds, wait) if bound_of(rates) in ("feed", "shared") else {}
-    facts = facts_of(run, peaks, work, limit_of(work, peaks, precision.name, rates.step, issue_share), gains)
-    return Diagnosis(rates, facts, judge(rates, facts), work, peaks, side_px, issue_s)
-
-
-def facts_of(run: Run, peaks: Peaks, work: StepWork, limit: tuple[str, float], gains: dict[str, float]) -> RunFacts:
-    """What the advice depends on; limit: as `limit_of` returns it."""
-    train, feed = run.recipe.section("train"), run.feeds.train
+    limit, reached = limit_of(work, peaks, precision.name, rates.step, issue_share)
     could_be_resident = (run.device.type == "cuda" and run.feeds.kind == "stream"
                          and all(fits(beton, run.device) for beton in run.betons.values()))
-    return RunFacts(
+    facts = RunFacts(
         device=run.device.type, feed=run.feeds.kind, resident_fits=could_be_resident, cores=usable_cores(),
         workers=feed.stream.threads if isinstance(feed, DeviceFeed) else 0, threads=torch.get_num_threads(),
-        samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=run.step.mode,
-        precision=run.precision.name, channels_last=train.channels_last, limit=limit[0], reached=limit[1],
+        samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=step.mode,
+        precision=precision.name, channels_last=train.channels_last, limit=limit, reached=reached,
         ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()}, gains=gains)
+    return Diagnosis(rates, facts, judge(rates, facts), work, peaks, side_px, issue_s)
 
 
 def policy_of(feed: Feed) -> Policy:

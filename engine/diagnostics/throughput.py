@@ -20,18 +20,16 @@ HELD_BATCHES = 4
 ISSUED_STEPS = 10
 
 
-class Stepper:
-    """Trains on batches on the device, as if in epoch 0 again and again; each time the stage's schedule starts anew."""
+def stepper(step: TrainStep) -> Callable[[Batch], None]:
+    """A function that trains on a batch on the device, repeating epoch 0 and with it the schedule."""
+    numbers = itertools.cycle(range(step.steps_per_epoch))
 
-    def __init__(self, step: TrainStep):
-        self.step, self.number = step, 0
-        step.updates = 0
+    def train(batch: Batch) -> None:
+        if (number := next(numbers)) == 0:
+            step.updates = 0
+        step(batch.images_bhwc, batch.labels, 0, number)
 
-    def __call__(self, batch: Batch) -> None:
-        self.step(batch.images_bhwc, batch.labels, 0, self.number)
-        self.number += 1
-        if self.number == self.step.steps_per_epoch:
-            self.number = self.step.updates = 0
+    return train
 
 
 def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait) -> list[Batch]:
@@ -40,9 +38,9 @@ def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait) -> list[Batch]:
         held = list(itertools.islice(batches, min(HELD_BATCHES, max(1, len(feed) - 1))))
     with feed.epoch(0, start=len(feed) - 1) as batches:
         last = next(batches)
-    stepper = Stepper(step)
+    train = stepper(step)
     for batch in (held[0], held[0], last):
-        stepper(batch)
+        train(batch)
     wait()
     return held
 
@@ -54,8 +52,8 @@ def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float
     source = feed.stream if isinstance(feed, DeviceFeed) else feed
     on_host = Batch(*(tensor.cpu() for tensor in held[0]))
     parts = {"feed": lambda: (endless(source), lambda batch: None),
-             "step": lambda: ((batch for batch in itertools.cycle(held)), Stepper(step)),
-             "together": lambda: (endless(feed), Stepper(step)),
+             "step": lambda: ((batch for batch in itertools.cycle(held)), stepper(step)),
+             "together": lambda: (endless(feed), stepper(step)),
              "transfer": lambda: ((on_host for _ in itertools.count()), transfer)}
     names = [name for name in parts if name != "transfer" or transfer]
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -96,11 +94,11 @@ def timed(batches: Generator[Batch, None, None], use: Callable[[Batch], object],
 
 def issue_seconds(step: TrainStep, batch: Batch, wait: Wait) -> float:
     """The host's median time in seconds to issue one step to an idle device."""
-    stepper, took = Stepper(step), []
+    train, took = stepper(step), []
     for _ in range(ISSUED_STEPS):
         wait()
         began = time.perf_counter()
-        stepper(batch)
+        train(batch)
         took.append(time.perf_counter() - began)
     wait()
     return statistics.median(took)

@@ -125,6 +125,7 @@ def run(space, tmp_path):
     return start
 
 
+@pytest.mark.slow("25 trials, each of them several transactions of a database")
 def test_the_first_trial_is_the_recipe_itself_and_the_others_lie_in_the_space(pretend, run, tmp_path):
     given = pretend()
     assert run(trials=25) == 0
@@ -147,7 +148,7 @@ def test_the_first_trial_is_the_recipe_itself_and_the_others_lie_in_the_space(pr
 
 def test_without_pruning_every_trial_is_trained_to_its_end(pretend, run, tmp_path):
     pretend()
-    run("--no-pruning", trials=15)
+    run("--no-pruning", trials=9)
     assert {(row["state"], row["epochs"]) for row in trials_in(tmp_path / "out")} == {("finished", 6)}
 
 

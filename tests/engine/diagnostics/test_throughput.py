@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.diagnostics import throughput
-from engine.diagnostics.throughput import Stepper, endless, hold_and_warm_up, issue_seconds, measure_rates, timed
+from engine.diagnostics.throughput import endless, hold_and_warm_up, issue_seconds, measure_rates, stepper, timed
 from loaders.feeds.stream import Batch
 
 COUNTS = (4, 4, 2)
@@ -110,10 +110,10 @@ def test_epochs_follow_each_other_and_are_closed(clock):
 def test_a_stepper_never_runs_past_the_schedule(clock):
     step = Step(clock, 1.0)
     step.updates = 2
-    stepper, feed = Stepper(step), Feed(clock, 0.0)
+    train, feed = stepper(step), Feed(clock, 0.0)
     batches = endless(feed)
     for _ in range(7):
-        stepper(next(batches))
+        train(next(batches))
     assert [call[0] for call in step.calls] == [4, 4, 2, 4, 4, 2, 4]
     assert [call[2] for call in step.calls] == [0, 1, 2, 0, 1, 2, 0] and {call[1] for call in step.calls} == {0}
 
