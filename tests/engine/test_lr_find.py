@@ -23,7 +23,7 @@ trains = pytest.mark.slow("trains for some dozen steps")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 16,
          "model.dropout": 0, "train.label_smoothing": 0, "train.precision": "fp32", "train.device": "cpu",
-         "train.threads": 1}
+         "train.threads": 1, "data.feed": "resident"}
 STAGES = [{"name": "head", "epochs": 1, "lrs": {"head": 0.2, "features.1?.*": 0.1, "features.[4-9].*": 0.05},
            "frozen": ["features.0", "features.1"]},
           {"name": "all", "epochs": 1, "lrs": {"*": 0.01}}]
