@@ -2,8 +2,8 @@
 
     python -m engine.lr_find --recipe NAME [--steps N] [--low LR] [--high LR] [--section.name=VALUE ...]
 
-Network, data, augmentation, mixing and optimiser are the recipe's; of several stages the first is tried. The weights
-are thrown away: lr_find.png and lr_find.json in --out are all that stays.
+Network, data, augmentation, mixing and optimiser are the recipe's; only its first stage is used. The weights are
+discarded: the results are lr_find.png and lr_find.json in --out.
 """
 
 import sys
@@ -11,16 +11,15 @@ from pathlib import Path
 
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
-from engine.tuning.lr_find import draw, rows, search
 from recipes.settings import load
 
-# What only a whole run looks at. (schedule.lrs gives the parts of the network their shares of the rate.)
+# Settings that only matter to a whole run; schedule.lrs, which sets the rates of single layers, does matter here.
 IDLE = ("run.", "schedule.", "eval.", "checkpoint.", "log.", "average.ema", "train.epochs", "train.repeats",
         "train.stop_at", "train.patience", "train.min_delta")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: parse, check, build, train with rising rates, draw, tell."""
+    """Parse, check, run the range test, save and show its result."""
     parser = Parser("engine.lr_find", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
     parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
@@ -37,8 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     if not 0 < options.low < options.high < float("inf"):
         raise EngineError(f"--low={options.low:g} and --high={options.high:g} must be rates above 0, the low one below "
                           "the high one")
-    idle = [path for path in settings if path.startswith(IDLE) and path != "schedule.lrs"]
-    if idle:
+    if idle := [path for path in settings if path.startswith(IDLE) and path != "schedule.lrs"]:
         raise EngineError(f"--{idle[0]} has no effect on the search for a rate: leave it out")
     recipe = load.load(options.recipe, options.config_file, settings)
 
@@ -47,21 +45,16 @@ def main(argv: list[str] | None = None) -> int:
     refuse_early(recipe)
     from engine.cli.console import Screen
     from engine.common.files import make_folder, write_json
+    from engine.tuning.lr_range import draw, find_lr, summary_rows
 
-    folder = make_folder(Path(options.out) if options.out else Path("runs", "lr_find", recipe.name))
+    folder = make_folder(Path(options.out or f"runs/lr_find/{recipe.name}"))
     with Screen() as screen:
-        found = search(recipe, options.steps, options.low, options.high, screen)
+        found = find_lr(recipe, options.steps, options.low, options.high, screen)
         picture = draw(found, folder / "lr_find.png")
-        for path in (folder / "lr_find.json", *([Path(options.json)] if options.json else [])):
-            write_json(path, found)
-        screen.table(f"learning rate of {recipe.name}", rows(found, picture))
+        for path in filter(None, (folder / "lr_find.json", options.json)):
+            write_json(Path(path), found)
+        screen.table(f"learning rate of {recipe.name}", summary_rows(found, picture))
     return 0
-
-
-
-
-
-
 
 
 if __name__ == "__main__":

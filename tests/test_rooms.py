@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "engine/inference": "recipes/settings loaders/common loaders/sources loaders/beton loaders/device loaders/feeds "
                         "engine/common engine/training engine/storage engine/build",
     "engine/data_tools": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/feeds "
-                         "engine/common engine/plots engine/build",
+                         "engine/common engine/plots engine/cli engine/build",
     "engine/diagnostics": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/device "
                           "loaders/feeds engine/common engine/plots engine/training engine/cli engine/build",
     "engine/tuning": "recipes/settings loaders/common engine/common engine/optim engine/plots engine/training "

@@ -1,7 +1,7 @@
 """One value for an epoch's data: equal exactly when every image, label and index, in order, is equal.
 
-The digest is the SHA-256 over the samples' own SHA-256s (index, label, uint8 pixels) in the order of the epoch, so it
-does not depend on where batches begin, and the blocks of several processes can be put together again.
+The digest is the SHA-256 over the samples' own SHA-256s (index, label, uint8 pixels) in the order of the epoch. So it
+does not depend on the batch size, and the shards of several processes can be joined.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from engine.build.devices import choose_device, place_threads
 from engine.build.feeds import build_train_feed
 from engine.common.errors import EngineError
 from loaders.feeds.shards import joined
-from recipes.settings.load import Recipe
+from recipes.settings.load import Recipe, restore
 
 
 def sample_digests(feed, epoch: int, start: int = 0) -> list[bytes]:
@@ -26,7 +26,7 @@ def sample_digests(feed, epoch: int, start: int = 0) -> list[bytes]:
 
 
 def batch_digests(feed, epoch: int, start: int = 0) -> list[list[bytes]]:
-    """`sample_digests`, a list for each batch."""
+    """`sample_digests`, one list per batch."""
     digests = []
     with feed.epoch(epoch, start) as batches:
         for batch in batches:
@@ -38,40 +38,28 @@ def batch_digests(feed, epoch: int, start: int = 0) -> list[list[bytes]]:
 
 
 def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1) -> tuple[str, int]:
-    """(SHA-256 in hex, samples) of an epoch of the recipe's training data, drawn by one process or by several.
-
-    `start` counts batches of the recipe's size. With several processes each draws its block of every batch of the one
-    global order, and the blocks are put together in that order. Raises EngineError where nothing is left from `start`
-    on.
-    """
+    """(SHA-256 in hex, samples) of an epoch of the recipe's training data from batch `start` on; EngineError where that
+    is past the last batch. With several processes each draws its shard of every batch."""
+    shard = partial(shard_digests, recipe.name, dict(recipe.values), epoch, start, processes)
     if processes == 1:
-        parts = [shard_digests(recipe, epoch, start, 1, 0)]
+        parts = [shard(0)]
     else:
-        # Compiled kernels hold thread pools that do not survive a fork.
+        # The thread pools of compiled kernels do not survive a fork.
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            values = dict(recipe.values)
-            parts = list(pool.map(partial(_shard_of_values, recipe.name, values, epoch, start, processes),
-                                  range(processes)))
+            parts = list(pool.map(shard, range(processes)))
     in_order = joined(parts)
     if not in_order:
         raise EngineError(f"--start={start} is past the last batch of the epoch: give a smaller one")
     return hashlib.sha256(b"".join(in_order)).hexdigest(), len(in_order)
 
 
-def shard_digests(recipe: Recipe, epoch: int, start: int, shards: int, shard: int) -> list[list[bytes]]:
-    """The sample digests of one process's share of an epoch, a list for each batch."""
+def shard_digests(name: str, values: dict, epoch: int, start: int, shards: int, shard: int) -> list[list[bytes]]:
+    """The sample digests of one process's shard of an epoch of the recipe `name` with `values`, one list per batch."""
+    recipe = restore(name, values)
     device = choose_device(recipe.section("train").device)
     threads = place_threads(recipe, device)
-    betons = open_betons(recipe, open_data(recipe))
-    feed = build_train_feed(recipe, betons, device, threads, (shard, shards))
+    feed = build_train_feed(recipe, open_betons(recipe, open_data(recipe)), device, threads, (shard, shards))
     try:
         return batch_digests(feed, epoch, min(start, len(feed)))
     finally:
         feed.close()
-
-
-def _shard_of_values(name: str, values: dict, epoch: int, start: int, shards: int,
-                     shard: int) -> list[list[bytes]]:
-    from recipes.settings.load import restore
-
-    return shard_digests(restore(name, values), epoch, start, shards, shard)

@@ -1,37 +1,38 @@
-"""Images that come twice: exactly, by a hash of their pixels, and nearly, by what is left of them when made small."""
+"""Duplicate images: exact ones by a hash of their pixels, near ones by the correlation of their thumbnails."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-SMALL_PX = 8
-# Of small images: below this standard deviation (in grey levels) there is nothing to recognise one by.
+THUMBNAIL_PX = 8
+# Thumbnails with a smaller standard deviation (in grey levels) are too plain to be compared.
 PLAIN_LEVELS = 6.0
-# Correlation from which two small images count as nearly the same. Looked at on CIFAR: above it nine of ten pairs are
-# one picture, compressed, sharpened or recoloured (the tenth is two bare horizons); below it other things soon prevail.
+# Images whose thumbnails correlate at least this much are near duplicates. On CIFAR nine of ten such pairs are one
+# picture, compressed, sharpened or recoloured (the tenth is two bare horizons); below it other pairs soon prevail.
 NEAR = 0.98
-# Beyond so many comparisons only every second, third ... image is compared: about half a minute on two cores.
+# Beyond so many comparisons (about half a minute on two cores) only every second, third ... image is compared.
 MOST_COMPARISONS = 5_000_000_000
 ROWS, COLUMNS = 512, 16_384
 
 
 def digests_of(images_nhwc: np.ndarray) -> list[bytes]:
-    """A 16-byte hash of each image's pixels: equal where, and but for chance only where, all pixels are equal."""
+    """A 16-byte hash of each image's pixels."""
     return [hashlib.blake2b(image, digest_size=16).digest() for image in np.ascontiguousarray(images_nhwc)]
 
 
-def small_of(images_nhwc: np.ndarray) -> np.ndarray:
+def thumbnails_of(images_nhwc: np.ndarray) -> np.ndarray:
     """float32 (N, 192): uint8 images averaged to 8 x 8, each channel less its mean, each row of length 1.
 
-    The product of two rows is their correlation, which brightness, contrast and a colour cast leave as it is. Rows of
-    plain images are 0. Height and width are at least 8.
+    The product of two rows is their correlation, which does not depend on brightness, contrast or a colour cast. Rows
+    of plain images are 0. Height and width are at least 8.
     """
     count, height, width, channels = images_nhwc.shape
     sums = images_nhwc
     for axis, side in ((1, height), (2, width)):
-        sums = np.add.reduceat(sums, np.arange(SMALL_PX) * side // SMALL_PX, axis=axis, dtype=np.uint32)
-    areas = np.multiply.outer(*(np.diff(np.arange(SMALL_PX + 1) * side // SMALL_PX) for side in (height, width)))
+        sums = np.add.reduceat(sums, np.arange(THUMBNAIL_PX) * side // THUMBNAIL_PX, axis=axis, dtype=np.uint32)
+    areas = np.multiply.outer(*(np.diff(np.arange(THUMBNAIL_PX + 1) * side // THUMBNAIL_PX)
+                                for side in (height, width)))
     rows = (sums / areas[None, :, :, None]).astype(np.float32).reshape(count, -1, channels)
     rows = (rows - rows.mean(1, keepdims=True)).reshape(count, -1)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -39,36 +40,34 @@ def small_of(images_nhwc: np.ndarray) -> np.ndarray:
 
 
 def groups_of(digests: Sequence[bytes]) -> list[list[int]]:
-    """The positions of equal digests, of each that comes twice or more often, in the order of their first."""
+    """The positions of each digest that occurs more than once, in the order of their first."""
     places: dict[bytes, list[int]] = {}
     for position, digest in enumerate(digests):
         places.setdefault(digest, []).append(position)
     return [group for group in places.values() if len(group) > 1]
 
 
-def found_again(digests: Sequence[bytes], among: Sequence[bytes]) -> list[tuple[int, int]]:
-    """(position, position of the first that equals it in `among`) of each digest that `among` holds."""
-    first: dict[bytes, int] = {}
-    for position, digest in enumerate(among):
-        first.setdefault(digest, position)
+def pairs_between(digests: Sequence[bytes], others: Sequence[bytes]) -> list[tuple[int, int]]:
+    """(position, position of the first equal digest in `others`) of each digest that `others` holds."""
+    first = {digest: position for position, digest in reversed(list(enumerate(others)))}
     return [(position, first[digest]) for position, digest in enumerate(digests) if digest in first]
 
 
-def every(count: int, among: int) -> int:
-    """1 where `count` images can be compared with `among` others, else every how many of them can."""
-    return max(1, -(-count * among // MOST_COMPARISONS))
+def comparison_step(count: int, others: int) -> int:
+    """1 where `count` images can be compared with `others`; 2 where only every second one can, and so on."""
+    return max(1, -(-count * others // MOST_COMPARISONS))
 
 
-def nearest(small: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row of `small`: which row of `among` is most like it, int64 (N,), and their correlation, float32 (N,)."""
-    which, best = np.zeros(len(small), np.int64), np.full(len(small), -1, np.float32)
-    for row in range(0, len(small), ROWS):
-        mine = slice(row, row + ROWS)
-        for column in range(0, len(among), COLUMNS):
-            products = small[mine] @ among[column:column + COLUMNS].T
+def nearest(thumbnails: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each thumbnail: the most similar row of `others`, int64 (N,), and their correlation, float32 (N,)."""
+    which, best = np.zeros(len(thumbnails), np.int64), np.full(len(thumbnails), -1, np.float32)
+    for row in range(0, len(thumbnails), ROWS):
+        block = slice(row, row + ROWS)
+        for column in range(0, len(others), COLUMNS):
+            products = thumbnails[block] @ others[column:column + COLUMNS].T
             found = products.argmax(1)
             highest = products[np.arange(len(found)), found]
-            better = highest > best[mine]
-            which[mine] = np.where(better, column + found, which[mine])
-            best[mine] = np.where(better, highest, best[mine])
+            better = highest > best[block]
+            which[block] = np.where(better, column + found, which[block])
+            best[block] = np.where(better, highest, best[block])
     return which, best

@@ -1,19 +1,17 @@
-"""From measured rates to words: which part bounds a run, and which setting to change. Pure, without torch."""
-
-from __future__ import annotations
+"""Judge measured rates: which part bounds a run, and which settings to change. Pure functions, without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Together the parts must come this close to the slowest one alone for it to be what bounds the run.
+# The slowest part alone bounds the run where all together reach this share of its rate.
 NEAR = 0.75
-# Share of the time spent waiting for data that no more than the hand-over of batches explains.
+# A share of time waiting for data this small is no more than the hand-over of batches.
 NO_WAIT = 0.03
-# A part alone cannot be so much slower than all together, unless something else slowed it.
+# All together this many times faster than a part alone: something else slowed that part.
 DISTURBED = 1.15
-# What promises less than this, or an operation that costs less, is not worth a line.
+# Gains below this factor are not worth advice.
 WORTH = 1.05
-# A precision is advised where its matrix products are so much faster.
+# A precision is advised where its matrix products are this many times faster.
 FASTER_ARITHMETIC = 1.2
 
 LIMITS = {
@@ -28,11 +26,8 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Rates:
-    """Images a second of each part alone and of all together.
-
-    transfer: None where no batch is copied to a device. waited: the share of the time together that went to waiting
-    for data, 0..1.
-    """
+    """Images per second of each part alone and of all together. transfer: None where no batch is copied to a device;
+    waited: the share of the time together, 0..1, that was spent waiting for data."""
 
     feed: float
     transfer: float | None
@@ -42,25 +37,24 @@ class Rates:
 
     @property
     def parts(self) -> dict[str, float]:
-        """The parts there are, in the order in which a batch goes through them."""
+        """Part -> rate, in the order in which a batch passes through them."""
         parts = {"feed": self.feed, "transfer": self.transfer, "step": self.step}
         return {name: rate for name, rate in parts.items() if rate is not None}
 
     def without(self, part: str) -> float:
-        """What the run could make at most if `part` cost nothing: the slowest of the others."""
+        """The rate at most if `part` cost nothing: that of the slowest other part."""
         return min(rate for name, rate in self.parts.items() if name != part)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a run is made of, as far as advice depends on it.
+class RunFacts:
+    """What the advice depends on.
 
-    device: "cpu" or "cuda"; feed: "stream" or "resident"; resident_fits: whether the GPU could hold the data (and does
-    not yet). cores: usable by this process; workers: the loader's threads; threads: torch's. samples: training images
-    an epoch; mode: of the step. limit: a key of LIMITS, and `reached` the share of the roofline that the step attains.
+    device: "cpu" or "cuda"; feed: "stream" or "resident"; resident_fits: whether the GPU could hold the data but does
+    not yet. cores: usable by this process; workers: the loader's threads; threads: torch's. samples: training images
+    per epoch; mode: of the step. limit: a key of LIMITS; reached: the share of the roofline that the step attains.
     ceilings: precision -> images/s if the step were matrix products at the measured rate, the run's own precision among
-    them. gains: operation of the policy -> how many times faster augmentation is without it; empty where that was not
-    measured.
+    them. gains: operation of the policy -> how many times faster augmentation is without it; empty where not measured.
     """
 
     device: str
@@ -83,7 +77,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Advice:
-    """A setting to change, why, and what the run would make at most, in images a second."""
+    """A setting to change, why, and the rate that the run would reach at most."""
 
     setting: str
     why: str
@@ -92,7 +86,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`bound` is "feed", "transfer", "step" or "shared"; the advice that promises most comes first."""
+    """`bound` is "feed", "transfer", "step" or "shared"; the advice that gains most comes first."""
 
     bound: str
     sentence: str
@@ -100,61 +94,59 @@ class Verdict:
 
 
 def bound_of(rates: Rates) -> str:
-    """The part that is slowest alone, where all together come near it; else "shared": the parts slow each other.
-
-    Where next to no time is spent waiting for data, it is the step, however slow the machine has become meanwhile.
-    """
+    """The part that is slowest alone, where all together come near its rate or where it is the step and hardly ever
+    waits for data; else "shared": the parts slow each other."""
     slowest = min(rates.parts, key=rates.parts.get)
     if slowest == "step" and rates.waited < NO_WAIT:
         return slowest
     return slowest if rates.together >= NEAR * rates.parts[slowest] else "shared"
 
 
-def verdict(rates: Rates, facts: Facts) -> Verdict:
-    """What bounds the run, in words, and the settings that would help it."""
+def judge(rates: Rates, facts: RunFacts) -> Verdict:
+    """What bounds the run, in words, and the settings that would help."""
     bound = bound_of(rates)
-    found = {"feed": feed_advice, "transfer": transfer_advice, "step": step_advice}
-    makers = [found[bound]] if bound in found else [found[part] for part in rates.parts]
-    # What two parts advise stands once.
-    advice = {each.setting: each for make in makers for each in make(rates, facts)}
+    advisers = {"feed": feed_advice, "transfer": resident_advice, "step": step_advice}
+    parts = rates.parts if bound == "shared" else [bound]
+    # Two parts may give the same advice.
+    advice = {each.setting: each for part in parts for each in advisers[part](rates, facts)}
     worth = [each for each in advice.values() if each.at_most_images_s > WORTH * rates.together]
     worth.sort(key=lambda each: -each.at_most_images_s)
     return Verdict(bound, sentence_of(bound, rates, facts), tuple(worth))
 
 
-def sentence_of(bound: str, rates: Rates, facts: Facts) -> str:
-    """The verdict in words, with the figures it rests on."""
+def sentence_of(bound: str, rates: Rates, facts: RunFacts) -> str:
+    """The verdict in words, with its figures."""
     parts = list(rates.parts.items())
-    alone = ", ".join(f"the {name} {in_figures(rate)}" for name, rate in parts[1:])
-    figures = (f"alone the feed makes {in_figures(parts[0][1])} images/s, {alone}; together they make "
-               f"{in_figures(rates.together)}")
-    waited = f", and {in_percent(rates.waited)} of the time is spent waiting for data"
+    alone = ", ".join(f"the {name} {rate_text(rate)}" for name, rate in parts[1:])
+    figures = (f"alone the feed makes {rate_text(parts[0][1])} images/s, {alone}; together they make "
+               f"{rate_text(rates.together)}")
+    waited = f", and {share_text(rates.waited)} of the time is spent waiting for data"
     if bound == "shared":
         what = "the cores" if facts.device == "cpu" else "the GPU" if facts.feed == "resident" else "the host"
         share = rates.together / min(rates.parts.values())
-        said = f"The parts share {what} and slow each other: {figures}, {in_percent(share)} of the slowest{waited}."
+        said = f"The parts share {what} and slow each other: {figures}, {share_text(share)} of the slowest{waited}."
     else:
         said = f"The {bound} bounds the run: {figures}{waited}."
     if bound in ("step", "shared"):
-        said = f"{said} {LIMITS[facts.limit].format(in_percent(facts.reached))}"
+        said = f"{said} {LIMITS[facts.limit].format(share_text(facts.reached))}"
     if rates.together > DISTURBED * min(rates.parts.values()):
         said += (" Together is faster than a part of it alone, so something else disturbed the measuring: try again on "
                  "a quiet machine, or with more --seconds.")
     return said
 
 
-def in_figures(images_s: float) -> str:
-    """A rate as text: whole, or in three figures where it is small."""
+def rate_text(images_s: float) -> str:
+    """A rate as text, with three digits or more."""
     return f"{images_s:,.0f}" if images_s >= 100 else f"{images_s:.3g}"
 
 
-def in_percent(share: float) -> str:
-    """A share as text."""
+def share_text(share: float) -> str:
+    """A share as whole percent."""
     return "less than 1%" if 0 < share < 0.01 else f"{share:.0%}"
 
 
-def feed_advice(rates: Rates, facts: Facts) -> list[Advice]:
-    """More threads, a cheaper policy, no feed on the host."""
+def feed_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
+    """More loader threads, a cheaper policy, data on the GPU."""
     others, advice = rates.without("feed"), []
     if facts.feed == "stream" and facts.workers < facts.cores:
         # On a CPU the step takes its share of the same cores.
@@ -170,39 +162,27 @@ def feed_advice(rates: Rates, facts: Facts) -> list[Advice]:
     return advice + resident_advice(rates, facts)
 
 
-def transfer_advice(rates: Rates, facts: Facts) -> list[Advice]:
-    """No transfer at all, where the device holds the data."""
-    return resident_advice(rates, facts)
+def resident_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
+    """Data on the GPU, which needs neither the host's feed nor a transfer."""
+    why = "the GPU has room for the data and can augment it itself"
+    return [Advice("data.feed=resident", why, rates.step)] if facts.resident_fits else []
 
 
-def resident_advice(rates: Rates, facts: Facts) -> list[Advice]:
-    """Data that lies on the device needs neither the host's feed nor a transfer."""
-    if not facts.resident_fits:
-        return []
-    return [Advice("data.feed=resident", "the GPU has room for the data and can augment it itself", rates.step)]
-
-
-def step_advice(rates: Rates, facts: Facts) -> list[Advice]:
-    """Fewer launches and bytes, faster arithmetic, more of it a step, more cores."""
-    others, advice, on_gpu = rates.without("step"), [], facts.device == "cuda"
-    own = min(others, facts.ceilings[facts.precision])
+def step_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
+    """Fewer launches and bytes, faster arithmetic, larger batches, more threads."""
+    others, own, on_gpu = rates.without("step"), facts.ceilings[facts.precision], facts.device == "cuda"
     best_mode = "graph" if on_gpu and facts.accumulate == 1 else "compile"
-    if facts.mode != best_mode and (on_gpu or facts.limit in ("memory", "overhead")):
-        why = "the step's launches are replayed as one" if best_mode == "graph" else "operations are fused"
-        advice.append(Advice(f"train.step={best_mode}", why, own))
-    if not facts.channels_last:
-        advice.append(Advice("train.channels_last=true", "convolutions want that layout", own))
     small = facts.limit in ("launches", "overhead")
-    if small and 2 * facts.batch <= facts.samples:
-        advice.append(Advice(f"train.batch={2 * facts.batch}", "more images a launch; the result changes, and rates "
-                                                               "should follow the batch", own))
-    if not small:
-        faster = [name for name, ceiling in facts.ceilings.items()
-                  if ceiling > FASTER_ARITHMETIC * facts.ceilings[facts.precision]]
-        advice += [Advice(f"train.precision={name}", "matrix products measure "
-                          f"{facts.ceilings[name] / facts.ceilings[facts.precision]:.1f} x as fast in it",
-                          min(others, facts.ceilings[name])) for name in faster]
-    if not on_gpu and facts.threads < facts.cores:
-        advice.append(Advice(f"train.threads={facts.cores}", f"{facts.threads} of {facts.cores} cores compute",
-                             min(others, rates.step * facts.cores / facts.threads)))
-    return advice
+    # (whether it applies, setting, why, images/s at most as far as the step decides).
+    table = [
+        (facts.mode != best_mode and (on_gpu or facts.limit in ("memory", "overhead")), f"train.step={best_mode}",
+         "the step's launches are replayed as one" if best_mode == "graph" else "operations are fused", own),
+        (not facts.channels_last, "train.channels_last=true", "convolutions want that layout", own),
+        (small and 2 * facts.batch <= facts.samples, f"train.batch={2 * facts.batch}",
+         "more images per launch; the result changes, and rates should follow the batch", own),
+        *((not small and ceiling > FASTER_ARITHMETIC * own, f"train.precision={name}",
+           f"matrix products measure {ceiling / own:.1f} x as fast in it", ceiling)
+          for name, ceiling in facts.ceilings.items()),
+        (not on_gpu and facts.threads < facts.cores, f"train.threads={facts.cores}",
+         f"{facts.threads} of {facts.cores} cores compute", rates.step * facts.cores / facts.threads)]
+    return [Advice(setting, why, min(others, at_most)) for applies, setting, why, at_most in table if applies]

@@ -1,18 +1,21 @@
-"""What bounds a recipe's run: its rates, what they rest on, what its policy's operations cost, and the verdict."""
-
-from __future__ import annotations
+"""What bounds a run: measure its parts and the machine, time the operations of its policy, and judge."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from engine.build.feeds import mean_rgb
-from engine.build.run import Run
-from engine.diagnostics.advice import Facts, Rates, Verdict, bound_of, verdict
-from engine.diagnostics.peaks import Peaks, Work, best_rate, count_work, limit_of, waiter
+from engine.build.run import Run, build
+from engine.cli.console import Screen
+from engine.common.files import make_folder, write_json
+from engine.diagnostics.advice import Rates, RunFacts, Verdict, bound_of, judge, rate_text, share_text
+from engine.diagnostics.peaks import Peaks, StepWork, best_rate, count_work, limit_of, measure_peaks, waiter
 from engine.diagnostics.throughput import Transfer, Wait, hold_and_warm_up, issue_seconds, measure_rates
+from engine.plots.roofline import draw_roofline
 from engine.training.precision import resolve
 from loaders.beton.cache import pointers_of
 from loaders.common import counter_rng
@@ -22,93 +25,132 @@ from loaders.feeds.resident import Resident, fits
 from loaders.feeds.stream import usable_cores
 from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import Policy, parse
+from recipes.settings.load import Recipe
 
-# How much is augmented in a call when operations are compared.
+# How much each call augments when operations are compared.
 COMPARED_PIXELS, FEWEST_IMAGES, MOST_IMAGES = 1 << 21, 16, 1024
+# More time than this for a peak of the machine gives no better figure.
+LONGEST_PEAK_S = 1.0
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was measured of a run, and what it means.
-
-    `work` is an image's share of a step at `side_px`; peaks: of the device; issue_s: the host's seconds to issue a
-    step, None where the host computes it or waits in it.
-    """
+    """What was measured of a run, and what it means. work: a step's per image at `side_px`; peaks: the device's;
+    issue_s: the host's seconds to issue a step, None where the host computes the step or waits in it."""
 
     rates: Rates
-    facts: Facts
+    facts: RunFacts
     verdict: Verdict
-    work: Work
+    work: StepWork
     peaks: Peaks
     side_px: int
     issue_s: float | None
 
 
-def precisions_of(run: Run) -> list[str]:
-    """The precisions to compare: the run's own, fp32, and what `auto` means on its device."""
-    return list(dict.fromkeys([run.precision.name, "fp32", resolve("auto", run.device)]))
+def report_bottleneck(recipe: Recipe, seconds: float, folder: Path, json_file: str | None) -> None:
+    """Write doctor.json and roofline.png into `folder`, doctor.json to `json_file` too, and show the diagnosis."""
+    make_folder(folder)
+    with Screen() as screen:
+        report = measure(recipe, seconds, folder / "roofline.png", screen)
+        for path in filter(None, (folder / "doctor.json", json_file)):
+            write_json(Path(path), report)
+        show(report, screen)
 
 
-def diagnose(run: Run, seconds: float, look: Callable[[], Peaks], transfer: Transfer | None = None) -> Diagnosis:
-    """Measure each part of `run` for about `seconds` and say what bounds it; its weights move.
+def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> dict:
+    """Measure each part of the recipe's run for about `seconds` and draw its roofline; the result as plain values.
 
-    The first stage is measured, at the image size of its first epoch. look: measures the device's peaks in each of
-    `precisions_of(run)`; called before and after the parts. transfer: how a batch in host memory reaches the device;
-    by default as the run's feed does it.
+    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of Diagnosis, step_flops_s (reached),
+    picture, command.
     """
-    feed, step, precision = run.feeds.train, run.step, run.precision
-    wait, transfer = waiter(run.device), transfer or transfer_of(run)
+    with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
+        stage, stages = run.loop.stage, len(run.loop.stages)
+        screen.say(f"measuring {recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
+                   f"{run.step.mode} step: about {seconds:g} s per part ...")
+        if stages > 1:
+            screen.say(f"only stage {stage.name}, the first of {stages}, is measured")
+        found = diagnose(run, seconds)
+    step_flops_s = found.rates.step * found.work.flops
+    draw_roofline(found.peaks.flops_s, found.peaks.bytes_s,
+                  {f"{recipe.name}'s step": (found.work.flops_per_byte, step_flops_s)}, picture,
+                  f"Roofline of {recipe.name}, {found.facts.precision}, batches of {found.facts.batch:,}, "
+                  f"{found.side_px} px")
+    return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "device": str(run.device),
+            "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s, "picture": str(picture),
+            "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
+
+
+def show(report: dict, screen: Screen) -> None:
+    """Show the rates, the verdict, the advice and where the roofline is; `report` as `measure` returns it."""
+    rates, reached, peak = report["rates"], report["step_flops_s"], report["peaks"]["flops_s"]
+    precision, verdict = report["facts"]["precision"], report["verdict"]
+    names = {"feed alone": "feed", "transfer alone": "transfer", "step alone": "step", "all together": "together"}
+    screen.table(f"what bounds {report['recipe']}", [
+        *((name, "none" if rates[key] is None else f"{rate_text(rates[key])} images/s") for name, key in names.items()),
+        ("the step's arithmetic", f"{reached / 1e9:,.1f} GFLOP/s, {share_text(reached / peak[precision])} of the "
+                                  f"{peak[precision] / 1e9:,.1f} of a matrix product measured in {precision}")])
+    screen.say(verdict["sentence"])
+    if verdict["advice"]:
+        screen.table("what would help", [(each["setting"], f"at most {rate_text(each['at_most_images_s'])} images/s: "
+                                                           f"{each['why']}") for each in verdict["advice"]])
+    else:
+        screen.say("no setting is known to help: the network, the image size and the machine remain")
+    screen.say(f"roofline: {report['picture']}")
+
+
+def diagnose(run: Run, seconds: float) -> Diagnosis:
+    """Measure each part of `run` for about `seconds`, in its first stage at the image size of its first epoch, and say
+    what bounds it; changes its weights."""
+    train, feed, step, precision = run.recipe.section("train"), run.feeds.train, run.step, run.precision
+    wait = waiter(run.device)
+    # The run's own precision, fp32, and what `auto` means here.
+    peaked = run.device, [precision.name, "fp32", resolve("auto", run.device)], min(LONGEST_PEAK_S, seconds / 6)
     side_px = step.size_of(0) or policy_of(feed).output_px
     run.loop.set_modes(run.loop.stage)
-    # Before the first step, while there are no gradients to copy.
-    work = count_work(run.model, side_px, run.recipe.section("train").batch, precision.dtype.itemsize)
-    peaks = look()
+    # Counted on a copy, before there are gradients to copy.
+    work = count_work(run.model, side_px, train.batch, precision.dtype.itemsize)
+    # Twice, as other load on the machine may end in between.
+    peaks = measure_peaks(*peaked)
     held = hold_and_warm_up(feed, step, wait)
-    rates = measure_rates(feed, step, held, seconds, transfer, wait)
-    # fp16's scaler waits for the device in each step: the time to issue one says nothing.
-    issued = run.device.type == "cuda" and precision.scaler is None
-    issue_s = issue_seconds(step, held[0], wait) if issued else None
-    issue_share = issue_s * rates.step / len(held[0].labels) if issued else None
-    peaks = peaks.or_better(look())
+    rates = measure_rates(feed, step, held, seconds, transfer_of(run), wait)
+    issue_s = issue_share = None
+    # fp16's scaler waits for the device in each step, so that the time to issue one means nothing.
+    if run.device.type == "cuda" and precision.scaler is None:
+        issue_s = issue_seconds(step, held[0], wait)
+        issue_share = issue_s * rates.step / len(held[0].labels)
+    peaks = peaks.or_better(measure_peaks(*peaked))
     gains = operation_gains(run, seconds, wait) if bound_of(rates) in ("feed", "shared") else {}
-    facts = facts_of(run, peaks, work, limit_of(work, peaks, precision.name, rates.step, issue_share), gains)
-    return Diagnosis(rates, facts, verdict(rates, facts), work, peaks, side_px, issue_s)
-
-
-def facts_of(run: Run, peaks: Peaks, work: Work, limit: tuple[str, float], gains: dict[str, float]) -> Facts:
-    """What the advice depends on; limit: as `limit_of` gives it."""
-    train, feed = run.recipe.section("train"), run.feeds.train
+    limit, reached = limit_of(work, peaks, precision.name, rates.step, issue_share)
     could_be_resident = (run.device.type == "cuda" and run.feeds.kind == "stream"
                          and all(fits(beton, run.device) for beton in run.betons.values()))
-    return Facts(device=run.device.type, feed=run.feeds.kind, resident_fits=could_be_resident, cores=usable_cores(),
-                 workers=feed.stream.threads if isinstance(feed, DeviceFeed) else 0, threads=torch.get_num_threads(),
-                 samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=run.step.mode,
-                 precision=run.precision.name, channels_last=train.channels_last, limit=limit[0], reached=limit[1],
-                 ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()}, gains=gains)
+    facts = RunFacts(
+        device=run.device.type, feed=run.feeds.kind, resident_fits=could_be_resident, cores=usable_cores(),
+        workers=feed.stream.threads if isinstance(feed, DeviceFeed) else 0, threads=torch.get_num_threads(),
+        samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=step.mode,
+        precision=precision.name, channels_last=train.channels_last, limit=limit, reached=reached,
+        ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()}, gains=gains)
+    return Diagnosis(rates, facts, judge(rates, facts), work, peaks, side_px, issue_s)
 
 
 def policy_of(feed: Feed) -> Policy:
-    """The policy that a feed augments by."""
+    """The augmentation policy of a feed."""
     return feed.stream.policy if isinstance(feed, DeviceFeed) else feed.policy.policy
 
 
 def transfer_of(run: Run) -> Transfer | None:
-    """How the run's feed brings a batch to the device: pinned, then copied; None where nothing is copied."""
+    """How the run's feed copies a batch to the device, from pinned memory; None where nothing is copied."""
     if run.device.type == "cpu" or run.feeds.kind == "resident":
         return None
     return lambda batch: [tensor.pin_memory().to(run.device, non_blocking=True) for tensor in batch]
 
 
 def operation_gains(run: Run, seconds: float, wait: Wait) -> dict[str, float]:
-    """Operation of the run's policy -> how many times faster the same images are augmented without it.
-
-    Without an operation that makes the images another size the network would get others: those are left out. Takes
-    about `seconds`.
-    """
+    """Operation of the run's policy -> how many times faster images are augmented without it, measured for `seconds` in
+    all. Operations that change the images' size are left out."""
     policy = policy_of(run.feeds.train)
     texts = [operation.text for operation in policy.operations]
-    count = COMPARED_PIXELS // (policy.output_height * policy.output_width)
-    count = min(max(count, FEWEST_IMAGES), MOST_IMAGES)
+    fitting = COMPARED_PIXELS // (policy.output_height * policy.output_width)
+    count = min(max(fitting, FEWEST_IMAGES), MOST_IMAGES)
     indices = np.resize(run.feeds.train.indices, count)
     share_s = seconds / (len(texts) + 1)
     whole = best_rate(augmenter(run, policy, indices), count, share_s, wait)
@@ -121,8 +163,7 @@ def operation_gains(run: Run, seconds: float, wait: Wait) -> dict[str, float]:
 
 
 def augmenter(run: Run, policy: Policy, indices: np.ndarray) -> Callable[[], object]:
-    """A call that augments the samples `indices` by `policy`, where the run's feed does it; on the host, by one
-    thread."""
+    """A call that augments the samples `indices` by `policy` on the feed's device; on the host with one thread."""
     feed, mean = run.feeds.train, mean_rgb(run.recipe)
     if isinstance(feed, Resident):
         on_device = DevicePolicy(policy, mean_rgb=mean, device=run.device)

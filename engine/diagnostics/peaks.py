@@ -1,9 +1,7 @@
-"""What a device can do at most, measured, and what a training step asks of it, counted: the sides of a roofline.
+"""The two sides of a roofline: a device's peak rates, measured, and the work of a training step, counted.
 
 After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009.
 """
-
-from __future__ import annotations
 
 import copy
 import time
@@ -16,55 +14,53 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.training.precision import DTYPES
 
-# Large enough that the device is busy with arithmetic, and that no cache holds what is copied.
+# Large enough to keep the device busy with arithmetic, and for the copied bytes to exceed its caches.
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 COPIED_BYTES = {"cpu": 1 << 27, "cuda": 1 << 29}
-# A step that is issued this slowly, as a share of what it takes, keeps the device waiting.
+# The device waits for the host where issuing a step takes this share of the step.
 ISSUE_SHARE = 0.9
-# Below this share of the roofline neither arithmetic nor memory explains the time.
+# Below this share of the roofline neither arithmetic nor memory is the limit.
 LITTLE = 0.3
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """`flops_s`: precision -> FLOP/s of a large matrix product; `bytes_s`: bytes a copy reads and writes a second."""
+    """`flops_s`: precision -> FLOP/s of a large matrix product; `bytes_s`: bytes per second that a copy moves."""
 
     flops_s: dict[str, float]
     bytes_s: float
 
     def attainable(self, precision: str, flops_per_byte: float) -> float:
-        """The roofline: FLOP/s that arithmetic in `precision` and memory allow at this intensity."""
+        """The roofline: the FLOP/s that arithmetic in `precision` and memory allow at this intensity."""
         return min(self.flops_s[precision], flops_per_byte * self.bytes_s)
 
-    def or_better(self, other: Peaks) -> Peaks:
-        """The higher of each figure: whatever else ran on the machine can only have lowered one."""
+    def or_better(self, other: "Peaks") -> "Peaks":
+        """The higher of each figure, as other load on the machine can only lower one."""
         flops_s = {name: max(flops_s, other.flops_s[name]) for name, flops_s in self.flops_s.items()}
         return Peaks(flops_s, max(self.bytes_s, other.bytes_s))
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a training step asks for each image: FLOPs (two a multiply-add) and, estimated, bytes moved."""
+class StepWork:
+    """The work of a training step per image: FLOPs (two per multiply-add) and, estimated, bytes moved."""
 
     flops: float
     bytes: float
 
     @property
     def flops_per_byte(self) -> float:
-        """The intensity."""
+        """The arithmetic intensity."""
         return self.flops / self.bytes
 
 
 def waiter(device: torch.device) -> Callable[[], None]:
-    """A function that returns when the device has done what it was asked."""
+    """A function that returns once the device has finished its work."""
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
 
 
 def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: Callable[[], None]) -> float:
-    """`amount` a second at the fastest of the calls that fill `seconds` (at least one, after one that warms up).
-
-    The fastest, as whatever else runs on the machine can only slow a call.
-    """
+    """`amount` per second of the fastest call, as other load on the machine can only slow one: of the calls that fill
+    `seconds`, at least one, after a warm-up call."""
     call()
     wait()
     best, end = 0.0, time.perf_counter() + seconds
@@ -81,28 +77,28 @@ def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: C
 def measure_peaks(device: torch.device, precisions: Iterable[str], seconds: float) -> Peaks:
     """Measure matrix products in each precision (keys of precision.DTYPES) and a copy, each for about `seconds`.
 
-    With torch's threads and TF32 setting as they are; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's.
+    Uses torch's threads and TF32 setting as they are; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's.
     """
     wait, side = waiter(device), MATRIX_SIDE[device.type]
-    flops_s = {}
-    for name in dict.fromkeys(precisions):
-        left, right = (torch.randn(side, side, device=device).to(DTYPES[name]) for _ in range(2))
+
+    def product_rate(dtype: torch.dtype) -> float:
+        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         product = torch.empty_like(left)
-        flops_s[name] = best_rate(lambda a=left, b=right, out=product: torch.mm(a, b, out=out), 2 * side**3, seconds,
-                                  wait)
-        del left, right, product
+        return best_rate(lambda: torch.mm(left, right, out=product), 2 * side**3, seconds, wait)
+
+    flops_s = {name: product_rate(DTYPES[name]) for name in dict.fromkeys(precisions)}
     source = torch.zeros(COPIED_BYTES[device.type], dtype=torch.uint8, device=device)
     copied = torch.zeros_like(source)
     return Peaks(flops_s, best_rate(lambda: copied.copy_(source), 2 * source.numel(), seconds, wait))
 
 
-def count_work(model: nn.Module, side_px: int, batch: int, element_bytes: int) -> Work:
-    """What one image (3, side_px, side_px) costs in a training step of `batch` images; frozen parameters save theirs.
+def count_work(model: nn.Module, side_px: int, batch: int, element_bytes: int) -> StepWork:
+    """The work per image (3, side_px, side_px) of a training step of `batch` images; frozen parameters save theirs.
 
     FLOPs are those of the convolutions and matrix products of forward and backward. Bytes are an estimate: what every
     leaf module reads and writes, of `element_bytes` each, once forward and twice backward, and three times the trained
     weights, 4 bytes each. Fused operations move less; functions between modules and the optimiser's state are not
-    counted. On a copy on the meta device: no arithmetic is done, `model` stays as it was.
+    counted. Runs on a copy on the meta device, without arithmetic; `model` stays unchanged.
     """
     shadow, images, elements = copy.deepcopy(model).to("meta").eval(), 2, 0
 
@@ -117,14 +113,15 @@ def count_work(model: nn.Module, side_px: int, batch: int, element_bytes: int) -
     with FlopCounterMode(display=False) as counter:
         shadow(torch.empty(images, 3, side_px, side_px, device="meta")).sum().backward()
     weights = sum(p.numel() for p in shadow.parameters() if p.requires_grad)
-    return Work(counter.get_total_flops() / images, element_bytes * elements / images + 12 * weights / batch)
+    return StepWork(counter.get_total_flops() / images, element_bytes * elements / images + 12 * weights / batch)
 
 
-def limit_of(work: Work, peaks: Peaks, precision: str, images_s: float, issue_share: float | None) -> tuple[str, float]:
-    """(what limits a step that makes `images_s`, the share of the roofline it reaches).
+def limit_of(work: StepWork, peaks: Peaks, precision: str, images_s: float,
+             issue_share: float | None) -> tuple[str, float]:
+    """(what limits a step that trains on `images_s`, the share of the roofline that it reaches).
 
-    issue_share: the host's time to issue a step as a share of the step's, None where the host computes itself. The
-    limit is "launches", "overhead", "memory" or "arithmetic".
+    The limit is a key of advice.LIMITS. issue_share: the host's time to issue a step as a share of the step's, None
+    where the host computes it.
     """
     attainable = peaks.attainable(precision, work.flops_per_byte)
     reached = images_s * work.flops / attainable

@@ -1,7 +1,5 @@
-"""What only an import can tell. Each probe runs in a process of its own: a crash, a hang or seconds of compiling stay
-there, and so do the thread counts that FFCV sets."""
-
-from __future__ import annotations
+"""What only importing torch or FFCV can tell, found in a child process, which contains a crash, a hang, seconds of
+compiling, and the thread counts that FFCV sets."""
 
 import json
 import os
@@ -15,7 +13,7 @@ LIMIT_S = 120.0
 
 
 def torch_facts() -> dict:
-    """Devices with what they can compute, and the precision that `train.precision=auto` means on each."""
+    """Each device with its precisions and the one that `train.precision=auto` chooses."""
     import torch
     import torchvision
 
@@ -30,7 +28,7 @@ def torch_facts() -> dict:
 
 
 def gpu_facts(device) -> dict:
-    """One GPU; `error` says why torch cannot compute on it, None where it can."""
+    """A GPU; `error`: why torch cannot compute on it, None where it can."""
     import torch
 
     from engine.training.precision import resolve
@@ -38,7 +36,7 @@ def gpu_facts(device) -> dict:
     about = torch.cuda.get_device_properties(device)
     precisions = ["fp32", "fp16"] + ["bf16"] * ((about.major, about.minor) >= (8, 0))
     try:
-        # A build of torch may lack the kernels of a GPU that it lists.
+        # torch may have been built without kernels for a GPU that it lists.
         torch.ones(1, device=device).add_(1).item()
         error = None
     except RuntimeError as failure:
@@ -49,25 +47,22 @@ def gpu_facts(device) -> dict:
 
 
 def ffcv_facts() -> dict:
-    """How long importing FFCV's loader takes, and the threads its compiled code runs on."""
+    """How long importing FFCV's loader takes, and numba's threading layer."""
     began = time.perf_counter()
     import ffcv.loader  # noqa: F401
 
     import_s = time.perf_counter() - began
     import numba
 
-    # The layer is chosen when threads are first asked for.
+    # This makes numba choose the layer.
     numba.get_num_threads()
     return {"import_s": round(import_s, 2), "layer": numba.threading_layer()}
 
 
-PROBES = {"torch": torch_facts, "ffcv": ffcv_facts}
-
-
-def tell(name: str) -> None:
-    """In the child: the probe's facts as one line of JSON; a failed import as its reason and the module it lacked."""
+def print_facts(name: str) -> None:
+    """In the child: print a probe's facts as one line of JSON; of a failed import the error and the module it lacks."""
     try:
-        facts = PROBES[name]()
+        facts = {"torch": torch_facts, "ffcv": ffcv_facts}[name]()
     except Exception as error:
         lacks = error.name if isinstance(error, ModuleNotFoundError) else None
         facts = {"error": f"{type(error).__name__}: {error}", "lacks": lacks}
@@ -75,16 +70,17 @@ def tell(name: str) -> None:
 
 
 def run_probe(name: str, limit_s: float = LIMIT_S) -> dict:
-    """The facts of a probe; or `error` (one line) and `lacks` (the module that was not found, or None)."""
+    """A probe's facts; or `error` (one line) and `lacks` (the module that was not found, None where another failed)."""
     paths = [os.environ.get("PYTHONPATH", ""), str(ROOT)]
     try:
-        child = subprocess.run([sys.executable, "-c", f"from engine.diagnostics.probes import tell; tell({name!r})"],
+        script = f"from engine.diagnostics.probes import print_facts; print_facts({name!r})"
+        child = subprocess.run([sys.executable, "-c", script],
                                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
                                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s)
     except subprocess.TimeoutExpired:
         return {"error": f"importing it did not end within {limit_s:g} s", "lacks": None}
     if child.returncode:
-        last = (child.stderr.strip().splitlines() or ["without a word"])[-1]
+        last = (child.stderr.strip().splitlines() or ["without a message"])[-1]
         return {"error": f"importing it ended with status {child.returncode}: {last}", "lacks": None}
     facts = json.loads(child.stdout.splitlines()[-1])
     if "error" in facts:

@@ -1,6 +1,4 @@
-"""What the installed distribution says it needs, and which versions are there. Needs nothing but Python itself."""
-
-from __future__ import annotations
+"""The requirements of the installed distribution, and installed versions. Needs only the standard library."""
 
 import importlib.metadata
 import operator
@@ -13,7 +11,7 @@ COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operat
 
 
 def python_floor() -> str:
-    """The Python that the installed distribution needs, such as ">=3.10"; "" where it does not say."""
+    """The Python version that the installed distribution requires, such as ">=3.10"; "" where it does not say."""
     return importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
 
 
@@ -26,7 +24,7 @@ def installed(name: str) -> str | None:
 
 
 def requirements() -> list[tuple[str, str, str]] | None:
-    """(name, floor or pin, extra or "") of each requirement of the installed distribution; None where it is absent."""
+    """(name, version bound, extra or "") of each of the distribution's requirements; None where it is not installed."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -41,14 +39,12 @@ def requirements() -> list[tuple[str, str, str]] | None:
 
 
 def satisfies(version: str, wanted: str) -> bool:
-    """True where `version` meets a floor or pin such as ">=2.10"; local parts ("+cu130") do not count."""
+    """Whether `version` meets a bound such as ">=2.10"; local parts ("+cu130") do not count."""
     _, comparison, bound = REQUIREMENT.match("x" + wanted).groups()
     return comparison is None or COMPARE[comparison](release_of(version), release_of(bound))
 
 
 def release_of(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without the zeros at its end: 2.10.0+cpu -> (2, 10)."""
-    numbers = [int(part) for part in re.match(r"\d+(?:\.\d+)*", version)[0].split(".")]
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
+    """The numbers of a version, without trailing zeros: 2.10.0+cpu -> (2, 10)."""
+    release = re.match(r"\d+(?:\.\d+)*", version)[0]
+    return tuple(int(number) for number in re.findall(r"\d+", re.sub(r"((^|\.)0+)+$", "", release)))

@@ -1,146 +1,104 @@
-"""Images a second of a run's feed, transfer and step, each alone, and of all together, measured in turns."""
-
-from __future__ import annotations
+"""Images per second of a run's feed, transfer and step, each alone and all together, measured in turns."""
 
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 from engine.diagnostics.advice import Rates
 from engine.training.step import TrainStep
 from loaders.feeds.build import DeviceFeed, Feed
-from loaders.feeds.resident import Resident
 from loaders.feeds.stream import Batch, Stream
 
 Transfer = Callable[[Batch], object]
 Wait = Callable[[], None]
 
-# Each part's best round counts: what else runs on the machine can only slow one.
+# The best round of each part counts, as other load on the machine can only slow one.
 ROUNDS = 3
 HELD_BATCHES = 4
 ISSUED_STEPS = 10
 
 
-class Stepper:
-    """Takes a step through epoch 0 again and again; each time starts the stage's schedule anew."""
+def stepper(step: TrainStep) -> Callable[[Batch], None]:
+    """A function that trains on a batch on the device, repeating epoch 0 and with it the schedule."""
+    numbers = itertools.cycle(range(step.steps_per_epoch))
 
-    def __init__(self, step: TrainStep):
-        self.step, self.number = step, 0
-        step.updates = 0
+    def train(batch: Batch) -> None:
+        if (number := next(numbers)) == 0:
+            step.updates = 0
+        step(batch.images_bhwc, batch.labels, 0, number)
 
-    def __call__(self, batch: Batch) -> int:
-        """Train on a batch that is on the device; returns its images."""
-        self.step(batch.images_bhwc, batch.labels, 0, self.number)
-        self.number += 1
-        if self.number == self.step.steps_per_epoch:
-            self.number = self.step.updates = 0
-        return len(batch.labels)
+    return train
 
 
 def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait) -> list[Batch]:
-    """Some whole batches, on the device; the step has compiled, captured and tuned for them and an epoch's last."""
+    """Some full batches on the device, after the step has compiled, captured and tuned for them and an epoch's last."""
     with feed.epoch(0) as batches:
         held = list(itertools.islice(batches, min(HELD_BATCHES, max(1, len(feed) - 1))))
     with feed.epoch(0, start=len(feed) - 1) as batches:
         last = next(batches)
-    stepper = Stepper(step)
+    train = stepper(step)
     for batch in (held[0], held[0], last):
-        stepper(batch)
+        train(batch)
     wait()
     return held
 
 
 def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float, transfer: Transfer | None,
                   wait: Wait) -> Rates:
-    """Each part for about `seconds`; `held` are batches on the device, `transfer` sends one there (None: there is no
-    transfer)."""
+    """Measure each part for about `seconds`. `held`: batches on the device; `transfer` copies a batch there, None where
+    nothing is copied."""
     source = feed.stream if isinstance(feed, DeviceFeed) else feed
-    parts = {"feed": lambda: feed_alone(source, seconds / ROUNDS, wait),
-             "step": lambda: step_alone(step, held, seconds / ROUNDS, wait),
-             "together": lambda: together(feed, step, seconds / ROUNDS, wait)}
-    if transfer is not None:
-        on_host = Batch(*(tensor.cpu() for tensor in held[0]))
-        parts["transfer"] = lambda: transfer_alone(transfer, on_host, seconds / ROUNDS, wait)
-    rounds, order = {name: [] for name in parts}, list(parts)
+    on_host = Batch(*(tensor.cpu() for tensor in held[0]))
+    parts = {"feed": lambda: (endless(source), lambda batch: None),
+             "step": lambda: ((batch for batch in itertools.cycle(held)), stepper(step)),
+             "together": lambda: (endless(feed), stepper(step)),
+             "transfer": lambda: ((on_host for _ in itertools.count()), transfer)}
+    names = [name for name in parts if name != "transfer" or transfer]
+    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(ROUNDS):
-        for name in order:
-            rounds[name].append(parts[name]())
-        order.reverse()
-    images_s, waited = max(rounds["together"])
-    return Rates(max(rounds["feed"]), max(rounds["transfer"]) if transfer else None, max(rounds["step"]), images_s,
-                 waited)
+        for name in names:
+            rounds[name].append(timed(*parts[name](), seconds / ROUNDS, wait))
+        names.reverse()
+    best = {name: max(results) for name, results in rounds.items()}
+    return Rates(best["feed"][0], best["transfer"][0] if transfer else None, best["step"][0], *best["together"])
 
 
-def timed(call: Callable[[], int], seconds: float, wait: Wait) -> tuple[float, float]:
-    """(images a second, seconds) of calls that each return the images they dealt with, at least one of them."""
-    wait()
-    began, images, passed_s = time.perf_counter(), 0, 0.0
-    while not images or passed_s < seconds:
-        images += call()
-        passed_s = time.perf_counter() - began
-    wait()
-    passed_s = time.perf_counter() - began
-    return images / passed_s, passed_s
-
-
-def endless(feed: Stream | Feed) -> Iterator[Batch]:
-    """The batches of one epoch after another; an epoch's start costs what it costs in training."""
+def endless(feed: Stream | Feed) -> Generator[Batch, None, None]:
+    """The batches of one epoch after another, with what starting an epoch costs in training."""
     for epoch in itertools.count():
         with feed.epoch(epoch) as batches:
             yield from batches
 
 
-def feed_alone(source: Stream | Resident, seconds: float, wait: Wait) -> float:
-    """Batches made and thrown away."""
-    with closing(endless(source)) as batches:
-        next(batches)
-        return timed(lambda: len(next(batches).labels), seconds, wait)[0]
-
-
-def transfer_alone(transfer: Transfer, on_host: Batch, seconds: float, wait: Wait) -> float:
-    """One batch of the host, sent to the device again and again."""
-
-    def send() -> int:
-        transfer(on_host)
-        return len(on_host.labels)
-
-    send()
-    return timed(send, seconds, wait)[0]
-
-
-def step_alone(step: TrainStep, held: list[Batch], seconds: float, wait: Wait) -> float:
-    """Steps on batches that lie on the device."""
-    stepper, batches = Stepper(step), itertools.cycle(held)
-    return timed(lambda: stepper(next(batches)), seconds, wait)[0]
-
-
-def together(feed: Feed, step: TrainStep, seconds: float, wait: Wait) -> tuple[float, float]:
-    """Training as the loop does it: (images a second, share of the time that it waited for data)."""
-    stepper, waited_s = Stepper(step), 0.0
-
-    def one() -> int:
-        nonlocal waited_s
-        asked = time.perf_counter()
-        batch = next(batches)
-        waited_s += time.perf_counter() - asked
-        return stepper(batch)
-
-    with closing(endless(feed)) as batches:
-        one()
-        waited_s = 0.0
-        images_s, passed_s = timed(one, seconds, wait)
-    return images_s, waited_s / passed_s
+def timed(batches: Generator[Batch, None, None], use: Callable[[Batch], object], seconds: float,
+          wait: Wait) -> tuple[float, float]:
+    """(images per second, share of the time spent waiting for a batch) of using batches for about `seconds`, at least
+    one, after one that warms up. Closes the generator."""
+    with closing(batches):
+        use(next(batches))
+        wait()
+        images, waited_s, passed_s, began = 0, 0.0, 0.0, time.perf_counter()
+        while not images or passed_s < seconds:
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited_s += time.perf_counter() - asked
+            use(batch)
+            images += len(batch.labels)
+            passed_s = time.perf_counter() - began
+        wait()
+        passed_s = time.perf_counter() - began
+    return images / passed_s, waited_s / passed_s
 
 
 def issue_seconds(step: TrainStep, batch: Batch, wait: Wait) -> float:
-    """The host's seconds to issue one step to a device that has nothing else to do: the median of some."""
-    stepper, took = Stepper(step), []
+    """The host's median time in seconds to issue one step to an idle device."""
+    train, took = stepper(step), []
     for _ in range(ISSUED_STEPS):
         wait()
         began = time.perf_counter()
-        stepper(batch)
+        train(batch)
         took.append(time.perf_counter() - began)
     wait()
     return statistics.median(took)

@@ -4,55 +4,53 @@ Smith 2017 (arXiv:1506.01186): the loss stays where the rate is too small to mat
 grows where it is too large. The smoothed curve, its steepest point and the early end follow fastai's `lr_find`.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from engine.build.run import build
+from engine.cli.console import Screen
 from engine.common.errors import EngineError
+from engine.optim.schedule import Exponential
+from engine.plots.lr_curve import draw_lr_curve
 from engine.training.step import TrainStep
+from recipes.settings.load import Recipe
 
-FEWEST_STEPS = 20
-# The end: a smoothed loss of this many times the best one.
+# The test ends where the smoothed loss is this many times its minimum so far.
 WORSE_TIMES = 4.0
-# On a GPU losses are read, which waits for the device, after so many updates.
+# Losses are read, which waits for a GPU, after this many updates.
 READ_EVERY = 20
-# What a fall is measured by: standard deviations of the smoothed loss's noise, and a share of the loss. A sweep of
-# nothing but independent normal noise seems to fall by the lower one about once in four times, by the higher one about
-# once in thirty.
+# A fall of the loss is compared with the standard deviation of the smoothed loss's noise, and with the loss itself.
+# Pure independent normal noise passes the lower bound about once in 4 tests, the higher one about once in 30.
 LEAST_NOISE_TIMES, CLEAR_NOISE_TIMES = 3.0, 5.0
 LEAST_FALL_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """An update a step: its rate, and the mean loss (a sample) of its batches, before it. `steps` were planned."""
+class RangeTest:
+    """For each update done: its rate, and the mean loss per sample before it. `steps` were planned."""
 
     steps: int
     rates: tuple[float, ...]
     losses: tuple[float, ...]
 
     @property
-    def window_steps(self) -> int:
-        """How many steps the smoothed loss averages over: a twentieth of the planned ones, at least 5."""
-        return max(5, self.steps // 20)
-
-    @property
     def smoothed(self) -> np.ndarray:
-        """The losses smoothed, float64 (steps done,)."""
-        return smooth(self.losses, self.window_steps)
+        """The smoothed losses, float64 (steps done,)."""
+        return smooth(self.losses, window_of(self.steps))
 
 
 @dataclass(frozen=True)
 class Suggestion:
     """`steepest`: the rate where the loss falls fastest over the rate's logarithm; `careful`: a tenth of the rate with
-    the lowest loss. `edge`: "low" where it falls fastest at the very start, "high" where it falls to the very end, and
-    so the better rate may lie beyond; else "". `faint`: the loss falls by little more than its noise."""
+    the lowest loss. `edge`: a better rate may lie beyond the tested ones, "low" where the loss falls fastest at the
+    start, "high" where it still falls at the end, else "". `faint`: the loss falls by little more than its noise."""
 
     steepest: float
     careful: float
@@ -60,12 +58,14 @@ class Suggestion:
     faint: bool
 
 
-def smooth(losses: Sequence[float], window_steps: int) -> np.ndarray:
-    """Exponential average with weight 1 / window_steps of the newest, divided by its weights' sum so far.
+def window_of(steps: int) -> int:
+    """How many steps the smoothed loss averages over: a twentieth of the planned ones, at least 5."""
+    return max(5, steps // 20)
 
-    As Adam's moments are corrected: the first value is the first loss, not a share of it. It runs about `window_steps`
-    steps behind the losses.
-    """
+
+def smooth(losses: Sequence[float], window_steps: int) -> np.ndarray:
+    """Exponential average, float64, in which the newest loss weighs 1 / window_steps, without bias at the start (as
+    Adam's moments); it lags by about `window_steps` steps."""
     kept, averages, average = 1 - 1 / window_steps, [], 0.0
     for count, loss in enumerate(losses, 1):
         average = kept * average + (1 - kept) * loss
@@ -74,8 +74,8 @@ def smooth(losses: Sequence[float], window_steps: int) -> np.ndarray:
 
 
 def steps_kept(losses: Sequence[float], window_steps: int) -> int:
-    """How many of the losses belong to the test: up to the first whose smoothed loss exceeds WORSE_TIMES the best so
-    far, that one included, or the first that is not finite, without it."""
+    """How many of the losses belong to the test: up to and including the first whose smoothed loss exceeds WORSE_TIMES
+    the minimum so far, or up to but excluding the first that is not finite."""
     best = math.inf
     for index, average in enumerate(smooth(losses, window_steps).tolist()):
         if not math.isfinite(average):
@@ -86,17 +86,12 @@ def steps_kept(losses: Sequence[float], window_steps: int) -> int:
     return len(losses)
 
 
-def train_rising(step: TrainStep, feed, steps: int,
-                 on_read: Callable[[int, float, float], None] | None = None) -> Sweep:
-    """Train on `feed` for `steps` updates, over as many epochs as they take, or until the loss has left (steps_kept).
-
-    `step` has begun with the schedule that raises the rate; its tally is used up. Losses are read every READ_EVERY
-    updates; `on_read(steps done, rate, loss)` hears the last of them.
-    """
-    # A loss that explodes is what is looked for here.
+def train_rising(step: TrainStep, feed, steps: int, on_read: Callable[[int, float, float], None]) -> RangeTest:
+    """Train on `feed` for `steps` updates or until the test ends (steps_kept). `step` has begun with the schedule that
+    raises the rate; its tally is used up. When losses are read, `on_read(steps done, rate, loss)` gets the newest."""
+    # This test wants to see the loss explode.
     step.guard = None
     rates, losses, tallies = [], [], []
-    window_steps = Sweep(steps, (), ()).window_steps
     for epoch in itertools.count():
         step.reset_counts()
         with feed.epoch(epoch) as batches:
@@ -112,51 +107,93 @@ def train_rising(step: TrainStep, feed, steps: int,
                 loss, _, count = torch.stack(tallies).unbind(1)
                 losses += (loss / count).tolist()
                 tallies = []
-                if on_read:
-                    on_read(len(rates), rates[-1], losses[-1])
-                kept = steps_kept(losses, window_steps)
+                on_read(len(rates), rates[-1], losses[-1])
+                kept = steps_kept(losses, window_of(steps))
                 if kept < len(losses) or len(losses) == steps:
-                    return Sweep(steps, tuple(rates[:kept]), tuple(losses[:kept]))
+                    return RangeTest(steps, tuple(rates[:kept]), tuple(losses[:kept]))
 
 
-def suggest(sweep: Sweep) -> Suggestion:
-    """The rates that a sweep speaks for; the first `window_steps` steps, in which the average settles, have no say.
+def suggest(test: RangeTest) -> Suggestion:
+    """The rates that a test suggests; its first window, in which the average settles, is ignored. Raises EngineError
+    where the loss exploded too early to tell, and where it never fell by more than its noise.
 
-    The fall at a step is that of the best smoothed loss so far over the 2 * window_steps steps after it: so neither a
-    single batch nor the way back from a rise decides, and the average's being behind is made good. (Steps lie evenly
-    over the rate's logarithm.)
-
-    Raises EngineError where the loss left too early to tell, and where it never fell by more than its noise.
+    The fall at a step is that of the lowest smoothed loss so far over the two windows after it: neither a single batch
+    nor the recovery from a rise decides, and the lag of the average is made up for.
     """
-    window, done = sweep.window_steps, len(sweep.losses)
+    window, done = window_of(test.steps), len(test.losses)
     if done < 3 * window + 1:
-        at = f" at rate {sweep.rates[-1]:.2g}" if done else ""
-        raise EngineError(f"the loss grew out of bounds after {done} of {sweep.steps} steps{at}: lower --low, or "
-                          "raise --steps")
-    averages = sweep.smoothed
+        at = f" at rate {test.rates[-1]:.2g}" if done else ""
+        raise EngineError(f"the loss grew out of bounds after {done} of {test.steps} steps{at}: lower --low, or raise "
+                          "--steps")
+    averages = test.smoothed
     lowest = window + int(np.argmin(averages[window:]))
-    fall, noise = averages[window] - averages[lowest], noise_of(sweep.losses, window)
+    fall, noise = averages[window] - averages[lowest], noise_of(test.losses, window)
     if fall <= max(LEAST_NOISE_TIMES * noise, LEAST_FALL_SHARE * averages[window]):
-        raise EngineError(f"the loss did not fall between the rates {sweep.rates[0]:.2g} and "
-                          f"{sweep.rates[-1]:.2g} (by {fall:.2g}, its noise is {noise:.2g}): raise --steps, widen "
-                          "--low and --high, or look at what the recipe trains")
+        raise EngineError(f"the loss did not fall between the rates {test.rates[0]:.2g} and {test.rates[-1]:.2g} (by "
+                          f"{fall:.2g}, its noise is {noise:.2g}): raise --steps, widen --low and --high, or look at "
+                          "what the recipe trains")
     bests = np.minimum.accumulate(averages[window:])
-    falls = bests[: -2 * window] - bests[2 * window:]
-    steepest = window + int(np.argmax(falls))
-    edge = "low" if steepest == window else ""
-    if done == sweep.steps and lowest >= done - window:
-        edge = "high"
-    return Suggestion(sweep.rates[steepest], sweep.rates[lowest] / 10, edge,
+    steepest = window + int(np.argmax(bests[: -2 * window] - bests[2 * window:]))
+    still_falls = done == test.steps and lowest >= done - window
+    edge = "high" if still_falls else "low" if steepest == window else ""
+    return Suggestion(test.rates[steepest], test.rates[lowest] / 10, edge,
                       faint=bool(fall <= CLEAR_NOISE_TIMES * noise))
 
 
 def noise_of(losses: Sequence[float], window_steps: int) -> float:
-    """The standard deviation of smoothed losses around their course, from the median difference of neighbours.
-
-    For independent normal noise: median |difference| = 0.6745 * sqrt(2) * sd, and an exponential average with weight
-    1 / w of the newest has sd / sqrt(2 * w - 1).
+    """The standard deviation of the smoothed loss's noise. For independent normal noise the median |difference| of
+    neighbours is 0.6745 * sqrt(2) * sd, and an exponential average with newest weight 1 / w has sd / sqrt(2 * w - 1).
     """
-    if len(losses) < 2:
-        return 0.0
     deviation = np.median(np.abs(np.diff(losses))) / (0.6745 * math.sqrt(2))
     return float(deviation / math.sqrt(2 * window_steps - 1))
+
+
+def find_lr(recipe: Recipe, steps: int, low: float, high: float, screen: Screen) -> dict:
+    """Train the recipe's first stage with rates from `low` to `high`; the result as plain values.
+
+    Keys: recipe, stage, stages (how many there are), low, high, steps (planned), suggestion, careful, edge and faint
+    (see Suggestion), own_lr (the recipe's highest rate), lrs (pattern of parameters -> suggested rate), rates, losses
+    and smoothed (one value per step done), device, precision, seed, command.
+    """
+    with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
+        stage, stages, step = run.loop.stage, len(run.loop.stages), run.step
+        screen.say(f"{recipe.name} on {run.device}, {run.precision.name}: up to {steps:,} steps, rates {low:g} to "
+                   f"{high:g}")
+        if stages > 1:
+            screen.say(f"only stage {stage.name}, the first of {stages}, is tried")
+        step.start_stage(step.optimizer, Exponential(low, high, steps))
+        run.loop.set_modes(stage)
+        test = train_rising(step, run.feeds.train, steps, lambda done, rate, loss: screen.say(
+            f"step {done:>4}/{steps}  rate {rate:.3g}  loss {loss:.4f}"))
+    found, own = suggest(test), max(stage.lrs.values())
+    return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "low": low, "high": high, "steps": steps,
+            "suggestion": found.steepest, "careful": found.careful, "edge": found.edge, "faint": found.faint,
+            "own_lr": own, "lrs": {pattern: found.steepest * lr / own for pattern, lr in stage.lrs.items()},
+            "rates": test.rates, "losses": test.losses, "smoothed": test.smoothed.tolist(),
+            "device": str(run.device), "precision": run.precision.name, "seed": recipe.section("train").seed,
+            "command": f"{recipe.command('engine.lr_find')} --steps {steps} --low {low:g} --high {high:g}"}
+
+
+def draw(found: dict, path: Path) -> Path:
+    """Draw the curve of a result; the recipe's own rate is marked where the test reached it."""
+    marks = {"steepest fall": found["suggestion"], "a tenth of the lowest's": found["careful"]}
+    if found["rates"][0] <= found["own_lr"] <= found["rates"][-1]:
+        marks["the recipe's own"] = found["own_lr"]
+    return draw_lr_curve(found["rates"], found["losses"], found["smoothed"], marks, path,
+                         f"Learning rate of {found['recipe']}, stage {found['stage']}")
+
+
+def summary_rows(found: dict, picture: Path) -> list[tuple[str, str]]:
+    """(name, value) rows that sum up a result."""
+    rows = [
+        ("suggestion", f"{found['suggestion']:.2g} (the loss falls fastest)", True),
+        ("its parts", ", ".join(f"{name} {lr:.2g}" for name, lr in found["lrs"].items()), len(found["lrs"]) > 1),
+        ("more careful", f"{found['careful']:.2g} (a tenth of the rate with the lowest loss)", True),
+        ("the recipe's own", f"{found['own_lr']:g}", True),
+        ("stage", f"{found['stage']}, the first of {found['stages']}", found["stages"] > 1),
+        ("but", "the loss falls by little more than its noise: try more --steps", found["faint"]),
+        ("but", "the loss falls fastest at the start: try a lower --low", found["edge"] == "low"),
+        ("but", "the loss still falls at the end: try a higher --high", found["edge"] == "high"),
+        ("steps", f"{len(found['rates']):,} of {found['steps']:,}, to rate {found['rates'][-1]:.2g}", True),
+        ("picture", str(picture), True)]
+    return [(name, value) for name, value, applies in rows if applies]

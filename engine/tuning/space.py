@@ -1,7 +1,8 @@
-"""What a sweep searches: a file of settings, each with a range or choices, checked against the recipes' schema."""
+"""The search space of a sweep: a file of settings, each with a range or choices, checked against the schema."""
 
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,17 +12,16 @@ from recipes.settings.load import Recipe, as_text, did_you_mean, in_one_line, re
 from recipes.settings.schema import declare
 
 RANGE, CHOICES = ("low", "high", "log", "step"), ("choices",)
-# Trials must be measured alike, on the same images, and differ by more than luck.
+# Trials must be measured alike, on the same images, and differ by more than chance.
 FIXED = ("run.", "data.", "eval.", "checkpoint.", "log.", "train.seed", "train.repeats", "train.device",
          "train.threads", "train.deterministic", "train.on_nan")
-# Above so many combinations it is not looked whether a setting can ever apply.
-MOST_COMBINATIONS = 4096
 DIGITS = 4
 
 
+# A sweep's database holds the repr of its space: other names of these classes and fields would be another space.
 @dataclass(frozen=True)
 class Span:
-    """A setting between two numbers, both included: evenly, in steps or (`log`) evenly in its logarithm."""
+    """A range of numbers, ends included, sampled evenly, in steps or (`log`) evenly over the logarithm."""
 
     path: str
     low: float
@@ -31,86 +31,68 @@ class Span:
     whole: bool
 
     def suggest(self, trial) -> int | float:
-        """The sampler's value, to four significant digits: more say nothing, and people read it."""
+        """The sampler's value, rounded to four significant digits for readability."""
         if self.whole:
             return trial.suggest_int(self.path, self.low, self.high, step=self.step or 1, log=self.log)
         value = trial.suggest_float(self.path, self.low, self.high, step=self.step, log=self.log)
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
-    def holds(self, value: object) -> bool:
-        """Whether the sampler could have chosen `value`."""
+    def as_sampled(self, value: object) -> int | float | None:
+        """`value` as the sampler records it; None where it could not have been sampled."""
         if not isinstance(value, int | float) or not self.low <= value <= self.high:
-            return False
-        return not self.step or multiple(value - self.low, self.step)
-
-    def recorded(self, value: int | float) -> int | float:
-        """A value that it holds, as the sampler keeps it."""
-        return value
-
-    @property
-    def ends(self) -> tuple:
-        """Values on which another setting's condition could depend."""
-        return (self.low, self.high)
+            return None
+        return value if not self.step or is_multiple(value - self.low, self.step) else None
 
     @property
     def scale(self) -> str:
-        """How a picture shows it."""
+        """The scale of its axis in a plot."""
         return "log" if self.log else "even"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """A setting with a few values, as the command line takes them."""
+    """A few values, as the command line takes them."""
 
     path: str
     values: tuple[str, ...]
+    scale = "choices"
 
     def suggest(self, trial) -> str:
-        """The sampler's value."""
         return trial.suggest_categorical(self.path, self.values)
 
-    def holds(self, value: object) -> bool:
-        """Whether `value` is one of them."""
-        return as_text(value) in self.values
-
-    def recorded(self, value: object) -> str:
-        """A value that it holds, as the sampler keeps it."""
-        return as_text(value)
-
-    @property
-    def ends(self) -> tuple:
-        """Values on which another setting's condition could depend."""
-        return self.values
-
-    @property
-    def scale(self) -> str:
-        """How a picture shows it."""
-        return "choices"
+    def as_sampled(self, value: object) -> str | None:
+        text = as_text(value)
+        return text if text in self.values else None
 
 
 Space = tuple[Span | Choices, ...]
 
 
 class Conditions:
-    """Tells which settings apply beside which values of others."""
+    """Which settings apply, given the values of others."""
 
     def __init__(self):
         self.config = declare()
         self.entries = {".".join(path): param for path, param in self.config.entries.items()}
 
     def apply(self, path: str, values: Mapping[str, object]) -> bool:
-        """Whether `path` applies where the settings are `values` (values or their text)."""
+        """Whether the setting `path` applies beside `values` (setting -> value or its text)."""
         self.config.content = {tuple(name.split(".")): self.entries[name].checker.check(value)
                                for name, value in values.items()}
         return self.entries[path].section.is_enabled(self.config)
+
+    def decided_by(self, path: str) -> set[str]:
+        """The settings that decide whether `path` applies: those that its condition names, and those of theirs."""
+        named = set(re.findall(r"\w+\.\w+", str(self.entries[path].section.condition)))
+        return named.union(*map(self.decided_by, named))
 
 
 def read_space(file: str, recipe: Recipe) -> Space:
     """The space in a YAML or JSON file, in the schema's order.
 
-    A setting has {low, high} with perhaps log: true or step, or {choices: [...]}. Raises EngineError for a setting
-    that is unknown, is not for a sweep, or can't apply in `recipe` whatever is chosen, and for a range or choice that
-    its setting doesn't take.
+    A setting maps to {low, high}, optionally with log: true or step, or to {choices: [...]}. Raises EngineError for a
+    setting that is unknown, not for a sweep, or without effect in `recipe` whatever is chosen, and for a range or
+    choice that the setting does not allow.
     """
     found, conditions = read_file(file), Conditions()
     if not found:
@@ -125,27 +107,24 @@ def read_space(file: str, recipe: Recipe) -> Space:
                               f"them with --{path}=VALUE, or leave it out")
     space = tuple(read_setting(f"{file}: {path}", path, found[path], param.checker)
                   for path, param in conditions.entries.items() if path in found)
-    refuse_idle(file, space, recipe, conditions)
+    refuse_without_effect(file, space, recipe, conditions)
     return space
 
 
 def read_setting(name: str, path: str, entry: object, checker) -> Span | Choices:
-    """One setting's range or choices; `name` is what a message calls it."""
+    """One setting's range or choices; error messages call it `name`."""
     if not isinstance(entry, Mapping) or not entry:
         raise EngineError(f"{name}={in_one_line(entry)} must be {{low, high}} with perhaps log or step, or "
                           "{choices: [...]}")
-    known = CHOICES if "choices" in entry else RANGE
-    odd = next((key for key in entry if key not in known), None)
-    if odd is not None:
-        raise EngineError(f"{name}: {in_one_line(odd)} is unknown here: a range has {', '.join(RANGE)}; a choice only "
-                          "choices")
+    if odd := [key for key in entry if key not in (CHOICES if "choices" in entry else RANGE)]:
+        raise EngineError(f"{name}: {in_one_line(odd[0])} is unknown here: a range has {', '.join(RANGE)}; a choice "
+                          "only choices")
     if "choices" in entry:
         return read_choices(name, path, entry["choices"], checker)
     if not isinstance(checker, Number | Whole):
         raise EngineError(f"{name} is no number ({checker.help()}): give {{choices: [...]}}")
-    for key in ("low", "high"):
-        if key not in entry:
-            raise EngineError(f"{name} lacks {key}: give both ends")
+    if lacks := [key for key in ("low", "high") if key not in entry]:
+        raise EngineError(f"{name} lacks {lacks[0]}: give both ends")
     whole = isinstance(checker, Whole)
     low, high = (checked(f"{name}.{key}", entry[key], checker) for key in ("low", "high"))
     log = checked(f"{name}.log", entry.get("log", False), Truth())
@@ -157,57 +136,60 @@ def read_setting(name: str, path: str, entry: object, checker) -> Span | Choices
         raise EngineError(f"{name} has both log and step: leave one of them out")
     if log and low <= 0:
         raise EngineError(f"{name}: low={low:g} must be above 0 with log")
-    if step and not multiple(high - low, step):
+    if step and not is_multiple(high - low, step):
         raise EngineError(f"{name}: step={step:g} does not lead from low={low:g} to high={high:g}")
     return Span(path, low, high, log, step, whole)
 
 
 def read_choices(name: str, path: str, values: object, checker) -> Choices:
-    """A setting's choices, each checked by its setting."""
+    """One setting's choices."""
     if not isinstance(values, list) or len(values) < 2:
         raise EngineError(f"{name}.choices={in_one_line(values)} must be a list of two values or more")
     texts = tuple(as_text(checked(f"{name}.choices", value, checker)) for value in values)
     if len(set(texts)) != len(texts):
-        raise EngineError(f"{name}.choices: a value is there twice")
+        raise EngineError(f"{name}.choices: a value is given twice")
     return Choices(path, texts)
 
 
 def checked(name: str, value: object, checker) -> object:
-    """`value` by its checker; EngineError where it is not allowed."""
+    """`value` as its checker returns it; EngineError where it is not allowed."""
     try:
         return checker.check(value)
     except ValueError as error:
         raise EngineError(f"{name}={in_one_line(value)} must be {error}") from None
 
 
-def multiple(length: float, step: float) -> bool:
-    """Whether `length` is a whole number of steps, but for rounding."""
+def is_multiple(length: float, step: float) -> bool:
+    """Whether `length` is a whole number of steps, up to rounding."""
     return math.isclose(length / step, round(length / step), rel_tol=1e-9, abs_tol=1e-9)
 
 
-def refuse_idle(file: str, space: Space, recipe: Recipe, conditions: Conditions) -> None:
-    """EngineError for a setting that applies beside no combination of the others."""
-    if math.prod(len(one.ends) for one in space) > MOST_COMBINATIONS:
-        return
-    idle = {one.path for one in space}
-    for ends in itertools.product(*(one.ends for one in space)):
-        values = {**recipe.values, **{one.path: end for one, end in zip(space, ends, strict=True)}}
-        idle -= {path for path in idle if conditions.apply(path, values)}
-        if not idle:
-            return
-    path = min(idle)
-    raise EngineError(f"{file}: {path} never has an effect here: it needs {conditions.entries[path].section.condition}")
+def refuse_without_effect(file: str, space: Space, recipe: Recipe, conditions: Conditions) -> None:
+    """EngineError for a setting that applies beside no values of the searched settings that decide about it."""
+    for one in space:
+        ends = {each.path: each.values if isinstance(each, Choices) else (each.low, each.high) for each in space
+                if each.path in conditions.decided_by(one.path)}
+        if not any(conditions.apply(one.path, {**recipe.values, **dict(zip(ends, values, strict=True))})
+                   for values in itertools.product(*ends.values())):
+            needed = conditions.entries[one.path].section.condition
+            raise EngineError(f"{file}: {one.path} never has an effect here: it needs {needed}")
 
 
-def choose(trial, space: Space, recipe: Recipe, conditions: Conditions) -> dict[str, object]:
+def choose(trial, space: Space, recipe: Recipe) -> dict[str, object]:
     """A trial's settings, from its sampler: those of `space` that apply beside the ones chosen before them."""
-    chosen: dict[str, object] = {}
+    conditions, chosen = Conditions(), {}
     for one in space:
         if conditions.apply(one.path, {**recipe.values, **chosen}):
             chosen[one.path] = one.suggest(trial)
     return chosen
 
 
-def own(space: Space, recipe: Recipe) -> dict[str, object]:
+def own_values(space: Space, recipe: Recipe) -> dict[str, object]:
     """The recipe's own values of the settings in `space` that apply to it."""
     return {one.path: recipe.values[one.path] for one in space if one.path in recipe.values}
+
+
+def sampled_values(space: Space, recipe: Recipe) -> dict[Span | Choices, object]:
+    """Those of the recipe's own values that could have been sampled, as the sampler records them."""
+    found = {one: one.as_sampled(recipe.values[one.path]) for one in space if one.path in recipe.values}
+    return {one: value for one, value in found.items() if value is not None}

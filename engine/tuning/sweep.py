@@ -1,4 +1,4 @@
-"""A sweep from its first trial, or wherever it was stopped, to its leaderboard, picture and best settings."""
+"""A sweep from its first trial, or from where it was stopped, to its leaderboard, plot and best settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,83 +6,72 @@ from pathlib import Path
 from engine.build.devices import choose_device
 from engine.cli.console import Screen
 from engine.cli.signals import Interrupted
+from engine.common.environment import commit, hardware, versions
 from engine.common.errors import EngineError
 from engine.common.files import make_folder
+from engine.common.text import percent
 from engine.plots.sweep import draw_importance
-from engine.storage import run_folder
 from engine.storage.folder_lock import FolderLock
-from engine.tuning.leaderboard import line, percent, rows_of, table, write_best, write_leaderboard
-from engine.tuning.trials import Sweep, done, go_on, importance, open_study
-from recipes.settings import load
+from engine.tuning.held_out import without_added
+from engine.tuning.leaderboard import leaderboard_rows, leaderboard_table, trial_line, write_best, write_leaderboard
+from engine.tuning.trials import Sweep, ended_trials, importance, open_study, run_trials
 
 BEST = "best.yaml"
 
 
-def search(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: Mapping[str, object],
-           command: str) -> int:
-    """Run the trials that are not done yet, keep the leaderboard in `folder` up to date, tell; the exit status.
+def run_sweep(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: Mapping[str, object],
+              command: str) -> int:
+    """Run the missing trials, keep the leaderboard in `folder` up to date, show the result; the exit status.
 
-    held_out: settings that only the sweep needs, which best.yaml leaves out. EngineError where another process is at
-    it, `storage` is no file for it, or not one trial finished.
+    held_out: the settings that only the sweep needs, which best.yaml leaves out. EngineError where another process runs
+    the sweep, `storage` cannot be used, or not one trial finished.
     """
     recipe = sweep.recipe
     make_folder(folder)
     make_folder(storage.parent)
     about = {"recipe": recipe.name, "seed": sweep.seed, "validation": recipe.values["data.validation"],
-             "command": command, "hardware": run_folder.hardware(choose_device(recipe.values["train.device"])),
-             "versions": run_folder.versions(), "commit": run_folder.commit()}
+             "command": command, "hardware": hardware(choose_device(recipe.values["train.device"])),
+             "versions": versions(), "commit": commit()}
     with FolderLock(storage.parent), Screen() as screen:
         study = open_study(sweep, storage)
-        screen.say(f"{len(done(study))} of {trials} trials are done, in {storage}")
+        screen.say(f"{len(ended_trials(study))} of {trials} trials are done, in {storage}")
 
-        def told(trial):
-            write_leaderboard(folder, rows_of(done(study)), about)
-            screen.say(line(rows_of([trial])[0], trials))
+        def on_trial(trial):
+            write_leaderboard(folder, leaderboard_rows(ended_trials(study)), about)
+            screen.say(trial_line(leaderboard_rows([trial])[0], trials))
 
         try:
-            go_on(sweep, study, trials, screen, told)
+            run_trials(sweep, study, trials, screen, on_trial)
         except Interrupted as interrupted:
-            screen.say(f"stopped by {interrupted}; the same command goes on")
+            screen.say(f"stopped by {interrupted}; the same command resumes the sweep")
             return interrupted.status
-        rows, shares = rows_of(done(study)), importance(study)
+        rows, shares = leaderboard_rows(ended_trials(study)), importance(study)
         write_leaderboard(folder, rows, {**about, "importance": shares})
-        screen.console.print(table(rows, f"sweep of {recipe.name}"))
+        screen.console.print(leaderboard_table(rows, f"sweep of {recipe.name}"))
         screen.table("the best", conclude(sweep, rows, shares, held_out, folder))
-        # Apart from the table, which would break it where the folder's name is long.
+        # A long folder name in the table would break its columns.
         screen.say(f"train with it: python -m engine.train --recipe {recipe.name} --config-file {folder / BEST}")
     return 0
 
 
 def conclude(sweep: Sweep, rows: list[dict], shares: Mapping[str, float], held_out: Mapping[str, object],
              folder: Path) -> list[tuple[str, str]]:
-    """Write best.yaml and importance.png; the closing rows. EngineError where no trial finished."""
+    """Write best.yaml and importance.png; (name, value) rows about them. EngineError where no trial finished."""
     best, own = rows[0], next(row for row in rows if row["trial"] == 0)
     if best["state"] != "finished":
         raise EngineError(f"none of the {len(rows)} trials finished, the recipe's own settings among them "
-                          f"({own['reason']}): mend those, or search lower rates")
+                          f"({own['reason']}): correct those, or search lower rates")
     given = (sweep.load(best["settings"]) if best["trial"] else sweep.recipe).given
-    file, name = folder / BEST, sweep.recipe.name
-    write_best(file, name, without(name, given, held_out), best["validation_top1"])
+    name = sweep.recipe.name
+    write_best(folder / BEST, name, without_added(name, given, held_out), best["validation_top1"])
     reached = f"{percent(best['validation_top1'])}, the recipe's own {percent(own['validation_top1'])}"
-    told = [("validation top-1", f"{reached} ({own['reason']})" if own["reason"] else reached),
-            ("trial", str(best["trial"])), ("settings", str(file)),
-            ("leaderboard", str(folder / "leaderboard.csv"))]
+    about = [("validation top-1", f"{reached} ({own['reason']})" if own["reason"] else reached),
+             ("trial", str(best["trial"])), ("settings", str(folder / BEST)),
+             ("leaderboard", str(folder / "leaderboard.csv"))]
     if not shares:
-        return [*told, ("importance", "not drawn: too few trials finished")]
+        return [*about, ("importance", "not drawn: too few trials finished")]
     points = [(row["settings"], row["validation_top1"]) for row in sorted(rows, key=lambda row: row["trial"])
               if row["state"] == "finished"]
-    scales = {one.path: one.scale for one in sweep.space}
-    picture = draw_importance(shares, points, scales, folder / "importance.png",
+    picture = draw_importance(shares, points, {one.path: one.scale for one in sweep.space}, folder / "importance.png",
                               f"Sweep of {name}, {len(rows)} trials", own["state"] == "finished")
-    return [*told, ("importance", str(picture))]
-
-
-def without(recipe: str, given: Mapping[str, object], held_out: Mapping[str, object]) -> dict[str, object]:
-    """`given` as plain values, less what only the sweep needed, unless something else in it needs that too."""
-    plain = {path: load.as_plain(value) for path, value in given.items()}
-    fewer = {path: value for path, value in plain.items() if path not in held_out}
-    try:
-        load.load(recipe, None, fewer)
-    except load.RecipeError:
-        return plain
-    return fewer
+    return [*about, ("importance", str(picture))]

@@ -1,8 +1,10 @@
-"""The door: a search on the embedded data set, what it leaves and says, and what it refuses before any work."""
+"""The command: a search on the embedded data set, what it writes and shows, and what it refuses before any work."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ from engine.common.errors import EngineError
 from recipes.settings.load import RecipeError, load
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
+trains = pytest.mark.slow("trains for some dozen steps")
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 16,
          "model.dropout": 0, "train.label_smoothing": 0, "train.precision": "fp32", "train.device": "cpu",
-         "train.threads": 1}
+         "train.threads": 1, "data.feed": "resident"}
 STAGES = [{"name": "head", "epochs": 1, "lrs": {"head": 0.2, "features.1?.*": 0.1, "features.[4-9].*": 0.05},
            "frozen": ["features.0", "features.1"]},
           {"name": "all", "epochs": 1, "lrs": {"*": 0.01}}]
@@ -31,32 +34,40 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def words(cache):
     """The small recipe's words, `more` at their end."""
     return lambda *more: ["--recipe", "quickstart", f"--data.cache={cache}",
                           *(f"--{path}={value}" for path, value in SMALL.items()), *map(str, more)]
 
 
-@pytest.fixture
-def started(monkeypatch):
-    """The networks that searches have been given, as they are after them."""
+@contextmanager
+def networks_seen():
+    """The networks that searches are given, as they are after them."""
     networks = []
-    monkeypatch.setattr("engine.build.run.starting_model",
-                        lambda *of, **how: networks.append(starting_model(*of, **how)) or networks[-1])
-    return networks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.build.run.starting_model",
+                      lambda *of, **how: networks.append(starting_model(*of, **how)) or networks[-1])
+        yield networks
 
 
 def found_in(folder):
     return json.loads((folder / "lr_find.json").read_text())
 
 
-def test_the_command_leaves_a_picture_and_a_result_and_says_where(words, tmp_path):
-    out, extra = tmp_path / "out", tmp_path / "extra.json"
-    asked = words("--steps", 80, "--low", 1e-4, "--out", out, "--json", extra)
-    done = subprocess.run([sys.executable, "-m", "engine.lr_find", *asked], cwd=ROOT, capture_output=True, text=True,
-                          timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def searched(words, tmp_path_factory):
+    """(folder, second JSON file, what was shown, network after it) of a search."""
+    folder = tmp_path_factory.mktemp("searched")
+    with networks_seen() as networks, redirect_stdout(io.StringIO()) as shown:
+        assert lr_find.main(words("--steps", 80, "--low", 1e-4, "--out", folder / "out", "--json",
+                                  folder / "extra.json")) == 0
+    return folder / "out", folder / "extra.json", shown.getvalue(), networks[0]
+
+
+@trains
+def test_the_command_writes_a_picture_and_a_result_and_says_where(searched):
+    out, extra, shown, _ = searched
     assert sorted(path.name for path in out.iterdir()) == ["lr_find.json", "lr_find.png"]
     found = found_in(out)
     assert found == json.loads(extra.read_text())
@@ -64,17 +75,17 @@ def test_the_command_leaves_a_picture_and_a_result_and_says_where(words, tmp_pat
     assert found["rates"] == pytest.approx(np.geomspace(1e-4, 10, 80)[:len(found["rates"])])
     assert found["suggestion"] in found["rates"] and 1e-5 < found["suggestion"] < 10
     assert (found["own_lr"], found["stage"], found["lrs"]) == (0.1, "all", {"*": found["suggestion"]})
-    assert f"{found['suggestion']:.2g}" in done.stdout and f"{found['careful']:.2g}" in done.stdout
-    assert "lr_find.png" in done.stdout and "the recipe's own" in done.stdout
+    assert f"{found['suggestion']:.2g}" in shown and f"{found['careful']:.2g}" in shown
+    assert "lr_find.png" in shown and "the recipe's own" in shown
     assert np.asarray(Image.open(out / "lr_find.png").convert("RGB")).std() > 5
     assert found["command"].startswith("python -m engine.lr_find --recipe quickstart")
     assert found["command"].endswith("--steps 80 --low 0.0001 --high 10")
 
 
-def test_a_search_starts_where_the_recipe_does_and_repeats_bit_for_bit(words, cache, tmp_path, started):
-    for name in ("one", "two"):
-        lr_find.main(words("--steps", 60, "--low", 1e-3, "--out", tmp_path / name))
-    one, two = found_in(tmp_path / "one"), found_in(tmp_path / "two")
+@trains
+def test_a_search_starts_where_the_recipe_does_and_repeats_bit_for_bit(searched, words, cache, tmp_path):
+    lr_find.main(words("--steps", 80, "--low", 1e-4, "--out", tmp_path))
+    one, two = found_in(searched[0]), found_in(tmp_path)
     assert (one["losses"], one["suggestion"]) == (two["losses"], two["suggestion"])
 
     from engine.build.run import build
@@ -86,13 +97,15 @@ def test_a_search_starts_where_the_recipe_does_and_repeats_bit_for_bit(words, ca
         loss = torch.nn.functional.cross_entropy(logits, batch.labels)
     run.close()
     assert one["losses"][0] == pytest.approx(loss.item(), rel=1e-5)
-    moved = [not torch.equal(a, b) for a, b in zip(started[0].parameters(), run.model.parameters(), strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(searched[3].parameters(), run.model.parameters(), strict=True)]
     assert all(moved)
 
 
-def test_of_several_stages_the_first_is_tried_with_its_parts_and_its_frozen_layers(words, tmp_path, started,
-                                                                                   capsys):
-    lr_find.main(words("--steps", 100, "--low", 1e-3, f"--out={tmp_path}", f"--train.stages={json.dumps(STAGES)}"))
+@trains
+def test_of_several_stages_the_first_is_tried_with_its_parts_and_its_frozen_layers(words, tmp_path, capsys):
+    with networks_seen() as started:
+        lr_find.main(words("--steps", 100, "--low", 1e-3, f"--out={tmp_path}",
+                           f"--train.stages={json.dumps(STAGES)}"))
     found, said = found_in(tmp_path), capsys.readouterr().out
     assert (found["stage"], found["stages"], found["own_lr"]) == ("head", 2, 0.2)
     assert found["lrs"] == pytest.approx(
@@ -103,6 +116,7 @@ def test_of_several_stages_the_first_is_tried_with_its_parts_and_its_frozen_laye
     assert started[0].features[5].training and not started[0].features[1].training
 
 
+@trains
 def test_a_loss_that_does_not_fall_leaves_nothing_behind(words, tmp_path):
     with pytest.raises(EngineError, match="did not fall between the rates 1e-12 and 1e-11"):
         lr_find.main(words("--steps", 30, "--low", 1e-12, "--high", 1e-11, "--out", tmp_path))
@@ -141,12 +155,13 @@ def test_rates_of_parts_may_be_given(tmp_path):
         lr_find.main(["--recipe", "cnn4", "--schedule.lrs=*:0.1", "--data.root=nowhere", f"--out={tmp_path}"])
 
 
+@pytest.mark.slow("starts a process that has not imported torch")
 def test_help_and_refusals_do_without_torch_and_end_with_status_2():
     script = ("import sys; from engine import lr_find; from engine.cli.parser import run_command\n"
-              "try: run_command(lambda: lr_find.main(sys.argv[1:]))\n"
-              "finally: assert not {'torch', 'matplotlib', 'ffcv'} & set(sys.modules)")
-    for asked, status in ((["--help"], 0), (["--recipe", "quickstart", "--low", "5", "--high", "1"], 2)):
-        done = subprocess.run([sys.executable, "-c", script, *asked], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == status, done.stderr
-        assert "--steps N" in done.stdout if status == 0 else done.stderr.startswith("error: --low=5 and --high=1 must")
-        assert done.stderr.count("\n") == (1 if status else 0)
+              "for words, status in ((['--help'], 0), (['--recipe', 'quickstart', '--low', '5', '--high', '1'], 2)):\n"
+              "    try: run_command(lambda: lr_find.main(words))\n"
+              "    except SystemExit as end: assert end.code == status\n"
+              "assert not {'torch', 'matplotlib', 'ffcv'} & set(sys.modules)")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--steps N" in done.stdout, done.stderr
+    assert done.stderr.startswith("error: --low=5 and --high=1 must") and done.stderr.count("\n") == 1

@@ -1,8 +1,12 @@
 """The digest of an epoch: one value whatever draws it, another for every seed, epoch, policy and start."""
 
+from functools import cache as memoized
+
 import pytest
 
+from engine import data
 from engine.common.errors import EngineError
+from engine.data_tools import digest
 from engine.data_tools.digest import epoch_digest
 from recipes.settings.load import load
 
@@ -17,6 +21,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def value(cache):
+    @memoized
     def of(epoch=0, start=0, processes=1, **changed):
         settings = {**SMALL, "data.cache": str(cache), **{k.replace("__", "."): v for k, v in changed.items()}}
         return epoch_digest(load("quickstart", settings=settings), epoch, start, processes)
@@ -28,11 +33,31 @@ def test_it_counts_the_training_images(value):
     assert value()[1] == 270
 
 
+class InThisProcess:
+    """A pool whose shards are drawn one after the other in this process."""
+
+    def __init__(self, processes, mp_context):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    map = staticmethod(map)
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    monkeypatch.setattr(digest, "ProcessPoolExecutor", InThisProcess)
+
+
 @pytest.mark.parametrize("changed", [
     {"data__workers": 1}, {"data__workers": 2}, {"data__feed": "resident"}, {"train__batch": 90}, {"train__batch": 7},
     {"data__batches_ahead": 1}, {"processes": 2}, {"processes": 3, "data__feed": "resident"},
 ], ids=str)
-def test_it_does_not_depend_on_who_draws_it_or_how(value, changed):
+def test_it_does_not_depend_on_who_draws_it_or_how(value, changed, one_process):
     assert value(**changed) == value()
 
 
@@ -44,17 +69,17 @@ def test_it_depends_on_everything_that_changes_the_data(value, changed):
     assert value(**changed)[0] != value()[0]
 
 
-def test_a_warmed_process_gives_what_a_fresh_one_gives(value, cache):
-    import subprocess
-    import sys
-    from pathlib import Path
-
+@pytest.mark.slow("starts two processes, each of which compiles its loader")
+def test_fresh_processes_give_what_a_warmed_one_gives(value):
     for epoch in range(3):
         value(epoch=epoch)
-    settings = [f"--{key}={item}" for key, item in {**SMALL, "data.cache": cache}.items()]
-    done = subprocess.run([sys.executable, "-m", "engine.data", "digest", "--recipe", "quickstart", *settings],
-                          cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[0] == value()[0]
+    assert value.__wrapped__(processes=2) == value()
+
+
+def test_the_command_prints_it(value, cache, capsys):
+    settings = [f"--{path}={setting}" for path, setting in {**SMALL, "data.cache": cache}.items()]
+    assert data.main(["digest", "--recipe", "quickstart", "--threads", "2", "--feed", "stream", *settings]) == 0
+    assert capsys.readouterr().out == f"{value()[0]}  epoch 0, 270 samples\n"
 
 
 def test_a_start_past_the_end_is_refused(value):
@@ -62,7 +87,7 @@ def test_a_start_past_the_end_is_refused(value):
         value(start=99)
 
 
-def test_the_first_batches_may_be_left_out(value):
+def test_the_first_batches_may_be_left_out(value, one_process):
     assert value(start=2, processes=2) == value(start=2, processes=3) == value(start=2)
     assert value(start=2)[1] == 170
     assert value(start=2) == value(start=1, train__batch=100)

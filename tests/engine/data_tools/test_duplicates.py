@@ -1,4 +1,4 @@
-"""Copies, exact and near, against plain references."""
+"""Exact and near duplicates against plain references."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ def images_of(count, height=32, width=32, seed=0):
 
 
 def smooth(count, seed=0):
-    """Images with something to see: coarse random patterns, made large."""
+    """Coarse random patterns, enlarged."""
     coarse = np.random.default_rng(seed).integers(30, 220, (count, 8, 8, 3), dtype=np.uint8)
     return coarse.repeat(4, axis=1).repeat(4, axis=2)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (32, 32), (33, 50), (15, 9)])
-def test_small_images_are_the_means_of_their_parts_centred_and_of_length_1(height, width):
+def test_thumbnails_are_centred_means_of_length_1(height, width):
     images = images_of(3, height, width)
-    rows = duplicates.small_of(images)
+    rows = duplicates.thumbnails_of(images)
     for image, row in zip(images.astype(np.float64), rows, strict=True):
         small = np.empty((8, 8, 3))
         for y in range(8):
@@ -31,18 +31,18 @@ def test_small_images_are_the_means_of_their_parts_centred_and_of_length_1(heigh
         assert row.reshape(8, 8, 3) == pytest.approx(small / np.sqrt((small**2).sum()), abs=1e-5)
 
 
-def test_brightness_contrast_and_a_cast_leave_the_correlation_at_1():
+def test_brightness_contrast_and_a_colour_cast_leave_the_correlation_at_1():
     image = smooth(1).astype(np.float64)
     changed = np.clip(0.6 * image + [20, 35, 50], 0, 255).astype(np.uint8)
-    one, other = duplicates.small_of(image.astype(np.uint8)), duplicates.small_of(changed)
+    one, other = duplicates.thumbnails_of(image.astype(np.uint8)), duplicates.thumbnails_of(changed)
     assert float((one @ other.T)[0, 0]) > 0.999
-    assert float((one @ duplicates.small_of(smooth(1, seed=1)).T)[0, 0]) < 0.5
+    assert float((one @ duplicates.thumbnails_of(smooth(1, seed=1)).T)[0, 0]) < 0.5
 
 
-def test_plain_images_are_like_nothing():
+def test_plain_images_correlate_with_nothing():
     plain = np.full((2, 32, 32, 3), 200, np.uint8)
     plain[:, ::2] += 1
-    assert not duplicates.small_of(plain).any()
+    assert not duplicates.thumbnails_of(plain).any()
 
 
 def test_digests_tell_single_pixels_apart():
@@ -51,29 +51,29 @@ def test_digests_tell_single_pixels_apart():
     assert duplicates.digests_of(images)[0] == duplicates.digests_of(images)[1]
     images[1, 31, 31, 2] ^= 1
     assert len(set(duplicates.digests_of(images))) == 2
-    # A view whose bytes do not lie one after the other has the same pixels.
+    # A view whose bytes are not contiguous has the same pixels.
     assert duplicates.digests_of(images[:, :, ::-1][:, :, ::-1]) == duplicates.digests_of(images)
 
 
-def test_equal_digests_are_grouped_and_found_again():
+def test_equal_digests_are_grouped_and_paired():
     train, test = [b"a", b"b", b"a", b"c", b"b", b"a"], [b"x", b"b", b"a"]
     assert duplicates.groups_of(train) == [[0, 2, 5], [1, 4]]
-    assert duplicates.found_again(test, train) == [(1, 1), (2, 0)]
-    assert duplicates.groups_of(test) == [] and duplicates.found_again([], train) == []
+    assert duplicates.pairs_between(test, train) == [(1, 1), (2, 0)]
+    assert duplicates.groups_of(test) == [] and duplicates.pairs_between([], train) == []
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(512, 16_384), (3, 4), (7, 50)])
 def test_the_nearest_is_the_one_with_the_highest_product(rows, columns, monkeypatch):
     monkeypatch.setattr(duplicates, "ROWS", rows)
     monkeypatch.setattr(duplicates, "COLUMNS", columns)
-    small, among = duplicates.small_of(images_of(11)), duplicates.small_of(images_of(50, seed=1))
+    small, among = duplicates.thumbnails_of(images_of(11)), duplicates.thumbnails_of(images_of(50, seed=1))
     which, best = duplicates.nearest(small, among)
     for row in range(11):
         products = [float(small[row] @ other) for other in among]
         assert which[row] == int(np.argmax(products)) and best[row] == pytest.approx(max(products), abs=1e-6)
 
 
-def test_what_would_take_too_long_is_compared_in_part():
-    assert duplicates.every(10_000, 50_000) == 1
-    assert duplicates.every(100_000, 1_000_000) == 20
+def test_of_too_many_images_only_some_are_compared():
+    assert duplicates.comparison_step(10_000, 50_000) == 1
+    assert duplicates.comparison_step(100_000, 1_000_000) == 20
     assert -(-100_000 // 20) * 1_000_000 <= duplicates.MOST_COMPARISONS

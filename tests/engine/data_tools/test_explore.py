@@ -1,4 +1,4 @@
-"""Exploring data: planted copies are found, counts and channels are those of the files, the command tells them."""
+"""Exploring data: planted duplicates are found, counts and channels are those of the files, the command shows them."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from engine.build.datasets import open_betons, open_data
 from engine.cli.console import Screen
 from engine.common.errors import EngineError
 from engine.data_tools.explore import explore, spread
-from engine.data_tools.explore_table import counts, tell
+from engine.data_tools.explore_report import counts_text, show
 from loaders.beton.images import read_images
 from recipes.settings.load import load
 
@@ -49,16 +49,16 @@ def recipe_of(root, tmp_path, **more):
 
 
 def look(recipe, folder):
-    """What explore found, and what is told of it."""
+    """What explore found, and what is shown of it."""
     folder.mkdir(exist_ok=True)
     stream = io.StringIO()
     with Screen(stream) as screen:
         found = explore(recipe, folder, screen)
-        tell(found, screen)
+        show(found, screen)
     return found, stream.getvalue()
 
 
-def test_planted_copies_are_found_and_told(planted, tmp_path):
+def test_planted_duplicates_are_found_and_shown(planted, tmp_path):
     recipe = recipe_of(planted, tmp_path)
     found, shown = look(recipe, tmp_path / "out")
     within, across, near = found["copies"]["within"], found["copies"]["test_in_train"], found["near"]
@@ -101,7 +101,7 @@ def test_counts_and_channels_are_those_of_the_files(planted, tmp_path):
     assert again["normalised"]["mean"] == pytest.approx([0, 0, 0], abs=1e-9) and "--data.mean" not in shown
 
 
-def test_without_a_test_split_and_without_copies_there_is_less_to_say(tmp_path):
+def test_without_a_test_split_and_without_duplicates_there_is_less_to_show(tmp_path):
     root = fill(tmp_path / "data", {"train/a": [picture(1), picture(2)], "train/b": [picture(3)]})
     out = tmp_path / "out"
     out.mkdir()
@@ -127,14 +127,16 @@ def test_the_command_writes_what_it_found(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["explore", "--train.epochs=3"], "--train.epochs has no effect on what a data set is"),
+    (["explore", "--train.epochs=3"], "--train.epochs has no effect on data sets"),
     (["explore", "--data.feed=stream"], "--data.feed has no effect"),
     (["explore", "--epoch", "1"], "--epoch has no effect on explore: it is for digest and sheet"),
     (["convert", "--json", "x"], "--json has no effect on convert: it is for explore"),
     (["sheet", "--threads", "1"], "--threads has no effect on sheet"),
     (["explore", "--out", "file/folder"], "cannot be written"),
+    (["sheet", "--epoch", "-1"], "--epoch and --start count from 0"),
+    (["digest", "--processes", "0"], "--processes from 1"),
 ])
-def test_what_the_command_refuses_is_one_line(words, said, tmp_path, monkeypatch):
+def test_a_refusal_is_one_line(words, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     own = ["--data.resolution=16", "--data.test_count=100", f"--data.cache={tmp_path}"]
@@ -143,17 +145,17 @@ def test_what_the_command_refuses_is_one_line(words, said, tmp_path, monkeypatch
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_data_folder_that_is_not_there_is_refused():
+def test_a_missing_data_folder_is_refused():
     with pytest.raises(EngineError, match="data.root=/nowhere is not a folder"):
         data.main(["explore", "--data.name=cifar10", "--data.root=/nowhere"])
 
 
-def test_many_classes_are_told_by_their_ends():
+def test_many_classes_are_summed_up_by_their_ends():
     images = {f"class {number}": 100 + number for number in range(30)}
-    assert counts(images) == "from 100 of a class (class 0) to 129 (class 29)"
-    assert counts(dict.fromkeys(images, 7)) == "7 of each class"
+    assert counts_text(images) == "from 100 of a class (class 0) to 129 (class 29)"
+    assert counts_text(dict.fromkeys(images, 7)) == "7 of each class"
 
 
 @pytest.mark.parametrize(("length", "count", "places"), [(5, 12, [0, 1, 2, 3, 4]), (100, 3, [0, 50, 99]), (1, 4, [0])])
-def test_samples_lie_evenly(length, count, places):
+def test_samples_are_spread_evenly(length, count, places):
     assert spread(length, count).tolist() == places

@@ -1,17 +1,17 @@
-"""The verdict on planted figures: which part, which words, which settings, what they promise."""
+"""The verdict on given figures: which part, which words, which settings, what they gain."""
 
 from dataclasses import replace
 
 import pytest
 
-from engine.diagnostics.advice import LIMITS, Advice, Facts, Rates, bound_of, verdict
+from engine.diagnostics.advice import LIMITS, Advice, Rates, RunFacts, bound_of, judge
 
-CPU = Facts(device="cpu", feed="stream", resident_fits=False, cores=4, workers=1, threads=4, samples=45_000, batch=128,
-            accumulate=1, mode="eager", precision="fp32", channels_last=True, limit="arithmetic", reached=0.6,
-            ceilings={"fp32": 1500.0})
-GPU = Facts(device="cuda", feed="stream", resident_fits=True, cores=16, workers=16, threads=16, samples=45_000,
-            batch=128, accumulate=1, mode="graph", precision="bf16", channels_last=True, limit="memory", reached=0.5,
-            ceilings={"bf16": 90_000.0, "fp32": 20_000.0})
+CPU = RunFacts(device="cpu", feed="stream", resident_fits=False, cores=4, workers=1, threads=4, samples=45_000,
+               batch=128, accumulate=1, mode="eager", precision="fp32", channels_last=True, limit="arithmetic",
+               reached=0.6, ceilings={"fp32": 1500.0})
+GPU = RunFacts(device="cuda", feed="stream", resident_fits=True, cores=16, workers=16, threads=16, samples=45_000,
+               batch=128, accumulate=1, mode="graph", precision="bf16", channels_last=True, limit="memory", reached=0.5,
+               ceilings={"bf16": 90_000.0, "fp32": 20_000.0})
 STEP = Rates(14_200.0, None, 812.0, 801.0, 0.02)
 FEED = Rates(1_000.0, None, 8_000.0, 950.0, 0.9)
 GPU_STEP = Rates(60_000.0, 400_000.0, 20_000.0, 19_800.0, 0.01)
@@ -20,7 +20,7 @@ GPU_TRANSFER = Rates(60_000.0, 5_000.0, 20_000.0, 4_900.0, 0.7)
 
 
 def advised(rates, facts):
-    return {each.setting: each.at_most_images_s for each in verdict(rates, facts).advice}
+    return {each.setting: each.at_most_images_s for each in judge(rates, facts).advice}
 
 
 @pytest.mark.parametrize("rates, bound", [
@@ -30,24 +30,24 @@ def advised(rates, facts):
     (Rates(20_244.0, None, 891.0, 434.0, 0.02), "step"), (Rates(20_244.0, None, 891.0, 434.0, 0.1), "shared"),
 ])
 def test_the_slowest_part_bounds_the_run_where_all_together_come_near_it(rates, bound):
-    assert bound_of(rates) == verdict(rates, CPU).bound == bound
+    assert bound_of(rates) == judge(rates, CPU).bound == bound
 
 
 def test_the_sentence_of_a_step():
-    assert verdict(STEP, CPU).sentence == (
+    assert judge(STEP, CPU).sentence == (
         "The step bounds the run: alone the feed makes 14,200 images/s, the step 812; together they make 801, and 2% "
         "of the time is spent waiting for data. Within the step arithmetic is the limit: it reaches 60% of the matrix "
         "rate measured here.")
 
 
 def test_the_sentence_of_a_feed_says_nothing_of_the_step():
-    said = verdict(FEED, CPU).sentence
+    said = judge(FEED, CPU).sentence
     assert said.startswith("The feed bounds the run: alone the feed makes 1,000 images/s, the step 8,000; together")
     assert "90% of the time" in said and "Within the step" not in said
 
 
 def test_the_sentence_of_a_transfer_names_all_three():
-    said = verdict(GPU_TRANSFER, GPU).sentence
+    said = judge(GPU_TRANSFER, GPU).sentence
     assert said.startswith("The transfer bounds the run: alone the feed makes 60,000 images/s, the transfer 5,000, the "
                            "step 20,000;")
 
@@ -55,13 +55,13 @@ def test_the_sentence_of_a_transfer_names_all_three():
 @pytest.mark.parametrize("facts, what", [(CPU, "the cores"), (GPU, "the host"),
                                          (replace(GPU, feed="resident"), "the GPU")])
 def test_parts_that_share_something_say_what_and_how_much(facts, what):
-    said = verdict(Rates(1_000.0, None, 1_100.0, 600.0, 0.4), facts).sentence
+    said = judge(Rates(1_000.0, None, 1_100.0, 600.0, 0.4), facts).sentence
     assert said.startswith(f"The parts share {what} and slow each other:") and "60% of the slowest" in said
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_each_limit_of_the_step_has_its_words(limit):
-    said = verdict(STEP, replace(CPU, limit=limit, reached=0.25)).sentence
+    said = judge(STEP, replace(CPU, limit=limit, reached=0.25)).sentence
     other = "launches" if limit != "launches" else "memory"
     assert f"Within the step {limit} " in said and f"Within the step {other} " not in said
     assert ("25%" in said) == (limit != "launches")
@@ -84,7 +84,7 @@ def test_workers_are_not_advised_where_every_core_has_one_or_the_step_needs_them
 
 def test_the_costliest_operation_is_named_with_what_its_absence_brings():
     facts = replace(CPU, workers=4, gains={"flip()": 1.01, "blur(kernel_px=3, sigma=1)": 2.5, "crop(pad_px=4)": 1.3})
-    assert verdict(FEED, facts).advice == (
+    assert judge(FEED, facts).advice == (
         Advice("augment.policy without blur(kernel_px=3, sigma=1)",
                "the operation that costs most: augmenting is 2.50 x as fast without it", 2_500.0),)
     # The step is the next bound.
@@ -135,7 +135,7 @@ def test_on_a_cpu_compiling_is_advised_where_operations_could_be_fused(limit, sa
 def test_parts_that_share_get_the_advice_of_all_each_once_and_the_best_first():
     rates = Rates(20_000.0, 300_000.0, 21_000.0, 9_000.0, 0.5)
     facts = replace(GPU, mode="eager", limit="launches", workers=8, gains={"gray(p=0.2)": 1.2})
-    found = verdict(rates, facts).advice
+    found = judge(rates, facts).advice
     assert [each.setting for each in found][0] in ("data.feed=resident", "data.workers=16", "augment.policy without "
                                                    "gray(p=0.2)")
     assert sorted(each.setting for each in found) == sorted([
@@ -146,15 +146,15 @@ def test_parts_that_share_get_the_advice_of_all_each_once_and_the_best_first():
 
 
 def test_what_promises_nothing_is_not_said():
-    assert not verdict(replace(GPU_STEP, feed=20_100.0), replace(GPU, mode="eager")).advice
+    assert not judge(replace(GPU_STEP, feed=20_100.0), replace(GPU, mode="eager")).advice
 
 
 def test_small_figures_keep_three_digits_and_small_shares_are_not_nothing():
-    said = verdict(Rates(4_137.0, None, 5.1234, 5.0, 0.0), replace(CPU, limit="overhead", reached=0.004)).sentence
+    said = judge(Rates(4_137.0, None, 5.1234, 5.0, 0.0), replace(CPU, limit="overhead", reached=0.004)).sentence
     assert "the step 5.12; together they make 5, and 0% of the time" in said and "leave it less than 1% of" in said
 
 
 @pytest.mark.parametrize("together, disturbed", [(1_140.0, False), (1_160.0, True)])
 def test_a_measurement_that_contradicts_itself_says_so(together, disturbed):
-    said = verdict(Rates(9_000.0, None, 1_000.0, together, 0.0), CPU).sentence
+    said = judge(Rates(9_000.0, None, 1_000.0, together, 0.0), CPU).sentence
     assert said.endswith("on a quiet machine, or with more --seconds.") == disturbed

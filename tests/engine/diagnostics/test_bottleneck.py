@@ -1,4 +1,4 @@
-"""Planted bottlenecks, found by the real measuring on real runs; and what operations cost."""
+"""Planted bottlenecks, found by measuring real runs; and what operations cost."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,13 +8,13 @@ import torch
 
 from engine.build.run import build
 from engine.diagnostics import bottleneck
-from engine.diagnostics.bottleneck import diagnose, operation_gains, precisions_of
+from engine.diagnostics.bottleneck import diagnose, operation_gains
 from engine.diagnostics.peaks import Peaks, measure_peaks
 from loaders.feeds.build import DeviceFeed
 from loaders.host import executor
 from recipes.settings.load import load
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
+pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("builds runs and measures them")]
 
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 4,
          "model.depth": 2, "train.precision": "fp32", "train.device": "cpu", "train.threads": 1,
@@ -24,9 +24,10 @@ SECONDS = 0.3
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
-def machine():
-    """The peaks of one that is the same every time."""
-    return PEAKS
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """One whose peaks are the same every time."""
+    monkeypatch.setattr(bottleneck, "measure_peaks", lambda device, precisions, seconds: PEAKS)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def make(cache):
 
 @pytest.fixture
 def slow_blur(monkeypatch):
-    """Every policy with a blur is computed four hundred times over, wherever it is."""
+    """Every policy with a blur is computed four hundred times."""
 
     def augment(source, pointers, indices, program, *rest, **options):
         for _ in range(400 if "blur" in program.policy.text else 1):
@@ -63,7 +64,7 @@ def slow_blur(monkeypatch):
 
 
 def test_a_slowed_operation_is_found_and_named(make, slow_blur):
-    found = diagnose(make(), SECONDS, machine)
+    found = diagnose(make(), SECONDS)
     assert found.verdict.bound == "feed", found.rates
     assert found.rates.transfer is None and found.rates.feed < found.rates.step and found.rates.waited > 0.5
     gains = found.facts.gains
@@ -74,7 +75,7 @@ def test_a_slowed_operation_is_found_and_named(make, slow_blur):
 
 
 class Throttled(DeviceFeed):
-    """A feed each of whose batches takes many copies to arrive."""
+    """A feed whose batches take many copies to arrive."""
 
     def __init__(self, feed):
         super().__init__(feed.stream, feed.device)
@@ -92,11 +93,12 @@ class Throttled(DeviceFeed):
             yield map(self.send, batches)
 
 
-def test_a_throttled_transfer_is_found(make):
+def test_a_throttled_transfer_is_found(make, monkeypatch):
     run = make()
     throttled = Throttled(run.feeds.train)
     run.feeds = replace(run.feeds, train=throttled)
-    found = diagnose(run, SECONDS, machine, transfer=throttled.send)
+    monkeypatch.setattr(bottleneck, "transfer_of", lambda run: throttled.send)
+    found = diagnose(run, SECONDS)
     assert found.verdict.bound == "transfer", found.rates
     assert found.rates.transfer < min(found.rates.feed, found.rates.step)
     assert found.verdict.sentence.startswith("The transfer bounds the run") and not found.facts.gains
@@ -104,7 +106,7 @@ def test_a_throttled_transfer_is_found(make):
 
 def test_a_heavy_network_is_found(make):
     run = make(model__width=64, model__depth=6, augment__policy="none")
-    found = diagnose(run, SECONDS, machine)
+    found = diagnose(run, SECONDS)
     assert found.verdict.bound == "step", found.rates
     assert found.rates.waited < 0.25 and found.rates.step < found.rates.feed
     assert found.verdict.sentence.startswith("The step bounds the run") and found.issue_s is None
@@ -113,14 +115,14 @@ def test_a_heavy_network_is_found(make):
 
 
 def test_the_facts_are_the_runs_own(make):
-    found = diagnose(make(train__accumulate=2, train__channels_last=False, train__sizes={0: 8}), 0.1, machine).facts
+    found = diagnose(make(train__accumulate=2, train__channels_last=False, train__sizes={0: 8}), 0.1).facts
     assert (found.device, found.feed, found.workers, found.threads) == ("cpu", "stream", 1, 1)
     assert (found.batch, found.accumulate, found.mode, found.channels_last) == (60, 2, "eager", False)
     assert found.precision == "fp32" and not found.resident_fits and found.cores >= 1
 
 
 def test_the_size_of_the_first_epoch_is_what_is_measured(make):
-    large, small = diagnose(make(), 0.1, machine), diagnose(make(train__sizes={0: 8}), 0.1, machine)
+    large, small = diagnose(make(), 0.1), diagnose(make(train__sizes={0: 8}), 0.1)
     assert (large.side_px, small.side_px) == (16, 8)
     assert large.work.flops == pytest.approx(4 * small.work.flops, rel=0.1)
 
@@ -134,7 +136,7 @@ def test_operations_of_a_resident_feed_are_compared_where_it_computes(make):
     run = make(data__feed="resident", augment__policy="equalize(), flip()")
     gains = operation_gains(run, 0.2, lambda: None)
     assert gains["equalize()"] > 1.5 and gains["equalize()"] > gains["flip()"]
-    found = diagnose(run, 0.1, machine)
+    found = diagnose(run, 0.1)
     assert found.rates.transfer is None and found.facts.workers == 0 and found.facts.feed == "resident"
 
 
@@ -144,9 +146,10 @@ def test_without_a_policy_there_is_nothing_to_compare(make):
 
 @needs_cuda
 @pytest.mark.parametrize("feed", ["stream", "resident"])
-def test_a_gpus_parts_are_measured(make, feed):
+def test_a_gpus_parts_are_measured(make, feed, monkeypatch):
     run = make(train__device="cuda", train__precision="auto", data__feed=feed, train__step="eager")
-    found = diagnose(run, SECONDS, lambda: measure_peaks(run.device, precisions_of(run), 0.1))
+    monkeypatch.setattr(bottleneck, "measure_peaks", measure_peaks)
+    found = diagnose(run, SECONDS)
     assert (found.rates.transfer is None) == (feed == "resident")
     assert found.issue_s > 0 and found.facts.limit == "launches"
     assert found.facts.resident_fits == (feed == "stream")

@@ -1,17 +1,13 @@
+"""Findings about machines that lack things, and the command that installs them."""
+
 import shutil
 from types import SimpleNamespace
 
 import pytest
 
-from engine.diagnostics import install
-from engine.diagnostics.install import (
-    Finding,
-    device_findings,
-    disk_finding,
-    ffcv_findings,
-    mend_command,
-    torch_findings,
-)
+from engine.diagnostics import install, install_report
+from engine.diagnostics.install import Finding, device_findings, disk_finding, ffcv_findings, torch_findings
+from engine.diagnostics.install_report import mend_command
 
 WORKS = {"import_s": 7.0, "layer": "omp"}
 CPU = {"name": "a CPU", "precisions": ["fp32"], "auto": "fp32"}
@@ -19,27 +15,26 @@ CPU = {"name": "a CPU", "precisions": ["fp32"], "auto": "fp32"}
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine in a virtual environment, as root, with everything there, to take things away from."""
-    has = SimpleNamespace(programs={"pkg-config", "g++"}, libraries={"opencv4", "libturbojpeg"},
+    """A complete machine with a virtual environment and root, to take things away from."""
+    has = SimpleNamespace(program={"pkg-config", "g++"}, library={"opencv4", "libturbojpeg"},
                           packages={"ffcv": "1.0.2", "torch": "2.15.0", "torchvision": "0.30.0"})
-    monkeypatch.setattr(install, "has_program", lambda name: name in has.programs)
-    monkeypatch.setattr(install, "has_library", lambda name: name in has.libraries)
+    monkeypatch.setattr(install, "is_there", lambda kind, name: name in getattr(has, kind))
     monkeypatch.setattr(install, "installed", has.packages.get)
-    monkeypatch.setattr(install.sys, "prefix", "/venv")
-    monkeypatch.setattr(install.sys, "executable", "/venv/bin/python")
+    monkeypatch.setattr(install_report.sys, "prefix", "/venv")
+    monkeypatch.setattr(install_report.sys, "executable", "/venv/bin/python")
     monkeypatch.setattr(install.os, "geteuid", lambda: 0)
     return has
 
 
-def test_all_there_needs_no_mending(machine):
+def test_a_complete_machine_needs_nothing(machine):
     findings = ffcv_findings(WORKS, torch_works=True) + torch_findings({"cpu": CPU})
     assert [finding.ok for finding in findings] == [True, True, None]
     assert mend_command(findings) is None
 
 
-def test_absent_headers_matter_only_where_ffcv_must_be_compiled(machine):
-    machine.libraries.clear()
-    machine.programs.remove("g++")
+def test_missing_headers_matter_only_where_ffcv_must_be_compiled(machine):
+    machine.library.clear()
+    machine.program.remove("g++")
     assert mend_command(ffcv_findings(WORKS, torch_works=True)) is None
     missing = ffcv_findings(None, torch_works=True) + [Finding("ffcv", "not installed", "==1.0.2", False,
                                                                pip=("ffcv==1.0.2",))]
@@ -47,15 +42,15 @@ def test_absent_headers_matter_only_where_ffcv_must_be_compiled(machine):
                                      "/venv/bin/python -m pip install ffcv==1.0.2")
 
 
-def test_without_root_apt_is_asked_for_by_sudo(machine, monkeypatch):
+def test_without_root_apt_runs_by_sudo(machine, monkeypatch):
     monkeypatch.setattr(install.os, "geteuid", lambda: 1000)
-    machine.libraries.clear()
+    machine.library.clear()
     command = mend_command(ffcv_findings(None, torch_works=True))
     assert command == "sudo apt-get update && sudo apt-get install -y libopencv-dev libturbojpeg0-dev"
 
 
 def test_ffcv_that_cannot_find_its_libraries_is_compiled_anew(machine):
-    machine.libraries.remove("opencv4")
+    machine.library.remove("opencv4")
     broken = {"error": "ImportError: libopencv_core.so.406: cannot open shared object file", "lacks": None}
     command = mend_command(ffcv_findings(broken, torch_works=True))
     assert command == ("apt-get update && apt-get install -y libopencv-dev && /venv/bin/python -m pip install "
@@ -66,7 +61,7 @@ def test_ffcv_that_cannot_find_its_libraries_is_compiled_anew(machine):
     ("cv2", "pip install ffcv==1.0.2"),
     ("ffcv._libffcv", "pip install --force-reinstall --no-deps --no-cache-dir ffcv==1.0.2"),
 ])
-def test_what_ffcv_lacks_decides_how_it_is_mended(machine, lacks, end):
+def test_what_ffcv_lacks_decides_how_it_is_repaired(machine, lacks, end):
     command = mend_command(ffcv_findings({"error": f"No module named '{lacks}'", "lacks": lacks}, torch_works=True))
     assert command.endswith(end) and "apt-get" not in command
 
@@ -98,37 +93,36 @@ def test_everything_missing_is_one_command_in_order(machine):
 
 def test_a_system_python_that_takes_no_packages_gets_a_venv(machine, monkeypatch, tmp_path):
     (tmp_path / "EXTERNALLY-MANAGED").write_text("")
-    monkeypatch.setattr(install.sys, "prefix", install.sys.base_prefix)
-    monkeypatch.setattr(install.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(install_report.sys, "prefix", install_report.sys.base_prefix)
+    monkeypatch.setattr(install_report.sysconfig, "get_path", lambda name: str(tmp_path))
     assert mend_command([Finding("a", "", "", False, pip=("a",))]).startswith("make -C ")
 
 
-def test_an_old_python_is_mended_first(machine):
+def test_an_old_python_is_replaced_first(machine):
     findings = [Finding("Python", "3.9.1", ">=3.10", False), Finding("a", "", "", False, pip=("a",))]
     assert "PYTHON=" in mend_command(findings)
 
 
-def test_packages_are_held_against_their_floors_and_pins(machine, monkeypatch):
+def test_packages_are_compared_with_their_version_bounds(machine, monkeypatch):
     machine.packages["torch"] = "2.9.0"
     monkeypatch.setattr(install, "requirements", lambda: [("torch", ">=2.10", ""), ("ffcv", "==1.0.2", ""),
                                                          ("fastargs", "==1.2.0", ""), ("tensorboard", ">=2", "tb")])
     monkeypatch.setattr(install, "python_floor", lambda: ">=3.10")
     findings = {finding.name: finding for finding in install.package_findings()}
     assert {name: finding.ok for name, finding in findings.items()} == {
-        "Python": True, "torch": False, "ffcv": True, "fastargs": False}
+        "Python": True, "torch": False, "ffcv": True, "fastargs": False, "tensorboard": None}
     assert findings["fastargs"].found == "not installed" and findings["fastargs"].pip == ("fastargs==1.2.0",)
-    extra = install.extra_findings()
-    assert [(row.name, row.ok) for row in extra] == [("tensorboard", None)] and "[tb]" in extra[0].found
+    assert "[tb]" in findings["tensorboard"].found
 
 
-def test_a_distribution_that_is_not_installed_is_the_first_thing_to_mend(machine, monkeypatch):
+def test_a_distribution_that_is_not_installed_comes_first(machine, monkeypatch):
     monkeypatch.setattr(install, "requirements", lambda: None)
     command = mend_command(install.package_findings())
     assert command == f"/venv/bin/python -m pip install -e {install.ROOT}"
-    assert install.extra_findings() == []
+    assert len(install.package_findings()) == 2
 
 
-def test_devices_are_told_with_their_precisions():
+def test_devices_are_shown_with_their_precisions():
     gpu = {"name": "A GPU", "memory_gib": 15.0, "capability": "7.5", "precisions": ["fp32", "fp16"], "auto": "fp16",
            "error": None}
     dead = {**gpu, "error": "no kernel image is available"}

@@ -1,11 +1,11 @@
-"""What a machine can do and what a step asks, against counts by hand."""
+"""A machine's peaks, and the work of a step against counts by hand."""
 
 import pytest
 import torch
 from torch import nn
 
 from engine.diagnostics import peaks
-from engine.diagnostics.peaks import Peaks, Work, best_rate, count_work, limit_of, measure_peaks
+from engine.diagnostics.peaks import Peaks, StepWork, best_rate, count_work, limit_of, measure_peaks
 from engine.models.flops import flops_per_image
 from engine.models.registry import build
 
@@ -30,7 +30,7 @@ def test_work_by_hand():
     flops = 2 * conv + 3 * head
     elements = (3 * 16 + 8 * 16) + 2 * 8 * 16 + (8 + 5)
     weights = (3 * 8 * 9 + 8) + (8 * 5 + 5)
-    assert count_work(Plain(), 4, batch=10, element_bytes=2) == Work(
+    assert count_work(Plain(), 4, batch=10, element_bytes=2) == StepWork(
         flops, pytest.approx(3 * (2 * elements + 4 * weights / 10)))
 
 
@@ -39,11 +39,12 @@ def test_frozen_layers_cost_no_backward():
     model.conv.requires_grad_(False)
     # Nor does anything ask the head for its input's gradient.
     elements, weights = (3 * 16 + 8 * 16) + 2 * 8 * 16 + 3 * (8 + 5), 8 * 5 + 5
-    assert count_work(model, 4, 10, 4) == Work(2 * 3 * 8 * 9 * 16 + 2 * 2 * 8 * 5,
-                                               pytest.approx(4 * elements + 3 * 4 * weights / 10))
+    assert count_work(model, 4, 10, 4) == StepWork(2 * 3 * 8 * 9 * 16 + 2 * 2 * 8 * 5,
+                                                   pytest.approx(4 * elements + 3 * 4 * weights / 10))
 
 
-@pytest.mark.parametrize("name", ["baseline", "resnet34", "sprint"])
+@pytest.mark.parametrize("name", [
+    "baseline", "sprint", pytest.param("resnet34", marks=pytest.mark.slow("builds 21 million weights"))])
 def test_a_step_costs_about_three_times_its_forward(name):
     model = build(name, 10)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -61,11 +62,11 @@ def test_the_roofline_is_the_lower_of_memory_and_arithmetic():
 
 
 @pytest.mark.parametrize("work, images_s, issue_share, expected", [
-    (Work(1e9, 1e7), 600.0, None, ("arithmetic", 0.6)),
-    (Work(1e9, 1e9), 60.0, None, ("memory", 0.6)),
-    (Work(1e9, 1e7), 200.0, None, ("overhead", 0.2)),
-    (Work(1e9, 1e7), 200.0, 0.95, ("launches", 0.2)),
-    (Work(1e9, 1e7), 600.0, 0.5, ("arithmetic", 0.6)),
+    (StepWork(1e9, 1e7), 600.0, None, ("arithmetic", 0.6)),
+    (StepWork(1e9, 1e9), 60.0, None, ("memory", 0.6)),
+    (StepWork(1e9, 1e7), 200.0, None, ("overhead", 0.2)),
+    (StepWork(1e9, 1e7), 200.0, 0.95, ("launches", 0.2)),
+    (StepWork(1e9, 1e7), 600.0, 0.5, ("arithmetic", 0.6)),
 ])
 def test_what_limits_a_step(work, images_s, issue_share, expected):
     limit, reached = limit_of(work, MACHINE, "fp32", images_s, issue_share)

@@ -1,6 +1,10 @@
+"""Probes of imports that work, fail, crash or hang."""
+
 import pytest
 
 from engine.diagnostics import probes
+
+starts_a_process = pytest.mark.slow("a probe is a process of its own")
 
 
 def plant(folder, monkeypatch, text):
@@ -12,18 +16,20 @@ def plant(folder, monkeypatch, text):
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
+@starts_a_process
 def test_a_probe_that_works_times_the_import_and_names_the_layer(tmp_path, monkeypatch):
     plant(tmp_path, monkeypatch, "print('a package that talks')")
     facts = probes.run_probe("ffcv")
     assert facts["import_s"] >= 0 and facts["layer"] in ("tbb", "omp", "workqueue")
 
 
+@starts_a_process
 @pytest.mark.parametrize("text, reason, lacks", [
     ("import surely_absent_module", "No module named 'surely_absent_module'", "surely_absent_module"),
     ("raise ImportError('libturbojpeg.so.0: cannot open shared object file')", "libturbojpeg.so.0", None),
     ("raise RuntimeError('several\\n lines')", "RuntimeError: several lines", None),
     ("import os, sys; sys.stderr.write('segfault here'); sys.stderr.flush(); os.abort()", "segfault here", None),
-    ("import os; os._exit(3)", "status 3: without a word", None),
+    ("import os; os._exit(3)", "status 3: without a message", None),
 ])
 def test_an_import_that_fails_or_crashes_is_one_line(tmp_path, monkeypatch, text, reason, lacks):
     plant(tmp_path, monkeypatch, text)
@@ -32,6 +38,7 @@ def test_an_import_that_fails_or_crashes_is_one_line(tmp_path, monkeypatch, text
     assert facts["lacks"] == lacks
 
 
+@starts_a_process
 def test_an_import_that_hangs_is_ended(tmp_path, monkeypatch):
     plant(tmp_path, monkeypatch, "import threading; threading.Event().wait()")
     assert "within 0.5 s" in probes.run_probe("ffcv", limit_s=0.5)["error"]

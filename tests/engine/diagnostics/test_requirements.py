@@ -1,3 +1,5 @@
+"""The requirements of the installed distribution, read and compared."""
+
 import ast
 import importlib.metadata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How parts are timed, with feeds and steps that only move a clock."""
+"""Timing of the parts, with feeds and steps that only move a clock."""
 
 from contextlib import contextmanager
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.diagnostics import throughput
-from engine.diagnostics.throughput import Stepper, endless, hold_and_warm_up, issue_seconds, measure_rates, timed
+from engine.diagnostics.throughput import endless, hold_and_warm_up, issue_seconds, measure_rates, stepper, timed
 from loaders.feeds.stream import Batch
 
 COUNTS = (4, 4, 2)
@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 class Feed:
-    """Batches of `counts` images, each takes `seconds`. Remembers what it gave."""
+    """Batches of `counts` images, each takes `seconds`; records them."""
 
     def __init__(self, clock, seconds, counts=COUNTS):
         self.clock, self.seconds, self.counts, self.given, self.open = clock, seconds, counts, [], 0
@@ -54,7 +54,7 @@ class Feed:
 
 
 class Step:
-    """A step of `seconds`, of an epoch of three; refuses more updates than its schedule has."""
+    """A step of `seconds`, in epochs of three; refuses more updates than its schedule has."""
 
     steps_per_epoch = len(COUNTS)
 
@@ -69,30 +69,33 @@ class Step:
 
 
 def wait():
-    """Nothing runs elsewhere."""
+    """Nothing runs on a device."""
 
 
-def test_timed_counts_images_of_at_least_one_call(clock):
-    def call():
+@pytest.mark.parametrize("seconds, used", [(1.0, 4), (0.01, 1)])
+def test_timed_counts_the_images_of_at_least_one_batch_after_a_warm_up(clock, seconds, used):
+    sizes = []
+
+    def use(batch):
         clock.now += 0.25
-        return 5
+        sizes.append(len(batch.labels))
 
-    assert timed(call, 1.0, wait) == (20.0, 1.0)
-    assert timed(call, 0.01, wait) == (20.0, 0.25)
+    assert timed(endless(Feed(clock, 0.0, counts=(5,))), use, seconds, wait) == (20.0, 0.0)
+    assert sizes == [5] * (1 + used)
 
 
 def test_what_the_device_still_has_to_do_is_in_the_time_and_what_it_had_before_is_not(clock):
     left = [3.0]
 
     def drain():
-        clock.now += left.pop() if left else 0.0
+        while left:
+            clock.now += left.pop()
 
-    def call():
+    def use(batch):
         clock.now += 1.0
         left.append(1.0)
-        return 8
 
-    assert timed(call, 1.0, drain) == (4.0, 2.0)
+    assert timed(endless(Feed(clock, 0.0, counts=(8,))), use, 1.0, drain) == (4.0, 0.0)
 
 
 def test_epochs_follow_each_other_and_are_closed(clock):
@@ -107,9 +110,11 @@ def test_epochs_follow_each_other_and_are_closed(clock):
 def test_a_stepper_never_runs_past_the_schedule(clock):
     step = Step(clock, 1.0)
     step.updates = 2
-    stepper, feed = Stepper(step), Feed(clock, 0.0)
+    train, feed = stepper(step), Feed(clock, 0.0)
     batches = endless(feed)
-    assert [stepper(next(batches)) for _ in range(7)] == [4, 4, 2, 4, 4, 2, 4]
+    for _ in range(7):
+        train(next(batches))
+    assert [call[0] for call in step.calls] == [4, 4, 2, 4, 4, 2, 4]
     assert [call[2] for call in step.calls] == [0, 1, 2, 0, 1, 2, 0] and {call[1] for call in step.calls} == {0}
 
 
@@ -125,7 +130,7 @@ def test_a_feed_of_one_batch_an_epoch_can_be_held(clock):
     assert [len(batch.labels) for batch in held] == [3]
 
 
-def test_each_part_is_timed_apart_and_together_the_waiting_too(clock):
+def test_each_part_is_timed_alone_and_the_waiting_of_all_together(clock):
     feed, step, sent = Feed(clock, 2.0), Step(clock, 1.0), []
 
     def transfer(batch):

@@ -1,4 +1,4 @@
-"""The range test: curves whose answer is known, noise that must be refused, and a sweep against plain torch."""
+"""The range test: curves with a known answer, noise that must be refused, and a test against plain torch."""
 
 import itertools
 import math
@@ -16,17 +16,17 @@ from engine.optim.schedule import Exponential
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.precision import Precision
 from engine.training.step import TrainStep
-from engine.tuning.lr_range import Sweep, noise_of, smooth, steps_kept, suggest, train_rising
+from engine.tuning.lr_range import RangeTest, noise_of, smooth, steps_kept, suggest, train_rising, window_of
 
 CPU = torch.device("cpu")
 
 
-def sweep_of(loss_at, steps=200, low=1e-6, high=10.0):
-    """A sweep whose loss is a function of log10(rate), kept as far as a real one would be."""
+def range_test(loss_at, steps=200, low=1e-6, high=10.0):
+    """A range test whose loss is a function of log10(rate), ended where a real one would end."""
     rates = np.geomspace(low, high, steps)
     losses = [float(loss_at(math.log10(rate))) for rate in rates]
-    kept = steps_kept(losses, Sweep(steps, (), ()).window_steps)
-    return Sweep(steps, tuple(rates[:kept]), tuple(losses[:kept]))
+    kept = steps_kept(losses, window_of(steps))
+    return RangeTest(steps, tuple(rates[:kept]), tuple(losses[:kept]))
 
 
 def fall(middle, width=0.25, high=2.3, low=1.0):
@@ -57,48 +57,48 @@ def test_the_end_is_where_the_smoothed_loss_is_four_times_the_best_or_not_finite
 @pytest.mark.parametrize("steps", [60, 100, 200, 1000])
 @pytest.mark.parametrize("middle", [-3.5, -2.0, -1.0])
 def test_the_steepest_fall_is_found_where_it_is(middle, steps):
-    found = suggest(sweep_of(fall(middle), steps))
+    found = suggest(range_test(fall(middle), steps))
     # The exponential average leans: on so narrow a fall the point comes out a tenth of a decade early.
     assert math.log10(found.steepest) == pytest.approx(middle - 0.1, abs=0.05 + 7 / (steps - 1))
 
 
-def test_the_careful_rate_is_a_tenth_of_the_lowest_losses():
-    sweep = sweep_of(lambda x: fall(-2)(x) + math.exp(6 * (x - 0.5)))
-    found = suggest(sweep)
-    assert len(sweep.losses) < 200 and found.edge == ""
-    assert found.careful == sweep.rates[int(np.argmin(sweep.smoothed))] / 10
+def test_the_careful_rate_is_a_tenth_of_the_rate_with_the_lowest_loss():
+    test = range_test(lambda x: fall(-2)(x) + math.exp(6 * (x - 0.5)))
+    found = suggest(test)
+    assert len(test.losses) < 200 and found.edge == ""
+    assert found.careful == test.rates[int(np.argmin(test.smoothed))] / 10
     assert -1.2 < math.log10(10 * found.careful) < 0.2
 
 
-def test_a_loss_that_leaves_right_after_its_lowest_point_is_not_still_falling():
-    sweep = sweep_of(lambda x: fall(-0.5, width=0.5)(x) if x < 0.5 else 1e6)
-    assert np.argmin(sweep.smoothed) == len(sweep.losses) - 2
-    assert suggest(sweep).edge == ""
+def test_a_loss_that_explodes_right_after_its_minimum_is_not_still_falling():
+    test = range_test(lambda x: fall(-0.5, width=0.5)(x) if x < 0.5 else 1e6)
+    assert np.argmin(test.smoothed) == len(test.losses) - 2
+    assert suggest(test).edge == ""
 
 
 def test_noise_moves_the_suggestion_little():
     random = np.random.default_rng(1)
-    found = [suggest(sweep_of(lambda x: fall(-2)(x) + random.normal(0, 0.1))) for _ in range(20)]
+    found = [suggest(range_test(lambda x: fall(-2)(x) + random.normal(0, 0.1))) for _ in range(20)]
     assert all(-2.5 < math.log10(each.steepest) < -1.5 for each in found)
 
 
-def test_the_way_back_from_a_rise_is_no_fall():
+def test_recovering_from_a_rise_is_no_fall():
     def loss_at(x):
         return fall(-1, width=0.4, low=1.8)(x) + (1.5 if -4 < x < -3 else 0)
 
-    assert math.log10(suggest(sweep_of(loss_at)).steepest) == pytest.approx(-1, abs=0.3)
+    assert math.log10(suggest(range_test(loss_at)).steepest) == pytest.approx(-1, abs=0.3)
 
 
-def test_a_curve_that_is_steepest_or_lowest_at_an_end_is_said_to_be():
-    assert suggest(sweep_of(fall(-2))).edge == "high"
-    assert suggest(sweep_of(lambda x: 2 - 0.2 * (x + 6))).edge == "high"
-    assert suggest(sweep_of(lambda x: 1 + 3 * math.exp(-(x + 6)) + math.exp(8 * (x + 0.5)))).edge == "low"
+def test_a_curve_that_is_steepest_or_lowest_at_an_end_says_so():
+    assert suggest(range_test(fall(-2))).edge == "high"
+    assert suggest(range_test(lambda x: 2 - 0.2 * (x + 6))).edge == "high"
+    assert suggest(range_test(lambda x: 1 + 3 * math.exp(-(x + 6)) + math.exp(8 * (x + 0.5)))).edge == "low"
 
 
 @pytest.mark.parametrize("loss_at", [lambda x: 2.3, lambda x: 2.3 + 0.1 * (x + 6)], ids=["flat", "rising"])
 def test_a_loss_that_never_falls_is_refused(loss_at):
     with pytest.raises(EngineError, match=r"did not fall between the rates 1e-06 and .* widen --low") as error:
-        suggest(sweep_of(loss_at))
+        suggest(range_test(loss_at))
     assert "\n" not in str(error.value)
 
 
@@ -106,7 +106,7 @@ def test_noise_alone_is_refused_or_called_faint():
     random, refused, faint = np.random.default_rng(0), 0, 0
     for _ in range(100):
         try:
-            faint += suggest(sweep_of(lambda x: 2.3 + random.normal(0, 0.2))).faint
+            faint += suggest(range_test(lambda x: 2.3 + random.normal(0, 0.2))).faint
         except EngineError:
             refused += 1
     assert refused >= 60 and refused + faint >= 93
@@ -116,19 +116,19 @@ def test_noise_alone_is_refused_or_called_faint():
 def test_a_fall_is_measured_by_the_noise_of_the_smoothed_loss(times, expected):
     flips = itertools.cycle((0.1, -0.1))
     noise = noise_of([0.1, -0.1] * 100, 10)
-    sweep = sweep_of(lambda x: fall(-2, high=2.3, low=2.3 - times * noise)(x) + next(flips))
+    test = range_test(lambda x: fall(-2, high=2.3, low=2.3 - times * noise)(x) + next(flips))
     if expected == "refused":
         with pytest.raises(EngineError, match="did not fall"):
-            suggest(sweep)
+            suggest(test)
     else:
-        assert suggest(sweep).faint is (expected == "faint")
+        assert suggest(test).faint is (expected == "faint")
 
 
-def test_a_loss_that_leaves_at_once_is_refused():
+def test_a_loss_that_explodes_at_once_is_refused():
     with pytest.raises(EngineError, match=r"grew out of bounds after \d+ of 200 steps at rate .*: lower --low"):
-        suggest(sweep_of(lambda x: 2.3 if x < -5 else 1e6))
+        suggest(range_test(lambda x: 2.3 if x < -5 else 1e6))
     with pytest.raises(EngineError, match="after 0 of 200 steps: lower --low"):
-        suggest(Sweep(200, (), ()))
+        suggest(RangeTest(200, (), ()))
 
 
 @pytest.mark.parametrize("window_steps", [5, 10, 50])
@@ -140,7 +140,7 @@ def test_the_noise_of_a_smoothed_loss_around_a_slow_course(window_steps):
 
 
 class Feed:
-    """Five batches an epoch, other ones in each; remembers the epochs asked for and whether one is open."""
+    """Five batches per epoch, other ones in each; records the epochs asked for and whether one is open."""
 
     def __init__(self):
         self.epochs, self.open = [], 0
@@ -170,6 +170,10 @@ def network():
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
 
 
+def ignore(*_):
+    """Hears the losses."""
+
+
 def rising(model, steps, **options):
     """A step over `model` whose rate goes from 1e-4 to 1 in `steps` updates."""
     to_input = ToInput((0.5,) * 3, (0.25,) * 3, CPU, channels_last=False)
@@ -180,9 +184,9 @@ def rising(model, steps, **options):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_sweep_equals_plain_torch(accumulate):
+def test_it_equals_plain_torch(accumulate):
     mine, plain, feed, heard = network(), network(), Feed(), []
-    sweep = train_rising(rising(mine, 23, accumulate=accumulate), feed, 23, lambda *said: heard.append(said))
+    test = train_rising(rising(mine, 23, accumulate=accumulate), feed, 23, lambda *said: heard.append(said))
     updates, losses = [(epoch, group) for epoch in range(10)
                        for group in ([[0], [1], [2], [3], [4]] if accumulate == 1 else [[0, 1], [2, 3], [4]])][:23], []
     optimizer = torch.optim.SGD([{"params": [plain[1].weight]}, {"params": [plain[1].bias]}], 1.0, momentum=0.9)
@@ -196,28 +200,28 @@ def test_a_sweep_equals_plain_torch(accumulate):
         for own, share in zip(optimizer.param_groups, (1, 0.2), strict=True):
             own["lr"] = share * 1e-4 * 1e4 ** (number / 22)
         optimizer.step()
-    assert sweep.losses == pytest.approx(losses, rel=1e-4)
-    assert sweep.rates == pytest.approx(np.geomspace(1e-4, 1, 23), rel=1e-9)
+    assert test.losses == pytest.approx(losses, rel=1e-4)
+    assert test.rates == pytest.approx(np.geomspace(1e-4, 1, 23), rel=1e-9)
     torch.testing.assert_close(mine[1].weight, plain[1].weight, rtol=1e-4, atol=1e-5)
     assert feed.epochs == list(range(updates[-1][0] + 1)) and feed.open == 0
     assert [done for done, _, _ in heard] == [20, 23]
-    assert heard[-1][1:] == (sweep.rates[-1], sweep.losses[-1])
+    assert heard[-1][1:] == (test.rates[-1], test.losses[-1])
 
 
 def test_losses_are_read_every_twenty_updates_only(monkeypatch):
     reads, read = [], torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: reads.append(len(self)) or read(self))
     monkeypatch.setattr(torch.Tensor, "item", lambda self: pytest.fail("the loop waits for the device"))
-    train_rising(rising(network(), 50), Feed(), 50)
+    train_rising(rising(network(), 50), Feed(), 50, ignore)
     assert reads == [20, 20, 10]
 
 
-def test_a_sweep_ends_early_where_the_loss_has_left():
+def test_it_ends_early_where_the_loss_explodes():
     model, feed = network(), Feed()
     step = rising(model, 400)
     step.schedule = Exponential(1e-2, 1e8, 400)
-    sweep = train_rising(step, feed, 400)
-    averages = sweep.smoothed
-    assert len(sweep.rates) == len(sweep.losses) < 400
+    test = train_rising(step, feed, 400, ignore)
+    averages = test.smoothed
+    assert len(test.rates) == len(test.losses) < 400
     assert averages[-1] > 4 * averages[:-1].min() and (averages[:-1] <= 4 * np.minimum.accumulate(averages[:-1])).all()
-    assert 5 * len(feed.epochs) <= len(sweep.losses) + 20 + 5 and feed.open == 0
+    assert 5 * len(feed.epochs) <= len(test.losses) + 20 + 5 and feed.open == 0

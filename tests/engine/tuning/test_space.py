@@ -1,11 +1,11 @@
-"""The file that says what a sweep searches: what it may hold, and which settings a trial then gets."""
+"""The file with the search space: what it may hold, and which settings a trial gets."""
 
 import json
 
 import pytest
 
 from engine.common.errors import EngineError
-from engine.tuning.space import Choices, Conditions, Span, choose, own, read_space
+from engine.tuning.space import Choices, Span, choose, own_values, read_space
 from recipes.settings.load import RecipeError, load
 
 QUICK = load("quickstart")
@@ -68,12 +68,14 @@ def test_ranges_and_choices_are_read_in_the_schemas_order_from_nested_and_flat_f
     ("train.batch: {low: 1.5, high: 8}", "train.batch.low=1.5 must be a whole number"),
     ("train.batch: {choices: [64]}", "must be a list of two values or more"),
     ("train.batch: {choices: [64, 64.5]}", "train.batch.choices=64.5 must be a whole number"),
-    ("train.batch: {choices: [64, '64']}", "a value is there twice"),
+    ("train.batch: {choices: [64, '64']}", "a value is given twice"),
     ("optim.name: {low: 1, high: 2}", r"optim.name is no number \(one of sgd"),
     ("optim.beta1: {low: 0.8, high: 0.9}", "optim.beta1 never has an effect here: it needs optim.name=adam|adamw"),
     ("model.arch: {choices: [a, b]}", "model.arch never has an effect here"),
+    ("mix.p: {low: 0, high: 0.5}\nmix.kind: {choices: [mixup, both]}\naverage.ema_every: {low: 1, high: 5}",
+     "average.ema_every never has an effect here: it needs average.ema above 0"),
 ])
-def test_what_is_no_space_is_refused_in_one_line(text, message, file):
+def test_a_bad_space_is_refused_in_one_line(text, message, file):
     with pytest.raises((EngineError, RecipeError)) as caught:
         read_space(file(text), QUICK)
     assert message.replace("\\", "") in str(caught.value) and "\n" not in str(caught.value)
@@ -88,18 +90,26 @@ def test_a_file_that_is_not_there_or_no_mapping_is_one_line(file, tmp_path):
 def test_a_setting_is_chosen_only_where_it_applies(file):
     space = read_space(file("optim.name: {choices: [adamw, sgd]}\noptim.momentum: {low: 0.5, high: 0.9}\n"
                             "optim.beta1: {low: 0.8, high: 0.95}"), QUICK)
-    assert choose(Fixed(0), space, QUICK, Conditions()) == {"optim.name": "adamw", "optim.beta1": 0.95}
-    assert choose(Fixed(1), space, QUICK, Conditions()) == {"optim.name": "sgd", "optim.momentum": 0.9}
+    assert choose(Fixed(0), space, QUICK) == {"optim.name": "adamw", "optim.beta1": 0.95}
+    assert choose(Fixed(1), space, QUICK) == {"optim.name": "sgd", "optim.momentum": 0.9}
+
+
+def test_a_setting_may_need_two_others_to_be_searched(file):
+    text = "mix.p: {low: 0, high: 0.5}\nmix.kind: {choices: [mixup, cutmix]}\nmix.cutmix_alpha: {low: 0.5, high: 1}"
+    assert [one.path for one in read_space(file(text), QUICK)] == ["mix.p", "mix.kind", "mix.cutmix_alpha"]
+    with pytest.raises(EngineError, match="mix.kind never has an effect here"):
+        read_space(file(text.partition("\n")[2]), QUICK)
 
 
 def test_a_number_is_rounded_but_never_out_of_its_range(file):
     space = read_space(file("schedule.lr: {low: 0.01234561, high: 0.1234512}"), QUICK)
-    assert choose(Fixed(), space, QUICK, Conditions()) == {"schedule.lr": 0.1234512}
+    assert choose(Fixed(), space, QUICK) == {"schedule.lr": 0.1234512}
     assert Span("schedule.lr", 0.5, 1.0, False, None, False).suggest(Fixed()) == 1.0
 
 
 def test_whether_the_recipes_own_value_is_among_them():
     span = Span("schedule.lr", 0.1, 0.5, False, 0.2, False)
-    assert [span.holds(value) for value in (0.1, 0.3, 0.2, 0.7, None)] == [True, True, False, False, False]
-    assert Choices("train.batch", ("64", "128")).holds(128) and not Choices("train.batch", ("64", "128")).holds(32)
-    assert own((span, Choices("optim.beta1", ("0.1", "0.2"))), QUICK) == {"schedule.lr": 0.1}
+    assert [span.as_sampled(value) for value in (0.1, 0.3, 0.2, 0.7, None)] == [0.1, 0.3, None, None, None]
+    batch = Choices("train.batch", ("64", "128"))
+    assert batch.as_sampled(128) == "128" and batch.as_sampled(32) is None
+    assert own_values((span, Choices("optim.beta1", ("0.1", "0.2"))), QUICK) == {"schedule.lr": 0.1}
