@@ -60,7 +60,7 @@ def images(tries: Tries, place: Path, count: int) -> None:
     """mutated images."""
     from PIL import Image
 
-    from engine.inference.picture_input import read_picture
+    from engine.inference.image_input import read_image
     from loaders.sources.image_file import square_rgb
 
     dice = random.Random(2)
@@ -77,7 +77,7 @@ def images(tries: Tries, place: Path, count: int) -> None:
     def once() -> None:
         content = mutate(dice.choice(whole), dice)
         read = partial(square_rgb, content, "picture", 16) if dice.random() < 0.5 else \
-            partial(read_picture, content, 16, "picture")
+            partial(read_image, content, 16, "picture")
         tries.bears(read, "picture")
 
     with warnings.catch_warnings():
