@@ -2,18 +2,14 @@
 
 import sys
 from os import PathLike
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from engine.cli.parser import Parser, run_command
 
-if TYPE_CHECKING:
-    from engine.inference.predictor import Predictor
 
-
-def load(run_or_file: str | PathLike, which: str = "last", device: str = "auto") -> "Predictor":
-    """The predictor of a run folder (its last.pt, or `which`.pt) or .pt file; EngineError where it cannot be loaded."""
+def load(run_or_file: str | PathLike, which: str = "last", device: str = "auto"):
+    """The engine.inference.predictor.Predictor of a run folder (its last.pt, or `which`.pt) or a .pt file."""
     from engine.inference.predictor import Predictor
     from engine.inference.trained import open_trained
 

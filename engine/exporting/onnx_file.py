@@ -41,10 +41,7 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
 
 
 def from_bytes(content: bytes, name: str) -> tuple[Logits, dict[str, object]]:
-    """(uint8 (B, side, side, 3) -> float32 (B, classes), by onnxruntime on the CPU; metadata) of a .onnx file.
-
-    Raises EngineError, calling the file `name`, where it is damaged or another program's.
-    """
+    """(logits by onnxruntime on the CPU, metadata) of a .onnx file; EngineError where damaged or another program's."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

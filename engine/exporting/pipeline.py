@@ -1,6 +1,6 @@
 """A trained network's exported files: made in memory, checked on real images against the network, then written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +33,8 @@ def export(trained: Trained, settings: Mapping[str, object], names: Sequence[str
     pruned = None
     if prune_share is not None:
         trained, pruned = prune_and_tune(trained, recipe, samples, kind=prune_kind, share=prune_share,
-                                         epochs=prune_epochs, say=print)
-    top1, contents, checks = make_files(trained, names, samples, calibration, pruned, say=print)
+                                         epochs=prune_epochs)
+    top1, contents, checks = make_files(trained, names, samples, calibration, pruned)
     make_folder(folder)
     formats = {}
     for name, content in contents.items():
@@ -47,8 +47,7 @@ def export(trained: Trained, settings: Mapping[str, object], names: Sequence[str
 
 
 def make_files(trained: Trained, names: Sequence[str], samples: SampleImages, calibration: SampleImages,
-               pruned: Mapping[str, object] | None,
-               say: Callable[[str], None]) -> tuple[float, dict[str, bytes], dict[str, dict]]:
+               pruned: Mapping[str, object] | None) -> tuple[float, dict[str, bytes], dict[str, dict]]:
     """(the network's own top-1 on `samples`; format -> the file's content; format -> how it compares on `samples`).
 
     calibration: training images, for int8. pruned: how it was, for the metadata. Raises EngineError for a format that
@@ -68,7 +67,7 @@ def make_files(trained: Trained, names: Sequence[str], samples: SampleImages, ca
         contents[name] = content_of(name, trained, program, calibration, pruned)
         logits = read_back(contents[name], FILES[name]).logits
         if name == "int8":
-            say("int8: compiling it, and fp32 beside it, for this CPU")
+            print("int8: compiling it, and fp32 beside it, for this CPU")
             logits = torch_program.compiled(logits)
         checks[name] = verify.compare(expected, verify.all_logits(logits, samples.images_bhwc), samples.labels)
         verify.refuse(name, **checks[name], spread=(expected.max() - expected.min()).item(),

@@ -1,7 +1,7 @@
 """Pruning a trained network, and fine-tuning it by the engine that trained it while pruned weights stay 0."""
 
 import copy
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 
 from torch import nn
@@ -34,16 +34,15 @@ def tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
                            "average.ema": 0.0, "average.lookahead": 0, "eval.watch": "none"})
 
 
-def prune_and_tune(trained: Trained, recipe: Recipe, samples: SampleImages, *, kind: str, share: float, epochs: int,
-                   say: Callable[[str], None]) -> tuple[Trained, dict[str, object]]:
+def prune_and_tune(trained: Trained, recipe: Recipe, samples: SampleImages, *, kind: str, share: float,
+                   epochs: int) -> tuple[Trained, dict[str, object]]:
     """(a copy of `trained`, pruned and fine-tuned for `epochs` epochs (0: pruned only); what was done, with top-1s).
 
     recipe: the network's own, with the data's place on this machine. kind, share: as prune.masks_of. The rate falls to
-    0 as half a cosine. Random as in training, by the recipe's seed. Calls `say` after each epoch. top-1 on `samples`.
+    0 as half a cosine. Random as in training, by the recipe's seed. Prints each epoch's results. top-1 on `samples`.
     """
     # The stage decides what trains, and therefore what is pruned, even without fine-tuning.
-    run = build(tuning_recipe(recipe, max(epochs, 1)), going_on=True, on_warning=say)
-    try:
+    with closing(build(tuning_recipe(recipe, max(epochs, 1)), going_on=True, on_warning=print)) as run:
         checkpoint.load_weights(run.model, trained.model.state_dict(), trained.path)
         masks = prune.masks_of(run.model, kind, share)
         prune.apply(run.model, masks)
@@ -59,12 +58,10 @@ def prune_and_tune(trained: Trained, recipe: Recipe, samples: SampleImages, *, k
             run.loop.enter = enter
             run.loop.go_to(Progress())
             for record in run.loop.run():
-                say(f"fine-tuning, epoch {record.epoch + 1} of {epochs}: loss {record.train_loss:.4f}, top-1 "
-                    f"{record.train_top1:.2%}, {record.train_s:.1f} s")
+                print(f"fine-tuning, epoch {record.epoch + 1} of {epochs}: loss {record.train_loss:.4f}, top-1 "
+                      f"{record.train_top1:.2%}, {record.train_s:.1f} s")
         tuned = with_weights_of(trained, run.model)
         zeros, weights = prune.zeros(run.model, masks)
-    finally:
-        run.close()
     before, at_once, after = (top1(all_logits(each.logits, samples.images_bhwc), samples.labels)
                               for each in (trained, cut, tuned))
     return tuned, {"kind": kind, "share": share, "zeros": zeros, "weights": weights, "epochs": epochs,

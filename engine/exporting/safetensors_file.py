@@ -18,10 +18,7 @@ def to_bytes(weights: Mapping[str, torch.Tensor], metadata: Mapping[str, object]
 
 
 def from_bytes(content: bytes, name: str) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """(the state dict, metadata) of a .safetensors file.
-
-    Raises EngineError, calling the file `name`, where it is damaged or another program's.
-    """
+    """(the state dict, metadata) of a .safetensors file; EngineError where it is damaged or another program's."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

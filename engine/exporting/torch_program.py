@@ -54,10 +54,7 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
 
 
 def from_bytes(content: bytes, name: str) -> tuple[nn.Module, dict[str, object]]:
-    """(the program as a module: uint8 (B, side, side, 3) -> float32 (B, classes); metadata) of a .pt2 file.
-
-    Raises EngineError, calling the file `name`, where it is damaged or another program's.
-    """
+    """(the program as a module, metadata) of a .pt2 file; EngineError where it is damaged or another program's."""
     extra = {METADATA_FILE: ""}
     with suppress(ImportError):
         # Defines the operations of quantised programs.

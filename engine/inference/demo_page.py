@@ -1,10 +1,9 @@
 """The demo's page, in Gradio: an image in, the network's prediction out."""
 
+import concurrent.futures
 import html
 import importlib.util
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TookTooLong
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def build_page(predictors: Mapping[str, Predictor],
     names = list(predictors)
     has_gradcam = importlib.util.find_spec("pytorch_grad_cam") is not None
     # One at a time: GradCAM registers hooks on the network while it works.
-    worker = ThreadPoolExecutor(max_workers=1)
+    worker = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 
     def respond(name: str, upload: Upload | None) -> list:
         if upload is None:
@@ -68,7 +67,7 @@ def build_page(predictors: Mapping[str, Predictor],
             return results_of(*working.result(timeout=MAX_WAIT_S))
         except EngineError as error:
             return no_results(str(error))
-        except TookTooLong:
+        except concurrent.futures.TimeoutError:
             # If it has not started, it would delay the next visitors although nobody waits for it.
             working.cancel()
             return no_results(f"This took longer than {MAX_WAIT_S:.0f} s: try a smaller picture, or again later.")
@@ -118,22 +117,17 @@ def build_page(predictors: Mapping[str, Predictor],
 
 
 def uploaded(folder: Path, payload: object) -> Upload | None:
-    """(the file that Gradio's payload names, the visitor's name for it); None where the payload is empty.
-
-    The file is None unless it lies in `folder`, where uploads go: a request may name any path.
-    """
+    """(the uploaded file, the visitor's name for it); None without a payload."""
     if payload is None:
         return None
     path = Path(payload.path or "").resolve()
+    # A request may name any path: only files in `folder`, where uploads go, are accepted.
     return (path if path.is_relative_to(folder.resolve()) else None), payload.orig_name or "the image"
 
 
 def predict_upload(predictor: Predictor, upload: Upload,
                    with_gradcam: bool) -> tuple[Prediction, np.ndarray | None, str]:
-    """(the prediction for an uploaded file, its GradCAM overlay (H, W, 3) or None, why it cannot be drawn or "").
-
-    EngineError for a bad file and for a prediction that is not finite.
-    """
+    """(the prediction, its overlay (H, W, 3) or None, why there is none or ""); EngineError without a prediction."""
     path, name = upload
     if path is None or not path.is_file():
         raise EngineError(f"{name}: is not, or no longer, an uploaded file: drop or choose it again")

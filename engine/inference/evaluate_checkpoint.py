@@ -17,10 +17,7 @@ from recipes.settings.load import Recipe, restore
 
 
 def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[Recipe, Result]:
-    """(the recipe with `settings`, the result on the test split of its data set).
-
-    Raises EngineError where the data set's classes are not the network's or it has no test split.
-    """
+    """(the recipe with `settings`, the result on its test split); EngineError without one or for other classes."""
     recipe = recipe_for(trained.recipe, settings)
     device = choose_device(recipe.section("train").device)
     arithmetic = precision.Precision(precision.resolve(recipe.section("train").precision, device), device)

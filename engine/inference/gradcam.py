@@ -57,9 +57,8 @@ def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Mod
     """(the last module whose output has positions that matter to the logits, the function that makes its output BCHW).
 
     Found by running one image (1, 3, side, side). Excluded are modules that run several times (their outputs would be
-    confused), poolings (the map before them is finer), and outputs without a gradient at their positions, such as the
-    patch tokens of a transformer's last block, of which only the class token is read. Raises EngineError where nothing
-    is left.
+    confused), poolings (the map before them is finer), and outputs without a gradient at their positions, such as patch
+    tokens of a transformer's last block, where only the class token is read. EngineError where nothing is left.
     """
     calls: dict[nn.Module, int] = {}
     maps: list[tuple[nn.Module, ToBchw]] = []

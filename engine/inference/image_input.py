@@ -33,8 +33,8 @@ def read_image(source: Path | bytes, side_px: int, name: str | None = None, stre
                max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A file, or the content of one, in any format that Pillow opens except NOT_OPENED: `square` of its pixels.
 
-    Raises EngineError, one line naming it by `name` (default: its path), where it is missing, not a regular file, not an
-    image, damaged, or of more than max_bytes bytes or max_pixels pixels (counted before decoding).
+    Raises EngineError, one line that calls it `name` (default: its path), where it is missing, not a regular file, not
+    an image, damaged, or of more than max_bytes bytes or max_pixels pixels (counted before decoding).
     """
     name = printable(name if name is not None else "the image" if isinstance(source, bytes) else source)
     content = source if isinstance(source, bytes) else file_content(source, max_bytes)
@@ -89,9 +89,8 @@ def pillow_of(pixels: np.ndarray, name: str = "the image") -> Image.Image:
 def square(image: Image.Image, side_px: int, stretch: bool = False) -> np.ndarray:
     """A decoded image as uint8 (side_px, side_px, 3), RGB: turned upright, resized (bicubic, antialiased), on white.
 
-    The shorter side becomes side_px and the longer one is cropped around its middle, which keeps proportions and adds
-    no bars that the network has never seen. With `stretch`, the whole image is squeezed into the square, as training
-    images from class folders are.
+    The longer side is cropped around its middle, which keeps proportions and adds no bars that the network has never
+    seen. With `stretch`, the whole image is squeezed into the square, as training images from class folders are.
     """
     ImageOps.exif_transpose(image, in_place=True)
     image, size = to_8_bits(image), (side_px, side_px)

@@ -131,14 +131,14 @@ def test_a_network_of_one_class_does_not_hide_a_wrong_file(images, monkeypatch):
     trained, test = images
     one = open_trained(str(trained.run_folder), device="cpu")
     next(p for name, p in reversed(list(one.model.named_parameters())) if name.endswith("bias"))[0] += 1000
-    checks = pipeline.make_files(one, ["safetensors"], test, test, None, say=print)[2]
+    checks = pipeline.make_files(one, ["safetensors"], test, test, None)[2]
     assert checks["safetensors"]["max_difference"] < 0.01
     plain = safetensors_file.to_bytes
     monkeypatch.setattr(safetensors_file, "to_bytes", lambda content, described: plain(
         {key: tensor.flip(1) if tensor.dim() > 1 else tensor for key, tensor in content.items()}, described))
     monkeypatch.setattr(pipeline.verify, "MOST_DIFFERENCE", 0)
     with pytest.raises(EngineError, match="--format safetensors: the exported network's logits are up to"):
-        pipeline.make_files(one, ["safetensors"], test, test, None, say=print)
+        pipeline.make_files(one, ["safetensors"], test, test, None)
 
 
 def test_an_int8_file_that_agrees_too_rarely_is_refused(images, monkeypatch):
@@ -147,7 +147,7 @@ def test_an_int8_file_that_agrees_too_rarely_is_refused(images, monkeypatch):
     monkeypatch.setattr(pipeline.verify, "compare", lambda *given: {**plain(*given), "agreement": 0.79})
     monkeypatch.setattr(pipeline.torch_program, "compiled", lambda module: module)
     with pytest.raises(EngineError, match=r"--format int8: .* for 79.00% of the images .* 80.0% are needed"):
-        pipeline.make_files(trained, ["int8"], test, test, None, say=print)
+        pipeline.make_files(trained, ["int8"], test, test, None)
 
 
 def test_images_that_the_run_did_not_have_are_reported(images):
@@ -224,7 +224,7 @@ def test_a_network_whose_logits_are_not_finite_is_not_exported(images):
     broken = open_trained(str(trained.run_folder), device="cpu")
     next(broken.model.parameters()).fill_(float("nan"))
     with pytest.raises(EngineError, match="logits that are not finite"):
-        pipeline.make_files(broken, ["safetensors"], test, test, None, say=print)
+        pipeline.make_files(broken, ["safetensors"], test, test, None)
 
 
 @pytest.mark.parametrize(("words", "message"), [

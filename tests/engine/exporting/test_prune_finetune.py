@@ -40,7 +40,7 @@ def test_without_epochs_the_network_is_only_pruned(trained_run):
     trained = open_trained(str(trained_run), device="cpu")
     before = {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
     recipe, test, _ = sample_images.open_sample_images(trained, {}, 100)
-    pruned, done = prune_finetune.prune_and_tune(trained, recipe, test, kind="channels", share=0.5, epochs=0, say=print)
+    pruned, done = prune_finetune.prune_and_tune(trained, recipe, test, kind="channels", share=0.5, epochs=0)
     after = pruned.model.state_dict()
     assert done["top1"] == done["top1_at_once"]
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.model.state_dict().items())

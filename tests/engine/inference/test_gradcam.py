@@ -29,7 +29,9 @@ def test_every_architecture_is_tried():
     assert set(NETWORKS) == set(registry.MODELS)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow("imports a library of large networks")) if name in ("torchvision", "timm")
+    else name for name in NETWORKS])
 def test_every_network_has_a_map(name):
     if name == "timm" and not has_timm:
         pytest.skip("needs the extra timm")
