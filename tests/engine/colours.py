@@ -17,7 +17,8 @@ SHARPNESS = 10
 def colours_run(folder, names=tuple(COLOURS), **settings):
     """Make `folder` a run with checkpoints/last.pt of that network, its classes called `names`; returns the folder."""
     values = {"model.name": "cnn", "model.width": 4, "model.depth": 2, "model.kernel_px": 1, "model.norm": "none",
-              "data.mean": (0, 0, 0), "data.std": (1, 1, 1), "augment.policy": "none", **settings}
+              "data.mean": (0, 0, 0), "data.std": (1, 1, 1), "augment.policy": "none",
+              "train.threads": 1, **settings}
     if values.get("data.name", "shapes") in ("shapes", "folder"):
         values = {"data.resolution": 16, **values}
     recipe = load("quickstart", settings=values)

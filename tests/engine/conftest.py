@@ -22,7 +22,7 @@ def trained_run(tmp_path_factory):
     settings = {"data.train_count": 2000, "data.test_count": 400, "data.resolution": 16,
                 "data.cache": f"{folder}/cache", "model.width": 16, "model.depth": 3, "train.batch": 25,
                 "augment.policy": "resize(px=24), flip()", "train.epochs": 4,
-                "train.sizes": {0: 16, 1: 24}, "train.accumulate": 2, "train.device": "cpu",
+                "train.sizes": {0: 16, 1: 24}, "train.accumulate": 2, "train.device": "cpu", "train.threads": 1,
                 "train.precision": "fp32", "average.ema": 0.9, "run.folder": f"{folder}/run", "run.report": False}
     assert start(load("quickstart", settings=settings)) == 0
     torch.set_num_threads(threads)
