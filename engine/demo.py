@@ -47,10 +47,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def wait_for_a_signal() -> None:
     """Return after Ctrl-C or SIGTERM."""
-    came = threading.Event()
+    ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: came.set())
-    came.wait()
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
     print("ended")
 
 

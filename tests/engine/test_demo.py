@@ -296,6 +296,7 @@ def test_a_request_for_another_file_of_this_machine_is_refused(predictors, tmp_p
             demo_page.predict_upload(predictors["colours"], outside, False)
 
 
+@pytest.mark.slow("starts a server")
 def test_the_command_serves_this_machine_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
