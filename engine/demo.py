@@ -1,4 +1,4 @@
-"""A page to try a network on: `python -m engine.demo RUN_OR_CHECKPOINT ... [--port 7860] [--share]`."""
+"""A page to try networks on: `python -m engine.demo RUN_OR_CHECKPOINT ... [--port 7860] [--share]`."""
 
 import os
 import signal
@@ -10,15 +10,15 @@ from engine.cli.parser import Parser, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: load the networks, serve the page on this machine until Ctrl-C."""
+    """Parse, load the networks, serve the page on this machine until Ctrl-C."""
     parser = Parser("engine.demo", __doc__, settings=False)
     parser.add_argument("checkpoints", metavar="RUN_OR_CHECKPOINT", nargs="+",
-                        help="run folders (their last.pt) or .pt files; with several the page lets one choose")
-    parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860 on")
+                        help="run folders (their last.pt) or .pt files; with several, the page lets one choose")
+    parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860")
     parser.add_argument("--share", action="store_true",
-                        help="also give a public address through Gradio's servers, to whoever knows it, for a week")
+                        help="also open a public address through Gradio's servers, for a week, for anyone who knows it")
     parser.add_argument("--no-samples", action="store_true", help="offer no images of the networks' own test sets")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where (default: auto)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     options, _ = parser.read(argv)
     if options.port is not None and not 1 <= options.port <= 65535:
         parser.error(f"--port={options.port} must be from 1 to 65535")
@@ -26,18 +26,19 @@ def main(argv: list[str] | None = None) -> int:
     if twice:
         parser.error(f"{twice} is given twice: give each network once")
 
-    # Gradio reads both as it is imported; what is uploaded goes into a folder that ends with the page.
+    # Gradio reads both on import; uploads go into a folder that is removed when the page ends.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with tempfile.TemporaryDirectory(prefix="cadence_demo_") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
 
         from engine.inference.demo_page import build_page
-        from engine.inference.demo_samples import samples_of
         from engine.inference.demo_server import serve
-        from engine.inference.predictor import load
+        from engine.inference.predictor import Predictor
+        from engine.inference.sample_images import one_per_class
+        from engine.inference.trained import open_trained
 
-        predictors = {name: load(name, device=options.device) for name in options.checkpoints}
-        samples = {} if options.no_samples else {name: samples_of(one.trained) for name, one in predictors.items()}
+        predictors = {name: Predictor(open_trained(name, device=options.device)) for name in options.checkpoints}
+        samples = {} if options.no_samples else {name: one_per_class(each.trained) for name, each in predictors.items()}
         with serve(build_page(predictors, samples), options.port, options.share) as addresses:
             print("\n".join([*(f"the page is at {address}" for address in addresses), "Ctrl-C ends it"]), flush=True)
             wait_for_a_signal()
@@ -46,10 +47,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def wait_for_a_signal() -> None:
     """Return after Ctrl-C or SIGTERM."""
-    told = threading.Event()
+    ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    told.wait()
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
     print("ended")
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from engine.cli.parser import Parser, run_command
 
+# The settings, or sections of them, that change an evaluation.
+USED = ("data.", "eval.", "train.device", "train.precision")
+
 
 def main(argv: list[str] | None = None) -> int:
-    """The door: load, build the test feed, measure, tell."""
+    """Parse, load, evaluate, show."""
     parser = Parser("engine.evaluate", __doc__)
     parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT",
                         help="a run folder (its last.pt), a .pt file or a folder made by engine.share")
@@ -16,8 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON")
     parser.add_argument("--out", metavar="DIR", help="folder for confusion.csv and .png (default: the run's)")
     options, settings = parser.read(argv)
-    bite = ("data.", "eval.", "train.device", "train.precision")
-    refused = [path for path in settings if not path.startswith(bite)]
+    refused = [path for path in settings if not path.startswith(USED)]
     if refused:
         parser.error(f"--{refused[0]} has no effect on an evaluation: data.*, eval.* and train.device have")
 
@@ -25,23 +27,23 @@ def main(argv: list[str] | None = None) -> int:
     from rich.table import Table
 
     from engine.common.files import make_folder, write_json
-    from engine.inference.evaluate_checkpoint import measure_checkpoint
+    from engine.common.text import percent
+    from engine.inference.evaluate_checkpoint import evaluate_trained
+    from engine.inference.trained import open_trained
     from engine.plots.bars import worst_first
     from engine.plots.confusion import write_confusion
-    from engine.storage.checkpoint import find
     from engine.storage.shared_folder import is_shared
 
-    shared = is_shared(Path(options.checkpoint))
-    path = Path(options.checkpoint) if shared else find(options.checkpoint, "best" if options.best else "last")
-    measured = measure_checkpoint(path, settings)
-    result, names = measured.result, measured.class_names
-    run_folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    trained = open_trained(options.checkpoint, "best" if options.best else "last", device="cpu")
+    recipe, result = evaluate_trained(trained, settings)
+    shared, names = is_shared(Path(options.checkpoint)), trained.class_names
+    path = Path(options.checkpoint) if shared else trained.path
     written = "only with --out=DIR"
     if options.out or not shared:
         csv_file, picture = write_confusion(result.confusion, names,
-                                            make_folder(Path(options.out) if options.out else run_folder))
+                                            make_folder(Path(options.out) if options.out else trained.run_folder))
         written = f"{csv_file}, {picture.name}"
-    summary = {"checkpoint": str(path), "recipe": measured.recipe.name, "dataset": measured.recipe.section("data").name,
+    summary = {"checkpoint": str(path), "recipe": recipe.name, "dataset": recipe.get("data.name"),
                "images": result.count, "test_loss": result.loss, "test_top1": result.top1, "test_top5": result.top5,
                "ece": result.ece, "per_class": dict(zip(names, result.per_class.tolist(), strict=True))}
     table = Table(title=f"{path} on {summary['dataset']}'s test set", show_header=False, title_justify="left")
@@ -51,9 +53,9 @@ def main(argv: list[str] | None = None) -> int:
         table.add_row(name, value)
     per_class = Table("class", "top-1", title="worst classes first", title_justify="left")
     for label in worst_first(result.per_class):
-        share = result.per_class[label]
-        per_class.add_row(names[label], "no images" if math.isnan(share) else f"{share:.2%}")
-    # Names of classes and folders are not for rich to read.
+        share = float(result.per_class[label])
+        per_class.add_row(names[label], percent(None if math.isnan(share) else share, "no images"))
+    # Names of classes and folders must not be read as markup.
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(per_class)
     console.print(table)

@@ -19,7 +19,7 @@ from benchmarks.drills.fuzz_recipes import ODD, audited, odd_settings, recipes
 from benchmarks.drills.processes import Failpoints
 from benchmarks.drills.small_run import interrupted, resume
 from benchmarks.drills.table import Checks
-from engine.inference.picture_input import read_picture
+from engine.inference.image_input import read_image
 from engine.inference.trained import open_trained
 from engine.storage import checkpoint
 from loaders.sources import cifar
@@ -78,7 +78,7 @@ def images(checks: Checks, place: Path, count: int) -> None:
     def once() -> None:
         content = mutated(dice.choice(whole), dice)
         read = partial(square_rgb, content, "picture", 16) if dice.random() < 0.5 else \
-            partial(read_picture, content, 16, "picture")
+            partial(read_image, content, 16, "picture")
         checks.bears(read, "picture")
 
     with warnings.catch_warnings():

@@ -1,1 +1,1 @@
-"""Trained networks as files that other programs run: how each format is made, read back and checked."""
+"""Trained networks as files for other programs: how each format is made, read back and checked."""

@@ -1,109 +1,97 @@
 """A trained network's exported files: made in memory, checked on real images against the network, then written."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from engine.common.environment import hardware, versions
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
-from engine.exporting import int8, latency, metadata, onnx_file, safetensors_file, torch_program, verify
+from engine.exporting import int8, onnx_file, safetensors_file, torch_program, verify
+from engine.exporting.latency import latencies
 from engine.exporting.loading import read_back
-from engine.exporting.portable import Portable, to_program
-from engine.exporting.verify import Answer, Check
-from engine.inference.sample_images import Samples
+from engine.exporting.metadata import NORMALISED_IN, PIXELS_IN, describe
+from engine.exporting.prune_finetune import prune_and_tune
+from engine.exporting.verify import Logits
+from engine.inference.sample_images import SampleImages, open_sample_images
 from engine.inference.trained import Trained
-from engine.storage import export_formats
-from engine.storage.shared_folder import public_values
+from engine.storage.export_formats import FILES
 
 BATCHES = (1, 64)
 
 
-@dataclass(frozen=True)
-class Made:
-    """One format's file, in memory, and how it answers."""
+def export(trained: Trained, settings: Mapping[str, object], names: Sequence[str], folder: Path, *, count: int,
+           prune_share: float | None, prune_kind: str, prune_epochs: int) -> dict[str, object]:
+    """Write `trained`, which must be on the CPU, to `folder` in the formats `names`; returns the summary.
 
-    content: bytes
-    check: Check
-    latencies: Mapping[int, Mapping[str, latency.Latency]]
-
-
-def make(trained: Trained, names: Sequence[str], samples: Samples, calibration: Samples,
-         pruned: Mapping[str, object] | None, say: Callable[[str], None]) -> tuple[float, dict[str, Made]]:
-    """(top-1 of the network itself on `samples`, each format's file, in memory, checked on them).
-
-    The network must be on the CPU. calibration: training images, for int8; pruned: how it was, for the metadata. `say`
-    is told of what takes long. Raises EngineError for a format that the network cannot have, and where a file answers
-    otherwise than it must.
+    The files are checked on `count` images of the data that `settings` name. Pruned first where prune_share is not
+    None. Prints before what takes long. Raises EngineError as `make_files` and `prune_and_tune`.
     """
-    expected = verify.answers(trained.logits, samples.images_bhwc)
+    recipe, samples, calibration = open_sample_images(trained, settings, count, say=print)
+    pruned = None
+    if prune_share is not None:
+        trained, pruned = prune_and_tune(trained, recipe, samples, kind=prune_kind, share=prune_share,
+                                         epochs=prune_epochs)
+    top1, contents, checks = make_files(trained, names, samples, calibration, pruned)
+    make_folder(folder)
+    formats = {}
+    for name, content in contents.items():
+        write_atomic(folder / FILES[name], content)
+        formats[name] = {"file": str(folder / FILES[name]), "bytes": len(content), **checks[name]}
+    return {"checkpoint": str(trained.path), "recipe": trained.recipe.name, "dataset": trained.recipe.get("data.name"),
+            "split": samples.split, "images": len(samples.labels), "top1": top1,
+            "weights_bytes": sum(tensor.nbytes for tensor in trained.model.state_dict().values()), "pruned": pruned,
+            "formats": formats, "hardware": hardware(torch.device("cpu")), "versions": versions()}
+
+
+def make_files(trained: Trained, names: Sequence[str], samples: SampleImages, calibration: SampleImages,
+               pruned: Mapping[str, object] | None) -> tuple[float, dict[str, bytes], dict[str, dict]]:
+    """(the network's own top-1 on `samples`; format -> the file's content; format -> how it compares on `samples`).
+
+    calibration: training images, for int8. pruned: how it was, for the metadata. Raises EngineError for a format that
+    the network cannot have, and where a file's logits are too far from the network's.
+    """
+    expected = verify.all_logits(trained.logits, samples.images_bhwc)
     if not expected.isfinite().all():
         raise EngineError(f"{trained.path} gives logits that are not finite: there is nothing to export; train it "
                           "again with a smaller schedule.lr")
     top1 = verify.top1(expected, samples.labels)
-    captured = None
+    program = None
     if set(names) - {"safetensors"}:
-        module = Portable(trained.model, trained.to_input.scale, trained.to_input.shift).eval()
-        captured = to_program(module, trained.side_px, f"model.name={trained.recipe.section('model').name}")
-    made = {}
+        module = torch_program.Portable(trained.model, trained.to_input).eval()
+        program = torch_program.to_program(module, trained.side_px, f"model.name={trained.recipe.get('model.name')}")
+    contents, checks = {}, {}
     for name in names:
-        content = content_of(name, trained, captured, calibration, pruned)
-        answer, speeds = read_back(content, export_formats.FILES[name]).logits, {}
+        contents[name] = content_of(name, trained, program, calibration, pruned)
+        logits = read_back(contents[name], FILES[name]).logits
         if name == "int8":
-            say("int8: compiling it, and fp32 beside it, for this CPU")
-            answer = torch_program.compiled(answer)
-        check = verify.check(expected, verify.answers(answer, samples.images_bhwc), samples.labels)
+            print("int8: compiling it, and fp32 beside it, for this CPU")
+            logits = torch_program.compiled(logits)
+        checks[name] = verify.compare(expected, verify.all_logits(logits, samples.images_bhwc), samples.labels)
+        verify.refuse(name, **checks[name], spread=(expected.max() - expected.min()).item(),
+                      original_top1=top1 if name == "int8" else None)
         if name == "int8":
-            verify.refuse(name, check, verify.LEAST_AGREEMENT_LOW)
-            verify.refuse_loss(name, check, top1)
-            speeds = speeds_of({"fp32": torch_program.compiled(captured.module()), "int8": answer}, samples.images_bhwc)
-        else:
-            verify.refuse(name, check)
-            verify.refuse_difference(name, check)
-        made[name] = Made(content, check, speeds)
-    return top1, made
+            compiled = {"fp32": torch_program.compiled(program.module()), "int8": logits}
+            checks[name]["latency_ms"] = {str(size): latencies_of(compiled, samples.images_bhwc, size)
+                                          for size in BATCHES}
+    return top1, contents, checks
 
 
-def content_of(name: str, trained: Trained, captured: torch.export.ExportedProgram | None, calibration: Samples,
+def content_of(name: str, trained: Trained, program: torch.export.ExportedProgram | None, calibration: SampleImages,
                pruned: Mapping[str, object] | None) -> bytes:
-    """The file of format `name`; `captured` is the network's program, which safetensors does not need."""
+    """The file of format `name`; `program` is the captured network, which safetensors does not need."""
     if name == "safetensors":
-        return safetensors_file.to_bytes(trained.model.state_dict(),
-                                         description(trained, pruned, metadata.NORMALISED_IN))
-    told = description(trained, pruned, metadata.PIXELS_IN)
+        return safetensors_file.to_bytes(trained.model.state_dict(), describe(trained, NORMALISED_IN, pruned))
+    metadata = describe(trained, PIXELS_IN, pruned)
     if name == "onnx":
-        return onnx_file.to_bytes(captured, told)
-    program = int8.quantise(captured, calibration.images_bhwc) if name == "int8" else captured
-    return torch_program.to_bytes(program, told)
+        return onnx_file.to_bytes(program, metadata)
+    return torch_program.to_bytes(int8.quantise(program, calibration.images_bhwc) if name == "int8" else program,
+                                  metadata)
 
 
-def speeds_of(answer_by_name: Mapping[str, Answer],
-              images_bhwc: torch.Tensor) -> dict[int, dict[str, latency.Latency]]:
-    """Batch size -> name -> the time that an answer takes, for BATCHES, on this CPU with torch's threads."""
-    found = {}
-    for size in BATCHES:
-        # As many as asked for, also of a small split.
-        batch = images_bhwc[torch.arange(size) % len(images_bhwc)]
-        found[size] = latency.latencies({name: partial(answer, batch) for name, answer in answer_by_name.items()})
-    return found
-
-
-def description(trained: Trained, pruned: Mapping[str, object] | None, layout: str) -> dict[str, object]:
-    """The metadata of the network's files, for images of `layout`."""
-    recipe = trained.recipe
-    data = recipe.section("data")
-    return metadata.describe(
-        layout, recipe=recipe.name, dataset=data.name, model=recipe.get("model.arch", recipe.section("model").name),
-        policy=recipe.section("augment").policy, class_names=trained.class_names, side_px=trained.side_px,
-        mean=data.mean, std=data.std, epoch=trained.epoch, settings=public_values(recipe), pruned=pruned)
-
-
-def write(made: Mapping[str, Made], folder: Path) -> dict[str, Path]:
-    """Write the files into `folder`, which is made where it is not there: format -> file."""
-    make_folder(folder)
-    paths = {name: folder / export_formats.FILES[name] for name in made}
-    for name, path in paths.items():
-        write_atomic(path, made[name].content)
-    return paths
+def latencies_of(programs: Mapping[str, Logits], images_bhwc: torch.Tensor, size: int) -> dict[str, dict[str, float]]:
+    """The programs' latencies for batches of `size` images, repeated where there are fewer, with torch's threads."""
+    batch_bhwc = images_bhwc[torch.arange(size) % len(images_bhwc)]
+    return latencies({name: partial(logits, batch_bhwc) for name, logits in programs.items()})

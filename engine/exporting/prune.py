@@ -1,9 +1,4 @@
-"""Pruning by torch.nn.utils.prune: which weights become 0, and keeping them 0 while the network trains on.
-
-    masks = masks_of(model, "channels", 0.3)
-    apply(model, masks)
-    hold(optimizer, model, masks)
-"""
+"""Pruning by torch.nn.utils.prune: which weights become 0, and keeping them 0 during further training."""
 
 import copy
 from collections.abc import Mapping
@@ -15,26 +10,26 @@ from torch.nn.utils import prune
 from engine.common.errors import EngineError
 from engine.optim.optimizer_list import OptimizerList
 
-# kind -> what it does, as it is told
+# kind -> its description in the results
 KINDS = {"weights": "weights, the smallest of all layers together",
          "channels": "output channels of each convolution, those of the smallest L2 norm"}
 
 
 def masks_of(model: nn.Module, kind: str, share: float) -> dict[str, torch.Tensor]:
-    """Parameter name -> mask of its shape, 0 where pruned: of the convolutions' and linear layers' trainable weights.
+    """Parameter name -> mask of its shape, 0 where pruned, for the trainable weights of convolutions and linear layers.
 
-    kind "weights": the `share` (0..1, open) of all these weights that are smallest in magnitude (Han et al. 2015).
-    "channels": of each convolution the `share` of its output channels whose filters have the smallest L2 norm (after
-    Li et al. 2017, who sum magnitudes); linear layers stay whole. Nothing is random; the model is left alone. Raises
+    kind "weights": the `share` (0..1, open) of all these weights with the smallest magnitudes (Han et al. 2015).
+    "channels": in each convolution the `share` of output channels whose filters have the smallest L2 norms (after Li et
+    al. 2017, who sum magnitudes); linear layers stay whole. Nothing is random; the model stays unchanged. Raises
     EngineError where there is nothing to prune.
     """
     kinds = (nn.Conv2d,) if kind == "channels" else (nn.Conv2d, nn.Linear)
-    # prune replaces parameters by its own, which changes a module's order of them, and it takes rows in memory only.
+    # torch's prune replaces parameters, which changes their order in a module, and takes contiguous ones only.
     shadow = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     layers = {name: module for name, module in shadow.named_modules()
               if isinstance(module, kinds) and module.weight.requires_grad}
     if not layers:
-        raise EngineError(f"--prune-kind {kind}: the network has no layer with such weights that train; choose the "
+        raise EngineError(f"--prune-kind {kind}: the network has no layer with such trainable weights; choose the "
                           "other kind")
     if kind == "channels":
         for layer in layers.values():
@@ -43,7 +38,7 @@ def masks_of(model: nn.Module, kind: str, share: float) -> dict[str, torch.Tenso
         prune.global_unstructured([(layer, "weight") for layer in layers.values()], prune.L1Unstructured, amount=share)
     masks = {f"{name}.weight" if name else "weight": layer.weight_mask for name, layer in layers.items()}
     if all(bool(mask.all()) for mask in masks.values()):
-        raise EngineError(f"--prune={share} prunes nothing, a layer has too few {kind}: make it larger")
+        raise EngineError(f"--prune={share} prunes nothing, a layer has too few {kind}: choose a larger share")
     return masks
 
 

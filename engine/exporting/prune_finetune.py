@@ -1,7 +1,7 @@
-"""A trained network pruned, and fine-tuned by the engine that trained it while what was pruned stays 0."""
+"""Pruning a trained network, and fine-tuning it by the engine that trained it while pruned weights stay 0."""
 
 import copy
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 
 from torch import nn
@@ -9,8 +9,8 @@ from torch import nn
 from engine.build.optimizer import build_optimizer, build_stages
 from engine.build.run import build
 from engine.exporting import prune
-from engine.exporting.verify import answers, top1
-from engine.inference.sample_images import Samples
+from engine.exporting.verify import all_logits, top1
+from engine.inference.sample_images import SampleImages
 from engine.inference.trained import Trained
 from engine.optim.schedule import Cosine
 from engine.storage import checkpoint
@@ -18,15 +18,15 @@ from engine.training.loop import Progress
 from engine.training.stages import Stage
 from recipes.settings.load import Recipe
 
-# Of the recipe's highest rate: the weights are trained already, and must only make up for what was taken away.
+# As a share of the recipe's highest rate: the weights are trained, and must only compensate for the pruned ones.
 RATE_SHARE = 0.1
 
 
 def tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
-    """`recipe` as fine-tuning needs it: its last stage for `epochs` epochs at RATE_SHARE of its rates, in full size.
+    """`recipe` for fine-tuning: its last stage for `epochs` epochs at RATE_SHARE of its rates, at full image size.
 
-    Averages, early stopping and watching are off: the network after the last epoch is what is wanted. The schedule,
-    which may not fit so few epochs, is left to `prune_and_tune`.
+    Averages, early stopping and watching are off: the network after the last epoch is the result. The schedule, which
+    may not fit so few epochs, is left to `prune_and_tune`.
     """
     last = build_stages(recipe)[-1]
     stage = {key: value for key, value in asdict(last).items() if key != "first_epoch"}
@@ -36,17 +36,15 @@ def tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
                            "schedule.name": "constant"})
 
 
-def prune_and_tune(trained: Trained, recipe: Recipe, samples: Samples, *, kind: str, share: float, epochs: int,
-                   say: Callable[[str], None]) -> tuple[Trained, dict[str, object]]:
-    """(`trained` pruned and fine-tuned for `epochs` epochs, 0: as it is then; what was done, and top-1 on `samples`).
+def prune_and_tune(trained: Trained, recipe: Recipe, samples: SampleImages, *, kind: str, share: float,
+                   epochs: int) -> tuple[Trained, dict[str, object]]:
+    """(a copy of `trained`, pruned and fine-tuned for `epochs` epochs (0: pruned only); what was done, with top-1s).
 
-    recipe: the network's own, with the data's place on this machine; kind, share: as prune.masks_of. The rate falls to
-    0 as half a cosine. Random: as in training, by the recipe's seed. `say` is told of each epoch. What is given is left
-    as it was, and what comes back is on its device.
+    recipe: the network's own, with the data's place on this machine. kind, share: as prune.masks_of. The rate falls to
+    0 as half a cosine. Random as in training, by the recipe's seed. Prints each epoch's results. top-1 on `samples`.
     """
-    # The stage decides what trains, and so what is pruned, also where nothing is trained further.
-    run = build(tuning_recipe(recipe, max(epochs, 1)), resuming=True, on_warning=say)
-    try:
+    # The stage decides what trains, and therefore what is pruned, even without fine-tuning.
+    with closing(build(tuning_recipe(recipe, max(epochs, 1)), resuming=True, on_warning=print)) as run:
         checkpoint.load_weights(run.model, trained.model.state_dict(), trained.path)
         masks = prune.masks_of(run.model, kind, share)
         prune.apply(run.model, masks)
@@ -62,20 +60,18 @@ def prune_and_tune(trained: Trained, recipe: Recipe, samples: Samples, *, kind: 
             run.loop.start_stage = enter
             run.loop.seek(Progress())
             for record in run.loop.run():
-                say(f"fine-tuning, epoch {record.epoch + 1} of {epochs}: loss {record.train_loss:.4f}, top-1 "
-                    f"{record.train_top1:.2%}, {record.train_s:.1f} s")
+                print(f"fine-tuning, epoch {record.epoch + 1} of {epochs}: loss {record.train_loss:.4f}, top-1 "
+                      f"{record.train_top1:.2%}, {record.train_s:.1f} s")
         tuned = with_weights_of(trained, run.model)
         zeros, weights = prune.zeros(run.model, masks)
-    finally:
-        run.close()
-    before, at_once, after = (top1(answers(each.logits, samples.images_bhwc), samples.labels)
+    before, at_once, after = (top1(all_logits(each.logits, samples.images_bhwc), samples.labels)
                               for each in (trained, cut, tuned))
     return tuned, {"kind": kind, "share": share, "zeros": zeros, "weights": weights, "epochs": epochs,
                    "top1_before": before, "top1_at_once": at_once, "top1": after}
 
 
 def with_weights_of(trained: Trained, model: nn.Module) -> Trained:
-    """`trained` with a copy of the weights of another network of its kind."""
+    """`trained` with a copy of the weights of `model`, a network of the same architecture."""
     copied = copy.deepcopy(trained.model)
     copied.load_state_dict(model.state_dict())
     return replace(trained, model=copied)

@@ -1,65 +1,84 @@
-"""torch.export programs as .pt2 files, and as functions that answer."""
+"""torch.export programs: a network captured as one, .pt2 files of them, and compiled ones."""
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 
 import torch
+from torch import nn
 
-from engine.common.errors import EngineError
 from engine.exporting.metadata import METADATA_FILE, as_texts, from_texts
-from engine.exporting.portable import quiet
+from engine.exporting.toolkits import quiet
+from engine.exporting.verify import Logits
+from engine.training.forward import ToInput, normalised
+
+
+class Portable(nn.Module):
+    """uint8 (B, side, side, 3), RGB -> float32 logits (B, classes), for a network in evaluation mode."""
+
+    def __init__(self, network: nn.Module, to_input: ToInput):
+        super().__init__()
+        self.network = network
+        self.register_buffer("scale", to_input.scale)
+        self.register_buffer("shift", to_input.shift)
+
+    def forward(self, images_bhwc: torch.Tensor) -> torch.Tensor:
+        return self.network(normalised(images_bhwc, self.scale, self.shift)).float()
+
+
+def to_program(module: nn.Module, side_px: int, name: str) -> torch.export.ExportedProgram:
+    """`module`, which takes uint8 (B, side_px, side_px, 3), captured by torch.export for batches of any size.
+
+    Raises EngineError, naming the network by `name`, where torch cannot capture it as a whole.
+    """
+    # Saved with the program, hence no real image. A batch of 1 would be taken for the only size.
+    example_bhwc = torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8)
+    with quiet(f"{name} cannot be captured by torch.export", "choose --format safetensors, which holds its weights "
+                  "alone"):
+        program = torch.export.export(module, (example_bhwc,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    for graph in (inner for inner in program.graph_module.modules() if isinstance(inner, torch.fx.GraphModule)):
+        for node in graph.graph.nodes:
+            # They hold paths of this machine, and would be saved.
+            node.meta.pop("stack_trace", None)
+    return program
 
 
 def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, object]) -> bytes:
     """The content of a .pt2 file: the program, and the metadata as METADATA_FILE among its extra files."""
     buffer = io.BytesIO()
-    with quiet():
+    with quiet("the torch.export program cannot be saved", "choose --format safetensors"):
         torch.export.save(program, buffer, extra_files={METADATA_FILE: json.dumps(as_texts(metadata))})
     return buffer.getvalue()
 
 
-def from_bytes(content: bytes, name: str) -> tuple[torch.nn.Module, dict[str, object]]:
-    """(the program as a module: uint8 (B, side, side, 3) to float32 (B, classes); metadata) of a .pt2 file.
-
-    Raises EngineError where the file, called `name` there, is damaged or another program's.
-    """
+def from_bytes(content: bytes, name: str) -> tuple[nn.Module, dict[str, object]]:
+    """(the program as a module, metadata) of a .pt2 file; EngineError where it is damaged or another program's."""
     extra = {METADATA_FILE: ""}
     with suppress(ImportError):
-        # It defines the operations that quantised programs are made of.
+        # Defines the operations of quantised programs.
         import_module("torch.ao.quantization.fx._decomposed")
+    with quiet(f"{name} cannot be read as a torch.export program", "export the network again"):
+        module = torch.export.load(io.BytesIO(content), extra_files=extra).module()
     try:
-        with quiet():
-            module = torch.export.load(io.BytesIO(content), extra_files=extra).module()
-    except Exception as error:  # torch.export documents no common base of what it raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise EngineError(f"{name} cannot be read as a torch.export program ({reason}): export the network "
-                          "again") from None
-    try:
-        texts = json.loads(extra[METADATA_FILE] or "{}")
-    except ValueError:
+        texts = dict(json.loads(extra[METADATA_FILE]))
+    except (TypeError, ValueError):
         texts = {}
     return module, from_texts(texts, name)
 
 
-def compiled(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The program compiled for this CPU, its weights frozen into the code; the first calls compile.
-
-    EngineError where that fails.
-    """
+def compiled(module: nn.Module) -> Logits:
+    """The program compiled for this CPU by the first calls, its weights frozen into the code; EngineError where that
+    fails."""
     from torch._inductor import config
 
     inner = torch.compile(module, dynamic=True)
+    errors = (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError)
 
     def call(images_bhwc: torch.Tensor) -> torch.Tensor:
-        try:
-            with torch.no_grad(), config.patch(freezing=True), quiet():
-                return inner(images_bhwc)
-        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise EngineError(f"--format int8 is measured as torch.compile runs it, and that failed ({reason}): see "
-                              "that a C++ compiler is installed (apt install g++)") from None
+        with quiet("--format int8 is measured as torch.compile runs it, and that failed", "check that a C++ compiler "
+                      "is installed (apt install g++)", errors), torch.no_grad(), config.patch(freezing=True):
+            return inner(images_bhwc)
 
     return call

@@ -1,43 +1,31 @@
-"""Whether an exported network answers as the one it was made from, on real images."""
+"""Whether an exported network gives the same logits as the original, on real images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
 from engine.common.errors import EngineError
 
-Answer = Callable[[torch.Tensor], torch.Tensor]
+# uint8 (B, side, side, 3) -> float32 (B, classes)
+Logits = Callable[[torch.Tensor], torch.Tensor]
 LEAST_AGREEMENT = 0.999
-# Of lower precision: the first class may change where two are about as likely, not wherever.
+# In lower precision, the first class may change where two are about equally probable, but not everywhere.
 LEAST_AGREEMENT_LOW = 0.8
-# Of the logits' spread: thousands of times what the order of additions changes, a tenth of what a wrong file does.
+# As a share of the logits' spread: thousands of times what the order of additions changes, a tenth of what a wrong
+# file does.
 MOST_DIFFERENCE = 0.01
 MOST_TOP1_LOST = 0.01
 CHUNK = 250
 
 
-@dataclass(frozen=True)
-class Check:
-    """The largest |difference| of logits, the share of images with the same first class, the share answered right.
+def all_logits(logits: Logits, images_bhwc: torch.Tensor) -> torch.Tensor:
+    """The logits (N, classes) of uint8 images (N, H, W, 3), in batches of 1, then CHUNK, then the rest.
 
-    spread: from the lowest to the highest of the logits expected.
-    """
-
-    max_difference: float
-    agreement: float
-    top1: float
-    spread: float
-
-
-def answers(answer: Answer, images_bhwc: torch.Tensor) -> torch.Tensor:
-    """The logits (N, classes) of uint8 images (N, H, W, 3), in batches of 1, then CHUNK, then what is left.
-
-    So an answer that holds for one size of batch alone does not pass.
+    A network that works for one batch size only therefore fails.
     """
     first, rest = images_bhwc[:1], images_bhwc[1:]
     with torch.no_grad():
-        return torch.cat([answer(batch) for batch in (first, *rest.split(CHUNK)) if len(batch)])
+        return torch.cat([logits(batch) for batch in (first, *rest.split(CHUNK)) if len(batch)])
 
 
 def top1(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -45,36 +33,35 @@ def top1(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return (logits.argmax(1) == labels).double().mean().item()
 
 
-def check(expected: torch.Tensor, came: torch.Tensor, labels: torch.Tensor) -> Check:
-    """Compare logits (N, classes) with those expected; labels int64 (N,). NaN differs by infinity and agrees never."""
-    difference = (came - expected).abs().nan_to_num(nan=torch.inf).max().item()
-    finite = came.isfinite().all(1)
-    same = (came.argmax(1) == expected.argmax(1)) & finite
-    right = (came.argmax(1) == labels) & finite
-    return Check(difference, same.double().mean().item(), right.double().mean().item(),
-                 (expected.max() - expected.min()).item())
+def compare(expected: torch.Tensor, actual: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """max_difference of logits (N, classes), agreement: the share of images with the same first class, and top1.
 
-
-def refuse(name: str, found: Check, least_agreement: float = LEAST_AGREEMENT) -> None:
-    """EngineError where `found` of format `name` is below what a file of the network's own precision must reach."""
-    if found.agreement < least_agreement:
-        raise EngineError(f"--format {name}: the exported network gives the same first class for {found.agreement:.2%} "
-                          f"of the images (max difference {found.max_difference:.3g}), {least_agreement:.1%} are "
-                          "needed: nothing was written; choose another format")
-
-
-def refuse_difference(name: str, found: Check, most: float = MOST_DIFFERENCE) -> None:
-    """EngineError where a logit of format `name` is further off than `most` of their spread.
-
-    A network that gives one class to everything agrees in its first class whatever a file makes of it.
+    labels: int64 (N,). NaN differs infinitely and never agrees.
     """
-    if found.max_difference > most * found.spread + 1e-6:
-        raise EngineError(f"--format {name}: the exported network's logits are up to {found.max_difference:.3g} off, "
-                          f"{most * found.spread:.3g} are allowed: nothing was written; choose another format")
+    difference = (actual - expected).abs().nan_to_num(nan=torch.inf).max().item()
+    finite = actual.isfinite().all(1)
+    same = (actual.argmax(1) == expected.argmax(1)) & finite
+    right = (actual.argmax(1) == labels) & finite
+    return {"max_difference": difference, "agreement": same.double().mean().item(),
+            "top1": right.double().mean().item()}
 
 
-def refuse_loss(name: str, found: Check, before: float, most: float = MOST_TOP1_LOST) -> None:
-    """EngineError where format `name`, of lower precision, answers fewer images right than `before` less `most`."""
-    if found.top1 < before - most - 1e-9:
-        raise EngineError(f"--format {name}: top-1 falls from {before:.2%} to {found.top1:.2%}, at most "
-                          f"{100 * most:g} point may be lost: nothing was written; choose another format")
+def refuse(name: str, max_difference: float, agreement: float, top1: float, *, spread: float,
+           original_top1: float | None = None) -> None:
+    """EngineError where format `name` compares too badly with the original, whose logits have a `spread`, max - min.
+
+    With original_top1, the format has a lower precision: fewer images need agree, and top-1 may fall by MOST_TOP1_LOST.
+    Otherwise logits may differ by MOST_DIFFERENCE of their spread: a network that gives one class to everything agrees
+    in its first class whatever a file makes of it.
+    """
+    least, problem = LEAST_AGREEMENT if original_top1 is None else LEAST_AGREEMENT_LOW, None
+    if agreement < least:
+        problem = (f"the exported network gives the same first class for {agreement:.2%} of the images (max difference "
+                   f"{max_difference:.3g}), {least:.1%} are needed")
+    elif original_top1 is not None and top1 < original_top1 - MOST_TOP1_LOST - 1e-9:
+        problem = f"top-1 falls from {original_top1:.2%} to {top1:.2%}, at most {MOST_TOP1_LOST:.0%} may be lost"
+    elif original_top1 is None and max_difference > MOST_DIFFERENCE * spread + 1e-6:
+        problem = (f"the exported network's logits are up to {max_difference:.3g} off, {MOST_DIFFERENCE * spread:.3g} "
+                   "are allowed")
+    if problem:
+        raise EngineError(f"--format {name}: {problem}: nothing was written; choose another format")

@@ -1,1 +1,1 @@
-"""What a trained network says about images."""
+"""What a trained network predicts for images: evaluation, predictions, GradCAM and the demo."""

@@ -1,6 +1,6 @@
-"""What layers of a network make of an image: the feature maps of an early, a middle and a late one."""
+"""The feature maps of an early, a middle and a late layer of a network."""
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,58 +26,40 @@ class LayerMaps:
 
 
 def feature_maps(model: nn.Module, inputs_bchw: torch.Tensor, shown: int = 8) -> list[LayerMaps]:
-    """The maps of an early, a middle and a late layer for normalised images (B, 3, H, W), fewer in tiny networks.
+    """The maps of an early, a middle and a late layer for normalised images (B, 3, H, W); fewer for tiny networks.
 
-    Layers are activations whose output has positions, or, in a network with none, any such layers. `shown` channels
-    are chosen, those that vary most over images and positions. Deterministic; `model` is in evaluation mode. Raises
-    EngineError where no layer's output has positions.
+    The layers are activations whose output has positions, or any such layers where no activation has. Of each, the
+    `shown` channels that vary most over images and positions. Deterministic; `model` must be in evaluation mode.
+    Raises EngineError where no layer's output has positions.
     """
-    calls: list[tuple[str, int]] = []
-    for kinds in (ACTIVATIONS, (nn.Module,)):
-        run_watched(model, inputs_bchw[:1], lambda name, number, _: calls.append((name, number)), kinds)
-        if calls:
-            break
-    else:
-        raise EngineError(f"no layer of {type(model).__name__} gives maps with positions: there are none to show")
-    last = len(calls) - 1
-    # Where there are fewer layers than places, the earlier place names them.
-    wanted = {calls[last]: "late", calls[last // 2]: "middle", calls[0]: "early"}
-    found: list[LayerMaps] = []
-
-    def keep(name: str, number: int, output_bchw: torch.Tensor) -> None:
-        place = wanted.get((name, number))
-        if place:
-            spread = output_bchw.float().transpose(0, 1).flatten(1).std(1, unbiased=False).nan_to_num(0)
-            # Sorted on the host, where equal spreads keep their order.
-            best = np.sort(np.argsort(-spread.cpu().numpy(), kind="stable")[:shown])
-            maps = output_bchw[:, torch.from_numpy(best).to(output_bchw.device)].float().cpu().numpy()
-            found.append(LayerMaps(place, name, output_bchw.shape[1], maps))
-
-    run_watched(model, inputs_bchw, keep, kinds)
-    return found
-
-
-def run_watched(model: nn.Module, inputs_bchw: torch.Tensor, see: Callable[[str, int, torch.Tensor], None],
-                kinds: tuple[type, ...]) -> None:
-    """Send images through; `see(name, number, output_bchw)` at the number-th call (from 0) of each leaf of `kinds`.
-
-    Only of outputs that have positions. They may be written over by the next layer: `see` must take what it needs.
-    """
-    counts: dict[str, int] = {}
+    outputs: list[tuple[str, bool, torch.Tensor]] = []
 
     def hook_of(name: str):
         def hook(module: nn.Module, _: tuple, output: object) -> None:
             way = way_to_bchw(output.shape) if isinstance(output, torch.Tensor) else None
             if way is not None:
-                counts[name] = counts.get(name, -1) + 1
-                see(name, counts[name], way(output))
+                # Copied, because the next layer may overwrite it in place.
+                outputs.append((name, isinstance(module, ACTIVATIONS), way(output).float().clone()))
         return hook
 
-    handles = [module.register_forward_hook(hook_of(name)) for name, module in model.named_modules()
-               if isinstance(module, kinds) and not any(module.children())]
-    try:
-        with torch.inference_mode():
-            model(inputs_bchw)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.inference_mode():
+        for name, module in model.named_modules():
+            if not any(module.children()):
+                hooks.enter_context(module.register_forward_hook(hook_of(name)))
+        model(inputs_bchw)
+    layers = [output for output in outputs if output[1]] or outputs
+    if not layers:
+        raise EngineError(f"no layer of {type(model).__name__} has an output with positions: there are no feature "
+                          "maps to show")
+    last = len(layers) - 1
+    # With fewer layers than places, the earlier place names the layer.
+    places = {last: "late", last // 2: "middle", 0: "early"}
+    found = []
+    for number in sorted(places):
+        name, _, output_bchw = layers[number]
+        spread = output_bchw.transpose(0, 1).flatten(1).std(1, unbiased=False).nan_to_num(0)
+        # Sorted on the host, where the sort is stable.
+        best = np.sort(np.argsort(-spread.cpu().numpy(), kind="stable")[:shown])
+        maps_bchw = output_bchw[:, torch.from_numpy(best).to(output_bchw.device)].cpu().numpy()
+        found.append(LayerMaps(places[number], name, output_bchw.shape[1], maps_bchw))
+    return found

@@ -1,11 +1,8 @@
-"""Where a network looked: GradCAM maps (Selvaraju et al. 2017, arXiv:1610.02391) by the library grad-cam.
-
-The map is taken at the last place where the network still knows where things are, found by looking, so that it works
-for every architecture: see `last_feature_map`.
-"""
+"""GradCAM maps (Selvaraju et al. 2017, arXiv:1610.02391), by the grad-cam library, for any architecture."""
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -16,18 +13,18 @@ from engine.common.errors import EngineError
 from engine.inference.trained import Trained
 
 POOLINGS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
-# Class and register tokens that transformers put before those of the patches.
+# Class and register tokens, which transformers put before the patch tokens.
 MOST_PREFIX_TOKENS = 5
 
 ToBchw = Callable[[torch.Tensor], torch.Tensor]
 
 
 def overlays(trained: Trained, images_bhwc: np.ndarray, targets: Sequence[int] | None = None) -> np.ndarray:
-    """What spoke for the classes `targets` (None: the predicted ones), as colours over the images: uint8 (B, H, W, 3).
+    """The evidence for the classes `targets` (None: the predicted ones) as colours over the images: uint8 (B, H, W, 3).
 
-    images_bhwc: uint8 (B, side_px, side_px, 3); from blue, no evidence, to red, the most in this image. Deterministic.
-    Raises EngineError where grad-cam is not installed or the network has no spatial feature map, ValueError for
-    targets that are not one class an image.
+    images_bhwc: uint8 (B, side_px, side_px, 3). Colours run from blue, no evidence, to red, the most in this image.
+    Deterministic. Raises EngineError where grad-cam is not installed or the network has no spatial feature map, and
+    ValueError where the number of targets is not the number of images.
     """
     inputs_bchw = trained.to_input(torch.from_numpy(np.ascontiguousarray(images_bhwc)).to(trained.device))
     maps_bhw = heatmaps(trained.model, inputs_bchw, targets)
@@ -38,7 +35,7 @@ def overlays(trained: Trained, images_bhwc: np.ndarray, targets: Sequence[int] |
 
 
 def heatmaps(model: nn.Module, inputs_bchw: torch.Tensor, targets: Sequence[int] | None = None) -> np.ndarray:
-    """GradCAM of a network in evaluation mode: float32 (B, H, W), each map from 0 to 1 where it has evidence at all.
+    """GradCAM of a network in evaluation mode: float32 (B, H, W); each map with any evidence runs from 0 to 1.
 
     inputs_bchw: normalised float (B, 3, H, W) on the network's device. Raises as `overlays`.
     """
@@ -48,24 +45,23 @@ def heatmaps(model: nn.Module, inputs_bchw: torch.Tensor, targets: Sequence[int]
     except ImportError:
         raise EngineError("GradCAM needs the grad-cam package: pip install 'cadence-train[cam]'") from None
     if targets is not None and len(targets) != len(inputs_bchw):
-        raise ValueError(f"{len(targets)} targets for {len(inputs_bchw)} images: one class an image is needed")
+        raise ValueError(f"{len(targets)} targets for {len(inputs_bchw)} images: give one class per image")
     layer, to_bchw = last_feature_map(model, inputs_bchw[:1])
     chosen = None if targets is None else [ClassifierOutputTarget(int(target)) for target in targets]
-    # The weights may be frozen: then gradients flow only because the images ask for them.
+    # The weights may be frozen: then gradients flow only because the images require them.
     with torch.enable_grad(), GradCAM(model, [layer], reshape_transform=to_bchw) as cam:
         return cam(inputs_bchw.detach().requires_grad_(), chosen).astype(np.float32)
 
 
-def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Module, ToBchw | None]:
-    """The module whose output is the last that has positions and matters to the logits at them, and its way to BCHW.
+def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Module, ToBchw]:
+    """(the last module whose output has positions that matter to the logits, the function that makes its output BCHW).
 
-    Found by sending one image (1, 3, side, side) through. Left out: what runs several times (its outputs would be
-    confused), poolings (the map before them is finer), and what has no gradient at its positions, such as the patches
-    of a transformer's last block, of which only the class token is read. The way is None where the output is BCHW
-    already. Raises EngineError where there is none.
+    Found by running one image (1, 3, side, side). Excluded are modules that run several times (their outputs would be
+    confused), poolings (the map before them is finer), and outputs without a gradient at their positions, such as patch
+    tokens of a transformer's last block, where only the class token is read. EngineError where nothing is left.
     """
     calls: dict[nn.Module, int] = {}
-    maps: list[tuple[nn.Module, ToBchw | None, int]] = []
+    maps: list[tuple[nn.Module, ToBchw]] = []
     gradients: dict[int, torch.Tensor] = {}
     pooled: list[torch.Tensor] = []
 
@@ -76,40 +72,32 @@ def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Mod
         if isinstance(module, POOLINGS):
             pooled.append(output)
         way = way_to_bchw(output.shape)
-        if way is None or any(output is other for other in pooled):
-            return
-        number = len(maps)
-        maps.append((module, None if way is as_it_is else way, number))
-        output.register_hook(lambda gradient: gradients.update({number: way(gradient)}))
+        if way is not None and not any(output is other for other in pooled):
+            number = len(maps)
+            maps.append((module, way))
+            output.register_hook(lambda gradient: gradients.update({number: way(gradient)}))
 
-    handles = [module.register_forward_hook(look) for module in model.modules() if module is not model]
-    try:
-        with torch.enable_grad():
-            logits = model(input_bchw.detach().requires_grad_())
-            # All classes, unevenly: a single one may have no gradient in this image, and a plain sum may cancel.
-            (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum().backward()
-    finally:
-        for handle in handles:
-            handle.remove()
-    for module, way, number in reversed(maps):
+    with ExitStack() as hooks, torch.enable_grad():
+        for module in model.modules():
+            if module is not model:
+                hooks.enter_context(module.register_forward_hook(look))
+        logits = model(input_bchw.detach().requires_grad_())
+        # All classes, unevenly: a single one may have no gradient in this image, and a plain sum may cancel.
+        (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum().backward()
+    for number, (module, way) in reversed([*enumerate(maps)]):
         if calls[module] == 1 and number in gradients and gradients[number].count_nonzero():
             return module, way
-    raise EngineError(f"GradCAM finds no feature map with positions in {type(model).__name__}: it cannot be shown "
-                      "where this network looks")
-
-
-def as_it_is(output: torch.Tensor) -> torch.Tensor:
-    """The way of what is BCHW already."""
-    return output
+    raise EngineError(f"GradCAM finds no feature map with positions in {type(model).__name__}: where it looks cannot "
+                      "be shown")
 
 
 def way_to_bchw(shape: Sequence[int]) -> ToBchw | None:
-    """How an output of this shape becomes (B, C, H, W) with H = W > 1, as square images have it; None if it has none.
+    """The function that makes an output of this shape (B, C, H, W) with H = W > 1; None where it has no positions.
 
     Known are BCHW, BHWC (Swin) and tokens (B, prefix + H * W, C) (vision transformers).
     """
     if len(shape) == 4 and shape[2] == shape[3] > 1:
-        return as_it_is
+        return lambda output: output
     if len(shape) == 4 and shape[1] == shape[2] > 1:
         return lambda output: output.permute(0, 3, 1, 2)
     if len(shape) == 3 and shape[1] >= 4:

@@ -1,10 +1,10 @@
-"""Answers to many files and folders, in their order, as lines or as JSON; what cannot be read stops nothing."""
+"""Predictions for files and folders, in their order, as lines or as JSON; what cannot be read stops nothing."""
 
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,57 +18,39 @@ from rich.text import Text
 
 from engine.common.errors import EngineError
 from engine.common.files import finite
-from engine.inference.picture_input import plain, suffixes
+from engine.inference.image_input import SUFFIXES, printable
 from engine.inference.predictor import BATCH, NOT_FINITE, Prediction, Predictor
 
-# Two pixels a character: 24 lines of a terminal.
+# Two pixels per character: 24 lines of a terminal.
 MOST_SHOWN_PX = 48
 
 
-@dataclass(frozen=True)
-class Told:
-    """One picture by its name, with its answer or with the one line that says why there is none."""
-
-    name: str
-    answer: Prediction | None = None
-    error: str = ""
-
-
-def predict(predictor: Predictor, given: Iterable[str]) -> Iterator[Told]:
-    """The answers to files and folders as they were given, worked out BATCH at a time."""
-    waiting = []
-    for path, refused in find_pictures(given):
-        try:
-            if refused:
-                raise refused
-            waiting.append((str(path), predictor.pixels(path)))
-        except EngineError as error:
-            waiting.append((str(path), error))
-        if len(waiting) == BATCH:
-            yield from tell_all(predictor, waiting)
-            waiting = []
-    yield from tell_all(predictor, waiting)
+def predict_files(predictor: Predictor, names: Iterable[str]) -> Iterator[tuple[str, Prediction | EngineError]]:
+    """Each file's name with its prediction, or the error of one line, in the order given, BATCH at a time."""
+    found = find_images(names)
+    while batch := list(islice(found, BATCH)):
+        read = []
+        for path, error in batch:
+            try:
+                read.append((path, error or predictor.pixels(path)))
+            except EngineError as unreadable:
+                read.append((path, unreadable))
+        predictions = iter(predictor.predict([pixels for _, pixels in read if isinstance(pixels, np.ndarray)]))
+        for path, outcome in read:
+            if isinstance(outcome, np.ndarray):
+                outcome = next(predictions)
+                if not outcome.finite:
+                    outcome = EngineError(f"{printable(path)}: {NOT_FINITE}")
+            yield str(path), outcome
 
 
-def tell_all(predictor: Predictor, waiting: list) -> Iterator[Told]:
-    """The answers to pairs of a name and pixels (or the error that came instead of them), in their order."""
-    answers = iter(predictor.answers([pixels for _, pixels in waiting if not isinstance(pixels, EngineError)]))
-    for name, pixels in waiting:
-        if isinstance(pixels, EngineError):
-            yield Told(name, None, str(pixels))
-        else:
-            answer = next(answers)
-            yield Told(name, answer) if answer.finite else Told(name, None, f"{plain(name)}: {NOT_FINITE}")
+def find_images(names: Iterable[str]) -> Iterator[tuple[Path, EngineError | None]]:
+    """Each file as named; of each folder all images below it, sorted, known by the endings of their names.
 
-
-def find_pictures(given: Iterable[str]) -> Iterator[tuple[Path, EngineError | None]]:
-    """Each file as it was named; of each folder all pictures below it, sorted, known by how their names end.
-
-    Hidden files and folders (`.name`) and other files are passed over in folders only. For a folder that holds no
-    picture, or cannot be listed, its own path stands in the picture's place, with the error.
+    Only in folders, hidden files and folders (`.name`) and other files are skipped. A folder that holds no image or
+    cannot be listed comes with its error.
     """
-    known = suffixes()
-    for name in given:
+    for name in names:
         if not os.path.isdir(name):
             yield Path(name), None
             continue
@@ -76,58 +58,56 @@ def find_pictures(given: Iterable[str]) -> Iterator[tuple[Path, EngineError | No
         for folder, folders, files in os.walk(name, onerror=failures.append):
             folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
             for file in sorted(files):
-                if not file.startswith(".") and Path(file).suffix.lower() in known:
+                if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES:
                     found += 1
                     yield Path(folder, file), None
         for failure in failures:
             yield Path(failure.filename), EngineError(
-                f"{plain(failure.filename)}: cannot be listed ({failure.strerror}): see its rights")
+                f"{printable(failure.filename)}: cannot be listed ({failure.strerror}): check its permissions")
         if not found and not failures:
             yield Path(name), EngineError(
-                f"{plain(name)}: has no pictures in it: give another folder, or name its files")
+                f"{printable(name)}: has no images in it: give another folder, or name its files")
 
 
-def as_lines(told: Iterable[Told], top: int, show: bool) -> int:
-    """Print each answer's `top` classes for people, errors on stderr: 1 where there were any, else 0.
+def print_predictions(files: Iterable[tuple[str, Prediction | EngineError]], top: int, *, as_json: bool = False,
+                      show: bool = False) -> int:
+    """Print the `top` classes of each file, as lines or as one JSON list, errors on stderr: 1 after any error, else 0.
 
-    show: draw the pixels that the network was given beside its answer.
+    show: draw the pixels that the network was given beside the lines.
     """
-    console, status = Console(highlight=False), 0
-    for one in told:
-        if one.answer is None:
-            print(f"error: {one.error}", file=sys.stderr)
-            status = 1
-            continue
-        console.print(Text(plain(one.name), style="bold"), soft_wrap=True)
-        lines = Text("\n").join(Text(f"{share:8.2%}  {plain(label)}") for label, share in one.answer.top(top))
-        if show:
-            beside = Table.grid(padding=(0, 2))
-            beside.add_row(blocks(one.answer.seen_hwc, MOST_SHOWN_PX), lines)
-            console.print(Padding(beside, (0, 0, 1, 2)))
-        else:
-            console.print(lines, soft_wrap=True)
-    return status
-
-
-def as_json(told: Iterable[Told], top: int) -> int:
-    """Print one JSON list with an entry for each picture, errors among them and on stderr; the status as `as_lines`."""
     entries, status = [], 0
-    for one in told:
-        if one.answer is None:
-            print(f"error: {one.error}", file=sys.stderr)
-            entries.append({"image": one.name, "error": one.error})
+    for name, outcome in files:
+        if isinstance(outcome, EngineError):
+            print(f"error: {outcome}", file=sys.stderr)
+            entries.append({"image": name, "error": str(outcome)})
             status = 1
+        elif as_json:
+            entries.append({"image": name, "top": [{"class": label, "probability": share}
+                                                   for label, share in outcome.top(top)]})
         else:
-            entries.append({"image": one.name, "top": [{"class": label, "probability": share}
-                                                       for label, share in one.answer.top(top)]})
-    print(json.dumps(finite(entries), indent=1))
+            print_lines(name, outcome, top, show)
+    if as_json:
+        print(json.dumps(finite(entries), indent=1))
     return status
 
 
-def blocks(image_hwc: np.ndarray, most_px: int) -> Text:
-    """uint8 (H, W, 3) as half blocks, two pixels a character, shrunk to at most `most_px` a side."""
+def print_lines(name: str, prediction: Prediction, top: int, show: bool) -> None:
+    """A file's name and its most probable classes."""
+    console = Console(highlight=False)
+    console.print(Text(printable(name), style="bold"), soft_wrap=True)
+    lines = Text("\n").join(Text(f"{share:8.2%}  {printable(label)}") for label, share in prediction.top(top))
+    if show:
+        beside = Table.grid(padding=(0, 2))
+        beside.add_row(blocks(prediction.seen_hwc), lines)
+        console.print(Padding(beside, (0, 0, 1, 2)))
+    else:
+        console.print(lines, soft_wrap=True)
+
+
+def blocks(image_hwc: np.ndarray) -> Text:
+    """uint8 (H, W, 3) as half blocks, two pixels per character, shrunk to at most MOST_SHOWN_PX per side."""
     image = Image.fromarray(image_hwc)
-    image.thumbnail((most_px, most_px))
+    image.thumbnail((MOST_SHOWN_PX, MOST_SHOWN_PX))
     width, height = image.size
     text = Text()
     for y in range(0, height - 1, 2):

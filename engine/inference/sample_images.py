@@ -1,66 +1,74 @@
-"""Some of a data set's images for a trained network, as evaluation shows them."""
+"""Some of a data set's images, unaugmented, to check or to try a trained network on."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from engine.build.datasets import OnWarning, open_betons, open_data
+from engine.build.datasets import OnWarning, open_data
 from engine.build.devices import place_threads
-from engine.build.preflight import evaluation_policy_of, refuse_early
-from engine.common.errors import EngineError
+from engine.build.preflight import evaluation_policy_of
 from engine.inference.trained import Trained
 from loaders.beton.cache import Beton
+from loaders.common.errors import DataError
 from loaders.feeds.build import Place, plain_feed
-from recipes.settings.load import Recipe, restore
+from recipes.settings.load import Recipe
 
 CALIBRATION_IMAGES = 512
+MOST_CLASSES_SHOWN = 12
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Unaugmented images of one split, evenly spaced over it: uint8 (N, side, side, 3), labels int64 (N,)."""
+class SampleImages:
+    """Images evenly spaced over one split, as evaluation shows them: uint8 (N, side, side, 3), labels int64 (N,)."""
 
     split: str
     images_bhwc: torch.Tensor
     labels: torch.Tensor
 
 
-def open_samples(trained: Trained, settings: Mapping[str, object], count: int,
-                 say: OnWarning = None) -> tuple[Recipe, Samples, Samples]:
-    """(the recipe with `settings`, `count` images of the test split, CALIBRATION_IMAGES of the training split).
+def open_sample_images(trained: Trained, settings: Mapping[str, object], count: int,
+                       say: OnWarning = None) -> tuple[Recipe, SampleImages, SampleImages]:
+    """(the recipe with `settings`, `count` test images, or training images without a test split, calibration images).
 
-    A data set without a test split gives `count` of the training split's images instead. `say` is told where
-    they are not the images that the run had. Raises EngineError where the classes are not the network's.
+    Calls `say` with a warning where they are not the run's. Raises EngineError where their classes are not the
+    network's.
     """
-    recipe = restore(trained.recipe.name, {**trained.recipe.values, **settings})
-    refuse_early(recipe)
+    recipe, betons, difference = trained.open_betons(settings, say)
+    if say and difference:
+        say(f"warning: {difference}: the figures below are for these images")
     threads = place_threads(recipe, CPU)
-    source = open_data(recipe)
-    if tuple(source.class_names) != trained.class_names:
-        raise EngineError(f"{trained.path} knows {len(trained.class_names)} classes ({trained.class_names[0]}, ...), "
-                          f"{source.name} has {len(source.class_names)} ({source.class_names[0]}, ...): check it on "
-                          "the data set it was trained on")
-    betons = open_betons(recipe, source, on_warning=say)
-    others = trained.other_splits(betons)
-    if say and others:
-        say(f"warning: the {others[0]} images of {source.name} are not those that the run had (the checksums of the "
-            "betons differ): the figures are of these")
     split = "test" if "test" in betons else "train"
-    return (recipe, samples_of(recipe, betons[split], split, count, threads),
-            samples_of(recipe, betons["train"], "train", CALIBRATION_IMAGES, threads))
+    return (recipe, take_evenly(recipe, betons[split], split, count, threads),
+            take_evenly(recipe, betons["train"], "train", CALIBRATION_IMAGES, threads))
 
 
-def samples_of(recipe: Recipe, beton: Beton, split: str, count: int, threads: int) -> Samples:
-    """At most `count` of a beton's images, as evaluation shows them."""
+def take_evenly(recipe: Recipe, beton: Beton, split: str, count: int, threads: int) -> SampleImages:
+    """At most `count` images of a beton, evenly spaced."""
     spaced = np.linspace(0, beton.samples - 1, min(count, beton.samples)).round().astype(np.int64)
-    feed = plain_feed(beton, Place("stream", CPU, threads), min(500, len(spaced)), evaluation_policy_of(recipe), spaced)
-    try:
-        with feed.epoch(0) as batches:
-            taken = [(batch.images_bhwc.clone(), batch.labels.clone()) for batch in batches]
-    finally:
-        feed.close()
+    with closing(plain_feed(beton, Place("stream", CPU, threads), min(500, len(spaced)), evaluation_policy_of(recipe),
+                            spaced)) as feed, feed.epoch(0) as batches:
+        taken = [(batch.images_bhwc.clone(), batch.labels.clone()) for batch in batches]
     images_bhwc, labels = (torch.cat(parts) for parts in zip(*taken, strict=True))
-    return Samples(split, images_bhwc, labels.long())
+    return SampleImages(split, images_bhwc, labels.long())
+
+
+def one_per_class(trained: Trained) -> list[tuple[np.ndarray, str]]:
+    """The first test image, uint8 (H, W, 3), of up to MOST_CLASSES_SHOWN classes evenly apart, with the class names.
+
+    Empty where the data set is not available or has no test split; downloads nothing.
+    """
+    try:
+        source = open_data(trained.recipe.changed({"data.download": False}))
+        if "test" not in source.splits:
+            return []
+        split = source.read("test")
+    except (DataError, OSError):
+        return []
+    count = min(MOST_CLASSES_SHOWN, len(source.class_names))
+    classes = np.linspace(0, len(source.class_names) - 1, count).round().astype(int)
+    return [(split.images_nhwc[np.argmax(split.labels == label)], source.class_names[label])
+            for label in classes if label in split.labels]

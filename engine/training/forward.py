@@ -31,8 +31,13 @@ class ToInput:
 
     def __call__(self, images_bhwc: torch.Tensor) -> torch.Tensor:
         # The permuted view of a BHWC batch already is a channels_last BCHW one: no bytes move.
-        images = torch.addcmul(self.shift, images_bhwc.permute(0, 3, 1, 2).float(), self.scale)
+        images = normalised(images_bhwc, self.scale, self.shift)
         return images if self.channels_last else images.contiguous()
+
+
+def normalised(images_bhwc: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), channels_last: x * scale + shift, both float32 (1, 3, 1, 1)."""
+    return torch.addcmul(shift, images_bhwc.permute(0, 3, 1, 2).float(), scale)
 
 
 def resize(images: torch.Tensor, side_px: int) -> torch.Tensor:

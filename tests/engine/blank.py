@@ -1,4 +1,4 @@
-"""A checkpoint's content with nothing in it, for tests that care for some of its entries only."""
+"""An empty checkpoint's content, for tests that need only some of its entries."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""A network whose answers are known beforehand: it names the colour that a picture mostly has."""
+"""A network with known predictions: the main colour of an image."""
 
 import torch
 
@@ -10,14 +10,15 @@ from tests.engine.blank import BLANK
 # class name -> RGB as shares of 255
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0),
            "grey": (0.5, 0.5, 0.5)}
-# By how much the nearest colour is preferred; red for red is then more than 99 % sure.
+# How much the nearest colour is preferred; red for a red image then has a probability above 99 %.
 SHARPNESS = 10
 
 
 def colours_run(folder, names=tuple(COLOURS), **settings):
-    """A run folder with checkpoints/last.pt of that network, its classes called `names`; returns the folder."""
+    """Make `folder` a run with checkpoints/last.pt of that network, its classes called `names`; returns the folder."""
     values = {"model.name": "cnn", "model.width": 4, "model.depth": 2, "model.kernel_px": 1, "model.norm": "none",
-              "data.mean": (0, 0, 0), "data.std": (1, 1, 1), "augment.policy": "none", **settings}
+              "data.mean": (0, 0, 0), "data.std": (1, 1, 1), "augment.policy": "none",
+              "train.threads": 1, **settings}
     if values.get("data.name", "shapes") in ("shapes", "folder"):
         values = {"data.resolution": 16, **values}
     recipe = load("quickstart", settings=values)

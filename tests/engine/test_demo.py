@@ -1,4 +1,4 @@
-"""The page in a real browser: a network that names colours answers what is uploaded, and refuses what is bad."""
+"""The page in a real browser: a network that names colours classifies uploads, and refuses bad ones."""
 
 import os
 import shutil
@@ -15,9 +15,12 @@ from PIL import Image
 
 from engine import demo
 from engine.common.errors import EngineError
-from engine.inference.predictor import load
+from engine.inference.predictor import Predictor
+from engine.inference.sample_images import one_per_class
+from engine.inference.trained import open_trained
+from loaders.sources.open import open_source
 from tests.engine.colours import COLOURS, colours_run
-from tests.engine.inference.test_picture_input import png, stored
+from tests.engine.image_files import png, stored
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 pytest.importorskip("gradio", reason="needs the extra demo")
@@ -25,12 +28,15 @@ pytest.importorskip("pytorch_grad_cam", reason="needs the extra cam")
 
 from engine.inference import demo_page, demo_server  # noqa: E402
 
-# Of Gradio's own use of pandas.
+# From Gradio's own use of pandas.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword is deprecated)")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+VIEWPORT = {"width": 1280, "height": 1000}
+REMOVE = "#upload button[aria-label='Remove Image']"
 WAIT_MS = 120_000
 # The server's real limit would take seconds to reach.
 MOST_BYTES = 300 * 1024
+browser_test = pytest.mark.slow("starts a server and a browser")
 HOSTILE = ("<b>rot</b>", "<img src=x onerror=alert(1)>", "blau & grün", "**weiß**", "schwarz", "grau")
 
 
@@ -38,12 +44,12 @@ HOSTILE = ("<b>rot</b>", "<img src=x onerror=alert(1)>", "blau & grün", "**wei�
 def predictors(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     runs = {"colours": colours_run(folder / "a"), "Farben": colours_run(folder / "b", HOSTILE)}
-    return {name: load(str(run), device="cpu") for name, run in runs.items()}
+    return {name: Predictor(open_trained(str(run), device="cpu")) for name, run in runs.items()}
 
 
 @pytest.fixture(scope="module")
 def served(predictors, tmp_path_factory):
-    """The page's address, and the addresses beyond this machine that its process meant to reach."""
+    """The page's address, and the addresses beyond this machine that its process tried to reach."""
     reached, connect = [], socket.socket.connect
 
     def watched(self, address):
@@ -74,11 +80,11 @@ def browser():
         opened.close()
 
 
-@pytest.fixture
-def tab(browser, served):
-    """The page, loaded; at the end it must have asked this machine alone, and shown no dialog and no error."""
-    address, reached = served
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+@pytest.fixture(scope="module")
+def loaded(browser, served):
+    """The page, loaded; requests to other machines; its errors and dialogs."""
+    address = served[0]
+    page = browser.new_page(viewport=VIEWPORT)
     page.set_default_timeout(WAIT_MS)
     elsewhere, wrong = [], []
 
@@ -92,42 +98,54 @@ def tab(browser, served):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     page.goto(address)
-    page.wait_for_selector("#picture input[type=file]", state="attached", timeout=WAIT_MS)
-    yield page
+    page.wait_for_selector("#upload input[type=file]", state="attached", timeout=WAIT_MS)
+    yield page, elsewhere, wrong
     page.close()
-    assert not elsewhere and not wrong and not reached
+
+
+@pytest.fixture
+def tab(loaded, served):
+    """The page without an image; at the end it must have requested from this machine only, without dialog or error."""
+    page, elsewhere, wrong = loaded
+    page.set_viewport_size(VIEWPORT)
+    if page.query_selector(REMOVE):
+        clear(page)
+    yield page
+    assert not elsewhere and not wrong and not served[1]
 
 
 def send(page, name, content):
-    """Upload a file and wait until the page tells something of it."""
-    page.set_input_files("#picture input[type=file]", {"name": name, "mimeType": "image/png", "buffer": content})
+    """Upload a file."""
+    page.set_input_files("#upload input[type=file]", {"name": name, "mimeType": "image/png", "buffer": content})
 
 
-def told(page, part):
-    page.wait_for_function("part => document.querySelector('#told').innerText.includes(part)", arg=part,
+def shown(page, part):
+    """The page's sentence, once it contains `part`."""
+    page.wait_for_function("part => document.querySelector('#prediction')?.innerText.includes(part)", arg=part,
                            timeout=WAIT_MS)
-    return page.inner_text("#told")
+    return page.inner_text("#prediction")
 
 
 def clear(page):
-    """Take the picture away."""
-    page.click("#picture button[aria-label='Remove Image']")
-    page.wait_for_function("document.querySelector('#told').innerText.trim() === ''", timeout=WAIT_MS)
-    page.wait_for_selector("#picture input[type=file]", state="attached", timeout=WAIT_MS)
+    """Remove the image."""
+    page.click(REMOVE)
+    page.wait_for_function("document.querySelector('#prediction')?.innerText.trim() === ''", timeout=WAIT_MS)
+    page.wait_for_selector("#upload input[type=file]", state="attached", timeout=WAIT_MS)
 
 
 def column(page, number):
     return [cell.inner_text() for cell in page.query_selector_all(f"#table [role=gridcell][aria-colindex='{number}']")]
 
 
-def test_an_upload_is_answered_in_words_bars_table_and_pictures(tab, tmp_path):
+@browser_test
+def test_an_upload_gives_a_sentence_bars_a_table_and_images(tab, tmp_path):
     half = Image.new("RGB", (60, 60), "red")
     half.paste((120, 0, 0), (30, 0, 60, 60))
     send(tab, "red.png", stored(half))
-    assert "% sure" in told(tab, "red")
+    assert "% sure" in shown(tab, "red")
     tab.wait_for_selector("#seen img")
-    tab.wait_for_selector("#looked img")
-    sizes = tab.eval_on_selector_all("#seen img, #looked img", "all => all.map(one => one.naturalWidth)")
+    tab.wait_for_selector("#gradcam img")
+    sizes = tab.eval_on_selector_all("#seen img, #gradcam img", "all => all.map(one => one.naturalWidth)")
     assert sizes == [256, 256]
     assert all(name in tab.inner_text("#bars") for name in COLOURS)
     tab.wait_for_selector("#table [role=gridcell]")
@@ -139,92 +157,103 @@ def test_an_upload_is_answered_in_words_bars_table_and_pictures(tab, tmp_path):
     assert len(drawn) > 1280 * 900 and len(np.unique(drawn, axis=0)) > 100
 
 
+@browser_test
 def test_the_table_sorts(tab):
     send(tab, "red.png", stored(Image.new("RGB", (8, 8), "red")))
     tab.wait_for_selector("#table [role=gridcell]")
     tab.hover("#table [data-testid=header-0]")
     tab.click("#table [data-testid=header-0] button[aria-label='Open cell menu']")
     tab.get_by_role("menuitem", name="Sort ascending").click()
-    tab.wait_for_function("first => document.querySelector('#table [role=gridcell]').innerText === first",
+    tab.wait_for_function("first => document.querySelector('#table [role=gridcell]')?.innerText === first",
                           arg="black", timeout=WAIT_MS)
     assert column(tab, 1) == sorted(COLOURS)
 
 
 BAD = {
-    "text.png": (b"this is no picture", "text.png: is no picture of a kind that can be read"),
+    "text.png": (b"this is not an image", "text.png: is not an image that can be read"),
     "bomb.png": (png(60_000, 60_000), "bomb.png: has more pixels than the 25,000,000 that are decoded"),
-    "large.png": (png(6_000, 6_000), "large.png: has 6000 x 6000 pixels; at most 25,000,000 are decoded"),
-    "cut.png": (png(20, 20, bytes(100)), "cut.png: is damaged or cut short"),
-    "<i>a.png": (b"x", "a.png: is no picture"),
+    "large.png": (png(6_000, 6_000), "large.png: has 6000 x 6000 pixels; from 1 to 25,000,000 are decoded"),
+    "cut.png": (png(20, 20, bytes(100)), "cut.png: is damaged or truncated"),
+    "<i>a.png": (b"x", "a.png: is not an image"),
 }
 
 
-def test_a_bad_file_gets_a_sentence_and_the_next_one_an_answer(tab):
+@browser_test
+def test_a_bad_file_gets_a_sentence_and_the_next_one_a_prediction(tab):
     for name, (content, sentence) in BAD.items():
         send(tab, "green.tiff", stored(Image.new("RGB", (8, 8), "lime"), "TIFF"))
-        told(tab, "green")
+        shown(tab, "green")
         clear(tab)
         send(tab, name, content)
-        assert "Traceback" not in told(tab, sentence)
+        assert "Traceback" not in shown(tab, sentence)
         assert not tab.query_selector("#seen img") and not column(tab, 1)
         assert not tab.query_selector("[data-testid=toast-body]")
         clear(tab)
 
 
+@browser_test
 def test_a_file_that_is_too_large_is_refused(tab):
     send(tab, "heavy.png", bytes(MOST_BYTES + 1))
     tab.wait_for_selector("[data-testid=toast-body]", timeout=WAIT_MS)
     assert "exceed the maximum allowed size of 300" in tab.inner_text("[data-testid=toast-body]")
+    tab.click("[data-testid=toast-close]")
+    tab.wait_for_selector("[data-testid=toast-body]", state="detached", timeout=WAIT_MS)
 
 
+@browser_test
 def test_samples_and_another_network_whose_class_names_are_hostile(tab):
     tab.wait_for_selector("#samples img")
     tab.click("#samples button >> nth=0")
-    told(tab, "blue")
+    shown(tab, "blue")
     tab.click("#samples button >> nth=1")
-    told(tab, "green")
+    shown(tab, "green")
     tab.click("#network input")
     tab.click("[role=option] >> nth=1")
-    told(tab, HOSTILE[1])
+    shown(tab, HOSTILE[1])
     tab.wait_for_function("document.querySelectorAll('#samples img').length === 0", timeout=WAIT_MS)
     assert HOSTILE[1] in tab.inner_text("#bars") and HOSTILE[0] in column(tab, 1)
-    assert not tab.query_selector("#bars img, #table img, #told img")
+    assert not tab.query_selector("#bars img, #table img, #prediction img")
+    tab.click("#network input")
+    tab.click("[role=option] >> nth=0")
+    shown(tab, "green")
 
 
-def test_what_takes_too_long_is_told(tab, monkeypatch):
+@browser_test
+def test_what_takes_too_long_is_reported(tab, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(demo_page, "MAX_ANSWER_S", 0.2)
-    monkeypatch.setattr(demo_page, "work_out", lambda *_: release.wait(60))
+    monkeypatch.setattr(demo_page, "MAX_WAIT_S", 0.2)
+    monkeypatch.setattr(demo_page, "predict_upload", lambda *_: release.wait(60))
     send(tab, "red.png", stored(Image.new("RGB", (8, 8), "red")))
     try:
-        told(tab, "took longer than")
+        shown(tab, "took longer than")
     finally:
         release.set()
 
 
-def test_where_no_overlay_can_be_drawn_the_answer_comes_with_the_reason(predictors, tmp_path, monkeypatch):
+def test_where_no_overlay_can_be_drawn_the_prediction_comes_with_the_reason(predictors, tmp_path, monkeypatch):
     def absent(*_):
         raise EngineError("GradCAM needs a layer <of maps>")
 
     (tmp_path / "a.png").write_bytes(stored(Image.new("RGB", (8, 8), "red")))
-    assert demo_page.shown(*demo_page.work_out(predictors["colours"], (tmp_path / "a.png", "a"), True))[3] is not None
+    given = predictors["colours"], (tmp_path / "a.png", "a"), True
+    assert demo_page.results_of(*demo_page.predict_upload(*given))[3] is not None
     monkeypatch.setattr(demo_page, "overlays", absent)
-    told, bars, seen, looked, table = demo_page.shown(
-        *demo_page.work_out(predictors["colours"], (tmp_path / "a.png", "a"), True))
-    assert "red" in told and "GradCAM needs a layer &lt;of maps&gt;" in told
-    assert looked is None and bars and len(table) == 6 and seen.shape == (256, 256, 3)
+    sentence, bars, seen, overlay, table = demo_page.results_of(*demo_page.predict_upload(*given))
+    assert "red" in sentence and "GradCAM needs a layer &lt;of maps&gt;" in sentence
+    assert overlay is None and bars and len(table) == 6 and seen.shape == (256, 256, 3)
 
 
-def test_a_network_that_diverged_says_that_it_has_no_answer(tmp_path):
-    diverged = load(str(colours_run(tmp_path / "run")), device="cpu")
+def test_a_diverged_network_has_no_prediction(tmp_path):
+    diverged = Predictor(open_trained(str(colours_run(tmp_path / "run")), device="cpu"))
     next(diverged.trained.model.parameters()).fill_(float("nan"))
     (tmp_path / "a.png").write_bytes(stored(Image.new("RGB", (8, 8), "red")))
     page = demo_page.build_page({"one": diverged}, {})
     respond = next(each.fn for each in page.fns.values() if each.name == "respond")
-    told, *others = respond("one", (tmp_path / "a.png", "a.png"))
-    assert "no answer: not finite" in told and "sure" not in told and not any(others)
+    sentence, *others = respond("one", (tmp_path / "a.png", "a.png"))
+    assert "no prediction: not finite" in sentence and "sure" not in sentence and not any(others)
 
 
+@browser_test
 def test_the_samples_fit_a_narrow_window(tab):
     tab.set_viewport_size({"width": 390, "height": 800})
     tab.wait_for_selector("#samples img")
@@ -233,21 +262,22 @@ def test_the_samples_fit_a_narrow_window(tab):
     assert 2 <= len(columns.split()) and sum(float(column.removesuffix("px")) for column in columns.split()) <= room
 
 
-def test_work_that_nobody_waits_for_any_more_is_not_begun(predictors, monkeypatch):
-    release, begun = threading.Event(), []
-    monkeypatch.setattr(demo_page, "MAX_ANSWER_S", 0.1)
-    monkeypatch.setattr(demo_page, "work_out", lambda *given: (begun.append(given[1][1]), release.wait(60)))
+def test_work_that_nobody_waits_for_any_more_is_not_started(predictors, monkeypatch):
+    release, started = threading.Event(), []
+    monkeypatch.setattr(demo_page, "MAX_WAIT_S", 0.1)
+    monkeypatch.setattr(demo_page, "predict_upload", lambda *given: (started.append(given[1][1]), release.wait(60)))
     page = demo_page.build_page(predictors, {})
     respond = next(each.fn for each in page.fns.values() if each.name == "respond")
     for name in ("slow", "waits", "waits too"):
         assert "took longer than" in respond("colours", (None, name))[0]
-    monkeypatch.setattr(demo_page, "MAX_ANSWER_S", 60)
-    monkeypatch.setattr(demo_page, "shown", lambda *_: begun[:])
+    monkeypatch.setattr(demo_page, "MAX_WAIT_S", 60)
+    monkeypatch.setattr(demo_page, "results_of", lambda *_: started[:])
     release.set()
     assert respond("colours", (None, "next")) == ["slow", "next"]
 
 
-def test_the_page_forbids_what_comes_from_elsewhere(served):
+@browser_test
+def test_the_page_forbids_content_from_elsewhere(served):
     policy = httpx.get(served[0]).headers["content-security-policy"]
     assert "default-src 'self'" in policy and "http" not in policy
 
@@ -259,14 +289,15 @@ def test_a_request_for_another_file_of_this_machine_is_refused(predictors, tmp_p
     for folder in ("uploads", "."):
         (tmp_path / folder / "a.png").write_bytes(stored(Image.new("RGB", (8, 8), "red")))
     inside = demo_page.uploaded(tmp_path / "uploads", ImageData(path=str(tmp_path / "uploads" / "a.png")))
-    assert demo_page.work_out(predictors["colours"], inside, False)[0].label == "red"
+    assert demo_page.predict_upload(predictors["colours"], inside, False)[0].label == "red"
     for path in (tmp_path / "a.png", tmp_path / "uploads" / ".." / "a.png", None):
         outside = demo_page.uploaded(tmp_path / "uploads", ImageData(path=path and str(path), orig_name="a.png"))
-        with pytest.raises(EngineError, match="no uploaded file"):
-            demo_page.work_out(predictors["colours"], outside, False)
+        with pytest.raises(EngineError, match="is not, or no longer, an uploaded file"):
+            demo_page.predict_upload(predictors["colours"], outside, False)
 
 
-def test_the_door_serves_this_machine_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow("starts a server")
+def test_the_command_serves_this_machine_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
     run, seen = colours_run(tmp_path / "run"), {}
@@ -285,7 +316,7 @@ def test_the_door_serves_this_machine_and_leaves_nothing(tmp_path, monkeypatch, 
         urllib.request.urlopen(seen["address"], timeout=5)
 
 
-def test_sharing_is_asked_for_and_a_refusal_is_one_line(predictors, monkeypatch):
+def test_sharing_is_requested_and_a_refusal_is_one_line(predictors, monkeypatch):
     asked = []
 
     def launch(self, **options):
@@ -302,6 +333,7 @@ def test_sharing_is_asked_for_and_a_refusal_is_one_line(predictors, monkeypatch)
     assert all(options["server_name"] == "127.0.0.1" for options in asked)
 
 
+@browser_test
 def test_a_port_that_is_taken_is_one_line(predictors, served):
     port = int(served[0].rstrip("/").rpartition(":")[2])
     with pytest.raises(EngineError, match=f"port {port} is taken"):
@@ -332,7 +364,7 @@ def test_mistakes_are_one_line(words, message, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_without_gradio_the_door_says_what_to_install(monkeypatch):
+def test_without_gradio_the_command_says_what_to_install(monkeypatch):
     for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
         monkeypatch.setenv(name, "")
     monkeypatch.setitem(sys.modules, "gradio", None)
@@ -342,17 +374,13 @@ def test_without_gradio_the_door_says_what_to_install(monkeypatch):
 
 
 def test_samples_are_one_of_each_class_and_none_without_data(predictors, tmp_path):
-    from engine.inference.demo_samples import samples_of
-    from engine.inference.trained import open_trained
-    from loaders.sources.open import open_source
-
     shapes = open_source("shapes", resolution=16, test_count=100)
     run = colours_run(tmp_path / "a", **{"data.test_count": 100})
-    samples = samples_of(open_trained(str(run), device="cpu"))
+    samples = one_per_class(open_trained(str(run), device="cpu"))
     split = shapes.read("test")
     assert [name for _, name in samples] == list(shapes.class_names)
     for label, (image, _) in enumerate(samples):
         assert np.array_equal(image, split.images_nhwc[np.argmax(split.labels == label)])
     elsewhere = {"data.name": "cifar10", "data.root": str(tmp_path / "gone"), "data.download": True}
     without = colours_run(tmp_path / "b", **elsewhere)
-    assert samples_of(open_trained(str(without), device="cpu")) == [] and not (tmp_path / "gone").exists()
+    assert one_per_class(open_trained(str(without), device="cpu")) == [] and not (tmp_path / "gone").exists()

@@ -1,4 +1,4 @@
-"""The command and the Python interface on pictures of every kind: a network that names colours answers them."""
+"""The command and the Python interface, with a network that names colours, on images of every kind."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from loaders.device.executor import DevicePolicy, keys_of
 from loaders.policy.policy import parse
 from loaders.sources.image_file import square_rgb
 from tests.engine.colours import COLOURS, colours_run
-from tests.engine.inference.test_picture_input import png, stored
+from tests.engine.image_files import png, stored
 
 RGB = {name: tuple(round(255 * share) for share in shares) for name, shares in COLOURS.items()}
 
@@ -53,7 +53,7 @@ SIXTEEN_BITS = Image.fromarray(np.full((20, 20), 32768, np.uint16))
 FLOATING = Image.fromarray(np.full((20, 20), 0.5, np.float32))
 NOISE = stored(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG")
 
-# name -> (content, the class that it shows or what its error says)
+# name -> (content, its class or a part of its error)
 AWKWARD = {
     "plain.png": (stored(plain_image("red")), "red"),
     "palette.png": (stored(plain_image("green", mode="P")), "green"),
@@ -75,15 +75,15 @@ AWKWARD = {
     "LOUD.JPEG": (stored(plain_image("black"), "JPEG"), "black"),
     "really_a_gif.png": (stored(plain_image("red"), "GIF"), "red"),
     "line\nbreak \x1b[31m.png": (stored(plain_image("green")), "green"),
-    "text.png": (b"this is no picture\n", "is no picture"),
+    "text.png": (b"this is not an image\n", "is not an image"),
     "empty.png": (b"", "is empty"),
-    "cut.jpg": (NOISE[:len(NOISE) // 2], "is damaged or cut short"),
-    "cut.png": (stored(Image.open(io.BytesIO(NOISE)))[:3000], "is damaged or cut short"),
+    "cut.jpg": (NOISE[:len(NOISE) // 2], "is damaged or truncated"),
+    "cut.png": (stored(Image.open(io.BytesIO(NOISE)))[:3000], "is damaged or truncated"),
     "bomb.png": (png(60_000, 60_000), "has more pixels"),
     "large.png": (png(8_200, 8_000), "has 8200 x 8000 pixels"),
-    "wrong_sum.png": (stored(plain_image("red")).replace(b"IDATx", b"IDATy"), "is damaged or cut short"),
+    "wrong_sum.png": (stored(plain_image("red")).replace(b"IDATx", b"IDATy"), "is damaged or truncated"),
 }
-PASSED_OVER = {"notes.txt": b"hello", "data.csv": b"1,2", "page.eps": b"%!PS",
+SKIPPED = {"notes.txt": b"hello", "data.csv": b"1,2", "page.eps": b"%!PS",
                ".hidden.png": stored(plain_image("red")), ".thumbnails/small.png": stored(plain_image("red"))}
 
 
@@ -99,14 +99,14 @@ def predictor(run):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, content in {**PASSED_OVER, **{name: content for name, (content, _) in AWKWARD.items()}}.items():
-        path = tmp_path / "pictures" / name
+    for name, content in {**SKIPPED, **{name: content for name, (content, _) in AWKWARD.items()}}.items():
+        path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
-def test_a_folder_of_awkward_files_gets_the_expected_answers(run, folder, capsys):
+def test_a_folder_of_awkward_files_gets_the_expected_predictions(run, folder, capsys):
     assert predict.main([str(run), str(folder), "--json", "--top", "2", "--device", "cpu"]) == 1
     shown = capsys.readouterr()
     entries = {os.path.relpath(entry["image"], folder): entry for entry in json.loads(shown.out)}
@@ -122,7 +122,7 @@ def test_a_folder_of_awkward_files_gets_the_expected_answers(run, folder, capsys
     assert all(line.startswith("error: ") and line.isprintable() for line in errors)
 
 
-def test_people_get_lines_in_the_order_given(run, folder, capsys):
+def test_lines_come_in_the_order_given(run, folder, capsys):
     images = [str(folder / name) for name in ("wide.bmp", "text.png", "line\nbreak \x1b[31m.png")]
     assert predict.main([str(run), *images, "--top", "1", "--device", "cpu"]) == 1
     shown = capsys.readouterr()
@@ -132,14 +132,14 @@ def test_people_get_lines_in_the_order_given(run, folder, capsys):
     assert "\x1b" not in shown.out and shown.err.count("\n") == 1
 
 
-def test_everything_read_is_status_0_and_named_files_need_no_suffix(run, tmp_path, capsys):
+def test_status_is_0_where_all_is_read_and_named_files_need_no_suffix(run, tmp_path, capsys):
     (tmp_path / ".photo").write_bytes(stored(plain_image("blue"), "JPEG"))
     assert predict.main([str(run), str(tmp_path / ".photo"), "--device", "cpu"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "" and len(shown.out.splitlines()) == 1 + 5
 
 
-def test_folders_are_walked_in_order_and_empty_ones_are_told(run, tmp_path, capsys):
+def test_folders_are_walked_in_order_and_empty_ones_are_reported(run, tmp_path, capsys):
     for name in ("b/2.png", "b/1.png", "a/deep/3.png"):
         path = tmp_path / "all" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def test_folders_are_walked_in_order_and_empty_ones_are_told(run, tmp_path, caps
     entries = json.loads(shown.out)
     assert [entry["image"].rpartition("all/")[2] for entry in entries[1:]] == ["a/deep/3.png", "b/1.png", "b/2.png"]
     assert entries[0]["image"] == str(tmp_path / "none")
-    assert "no pictures in it" in entries[0]["error"] and shown.err.count("\n") == 1
+    assert "no images in it" in entries[0]["error"] and shown.err.count("\n") == 1
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(run, tmp_path, capsys):
@@ -170,17 +170,17 @@ def test_show_draws_the_pixels_that_the_network_sees(run, folder, capsys, monkey
     assert "38;2;0;0;255" in drawn and drawn.count("▀") == 16 * 8 and "blue" in drawn
 
 
-@pytest.mark.parametrize("words, told", [
+@pytest.mark.parametrize("words, message", [
     (["--top", "0"], "--top=0 must be 1 or more"), (["--top", "x"], "invalid int value"),
     (["--json", "--show"], "keep one"), (["--tpo", "3"], "did you mean --top"),
     (["--device", "gpu"], "invalid choice")])
-def test_mistakes_on_the_command_line_are_one_line(run, words, told):
-    with pytest.raises(EngineError, match=told) as caught:
+def test_mistakes_on_the_command_line_are_one_line(run, words, message):
+    with pytest.raises(EngineError, match=message) as caught:
         predict.main([str(run), "a.png", *words])
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_checkpoint_is_one_line_and_no_picture_is_read(tmp_path, capsys):
+def test_what_is_not_a_checkpoint_is_one_line_and_no_image_is_read(tmp_path, capsys):
     (tmp_path / "other.pt").write_bytes(b"x" * 100)
     for wrong in (tmp_path / "gone", tmp_path, tmp_path / "other.pt"):
         with pytest.raises(EngineError) as caught:
@@ -190,19 +190,19 @@ def test_what_is_no_checkpoint_is_one_line_and_no_picture_is_read(tmp_path, caps
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt2", "model.onnx"])
-def test_an_exported_file_is_told_from_a_checkpoint(tmp_path, name):
+def test_an_exported_file_is_refused_by_name(tmp_path, name):
     (tmp_path / name).write_bytes(b"x" * 100)
-    with pytest.raises(EngineError, match=f"{name} is an exported file, no checkpoint .* give a run folder"):
+    with pytest.raises(EngineError, match=f"{name} is an exported file, not a checkpoint .* give a run folder"):
         predict.load(tmp_path / name, device="cpu")
 
 
-@pytest.mark.parametrize("names, told", [
+@pytest.mark.parametrize("names, message", [
     (["red", "green"], "is of another model: head.3.weight is"), ([], "names no classes"), (None, "names no classes"),
     ([1, 2, 3, 4, 5, 6], "names no classes")])
-def test_classes_that_are_missing_or_of_another_number_are_one_line(tmp_path, names, told):
+def test_classes_that_are_missing_or_of_another_number_are_one_line(tmp_path, names, message):
     path = colours_run(tmp_path / "run") / "checkpoints" / "last.pt"
     checkpoint.save(path, checkpoint.load(path) | {"class_names": names})
-    with pytest.raises(EngineError, match=told) as caught:
+    with pytest.raises(EngineError, match=message) as caught:
         predict.load(path, device="cpu")
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -213,25 +213,25 @@ def test_python_takes_paths_bytes_pillow_arrays_and_lists(predictor, tmp_path):
     kinds = [str(tmp_path / "a.png"), tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), image, np.asarray(image)]
     for kind in kinds:
         assert predictor(kind).label == "green" and predictor(kind).confidence > 0.99
-    answers = predictor(kinds)
-    assert [answer.label for answer in answers] == ["green"] * len(kinds) and predictor([]) == []
-    answer = answers[0]
-    assert answer.probabilities.shape == (6,) and answer.probabilities.sum() == pytest.approx(1)
-    assert [name for name, _ in answer.top(100)][0] == "green" and len(answer.top(100)) == 6
-    with pytest.raises(EngineError, match="picture 2: is a int"):
+    predictions = predictor(kinds)
+    assert [prediction.label for prediction in predictions] == ["green"] * len(kinds) and predictor([]) == []
+    prediction = predictions[0]
+    assert prediction.probabilities.shape == (6,) and prediction.probabilities.sum() == pytest.approx(1)
+    assert [name for name, _ in prediction.top(100)][0] == "green" and len(prediction.top(100)) == 6
+    with pytest.raises(EngineError, match="image 2: is a int"):
         predictor([image, 3])
 
 
-def test_a_batch_answers_as_single_pictures_do(predictor):
+def test_a_batch_gives_the_predictions_of_single_images(predictor):
     images = list(np.random.default_rng(0).integers(0, 256, (BATCH + 3, 16, 16, 3), dtype=np.uint8))
-    answers = predictor(images)
-    assert len(answers) == BATCH + 3
+    predictions = predictor(images)
+    assert len(predictions) == BATCH + 3
     for place in (0, BATCH - 1, BATCH, BATCH + 2):
-        assert np.array_equal(answers[place].seen_hwc, images[place])
-        assert answers[place].probabilities == pytest.approx(predictor(images[place]).probabilities, abs=1e-6)
+        assert np.array_equal(predictions[place].seen_hwc, images[place])
+        assert predictions[place].probabilities == pytest.approx(predictor(images[place]).probabilities, abs=1e-6)
 
 
-def test_the_answer_is_the_softmax_of_the_networks_logits(predictor):
+def test_a_prediction_is_the_softmax_of_the_logits(predictor):
     image = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     trained = predictor.trained
     with torch.no_grad():
@@ -239,11 +239,11 @@ def test_the_answer_is_the_softmax_of_the_networks_logits(predictor):
     assert predictor(image).probabilities == pytest.approx(logits.softmax(1)[0].numpy(), abs=1e-6)
 
 
-def test_networks_of_class_folders_get_their_pictures_stretched(tmp_path):
+def test_networks_of_class_folders_get_stretched_images(tmp_path):
     folders = colours_run(tmp_path / "run", **{"data.name": "folder", "data.root": str(tmp_path)})
     content = stored(wide("blue", "red"))
-    answer = predict.load(folders, device="cpu")(content)
-    assert np.array_equal(answer.seen_hwc, square_rgb(content, "a.png", 16))
+    prediction = predict.load(folders, device="cpu")(content)
+    assert np.array_equal(prediction.seen_hwc, square_rgb(content, "a.png", 16))
 
 
 def test_networks_that_enlarge_get_the_pixels_of_their_evaluation(tmp_path):
@@ -251,10 +251,11 @@ def test_networks_that_enlarge_get_the_pixels_of_their_evaluation(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     policy = DevicePolicy(parse("resize(px=24)", 16, 16), mean_rgb=(1, 2, 3), device="cpu")
     expected = policy(torch.from_numpy(images), torch.arange(2), keys_of(5, 7, "cpu")).numpy()
-    assert np.array_equal([answer.seen_hwc for answer in predict.load(enlarging, device="cpu")(list(images))], expected)
+    predictions = predict.load(enlarging, device="cpu")(list(images))
+    assert np.array_equal([prediction.seen_hwc for prediction in predictions], expected)
 
 
-def test_a_network_that_diverged_gives_no_answer(tmp_path, capsys):
+def test_a_diverged_network_gives_no_prediction(tmp_path, capsys):
     run = colours_run(tmp_path / "run")
     path = run / "checkpoints" / "last.pt"
     content = checkpoint.load(path)
@@ -262,7 +263,7 @@ def test_a_network_that_diverged_gives_no_answer(tmp_path, capsys):
     checkpoint.save(path, content)
     plain_image("red").save(tmp_path / "a.png")
     assert predict.main([str(run), str(tmp_path / "a.png"), "--json", "--top", "1", "--device", "cpu"]) == 1
-    assert "no answer: not finite" in json.loads(capsys.readouterr().out)[0]["error"]
+    assert "no prediction: not finite" in json.loads(capsys.readouterr().out)[0]["error"]
     assert predict.main([str(run), str(tmp_path / "a.png"), "--device", "cpu"]) == 1
     shown = capsys.readouterr()
-    assert not shown.out and "a.png: no answer: not finite" in shown.err and shown.err.count("\n") == 1
+    assert not shown.out and "a.png: no prediction: not finite" in shown.err and shown.err.count("\n") == 1

@@ -252,7 +252,7 @@ def test_without_any_held_out_images_the_reason_is_given(folders_run):
 
 def test_other_data_are_refused(run, tmp_path):
     trained = open_trained(str(run))
-    with pytest.raises(EngineError, match="has not the 10 classes"):
+    with pytest.raises(EngineError, match="knows 10 classes"):
         open_run_data(trained, {"data.classes": 12})
     with pytest.raises(EngineError, match="the train images of shapes are not those that the run had"):
         open_run_data(trained, {"data.shapes_seed": 5})

@@ -1,22 +1,23 @@
-"""Small networks and images that the tests of exported files share."""
+"""A small network, its metadata and images, for the tests of exported files."""
 
 from functools import cache
 
 import torch
 from torch import nn
 
-from engine.exporting import metadata
-from engine.exporting.portable import Portable, to_program
+from engine.exporting.torch_program import Portable, to_program
 from engine.models.cnn import Cnn
+from engine.training.forward import ToInput
 
 SIDE_PX = 16
-TOLD = metadata.describe(metadata.PIXELS_IN, recipe="cnn", dataset="cifar10", model="cnn", policy="none",
-                         class_names=list("abcdefghij"), side_px=SIDE_PX, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3),
-                         epoch=1, settings={}, pruned=None)
+METADATA = {"made_by": "Cadence", "input": "pixels", "output": "logits", "recipe": "cnn", "dataset": "cifar10",
+            "model": "cnn", "policy": "none", "class_names": list("abcdefghij"), "side_px": SIDE_PX,
+            "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 1 / 3], "epoch": 1,
+            "settings": {"train.sizes": {"0": 16}, "model.name": "cnn"}, "pruned": None}
 
 
 class Shared(nn.Module):
-    """A block as ResNets have them: one ReLU called twice, and a branch that is added."""
+    """A ResNet block: one ReLU called twice, and a branch that is added."""
 
     def __init__(self):
         super().__init__()
@@ -35,12 +36,11 @@ def images(count, seed=0):
 
 @cache
 def portable():
-    """A small network with batch norms that have seen images, and TOLD's normalisation inside."""
+    """A small network with batch norms that have seen images, and METADATA's normalisation inside."""
     torch.manual_seed(0)
-    mean, std = torch.tensor(TOLD["mean"]), torch.tensor(TOLD["std"])
     network = Cnn(10, SIDE_PX, depth=3, width=4).to(memory_format=torch.channels_last)
     network(torch.randn(64, 3, SIDE_PX, SIDE_PX))
-    return Portable(network, (1 / (255 * std)).view(1, 3, 1, 1), (-mean / std).view(1, 3, 1, 1)).eval()
+    return Portable(network, ToInput(METADATA["mean"], METADATA["std"], torch.device("cpu"))).eval()
 
 
 @cache
@@ -50,8 +50,8 @@ def captured():
 
 
 def expected(images_bhwc):
-    """The logits of `portable` by the definition: each channel less its mean, over its deviation."""
-    mean, std = torch.tensor(TOLD["mean"]), torch.tensor(TOLD["std"])
+    """The logits of `portable` by definition: each channel less its mean, over its standard deviation."""
+    mean, std = torch.tensor(METADATA["mean"]), torch.tensor(METADATA["std"])
     normalised = (images_bhwc.float() / 255 - mean) / std
     with torch.no_grad():
         return portable().network(normalised.permute(0, 3, 1, 2))

@@ -1,4 +1,4 @@
-"""ONNX files: through bytes and back with the same answers, what they declare, what is refused."""
+"""ONNX files: to bytes and back with the same logits, what they declare, what is refused."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from engine.common.errors import EngineError
 from engine.exporting import onnx_file
-from tests.engine.exporting.networks import SIDE_PX, TOLD, captured, expected, images
+from tests.engine.exporting.networks import METADATA, SIDE_PX, captured, expected, images
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -17,14 +17,14 @@ ROOT = str(Path(__file__).resolve().parents[3])
 
 @pytest.fixture(scope="module")
 def content():
-    return onnx_file.to_bytes(captured(), TOLD)
+    return onnx_file.to_bytes(captured(), METADATA)
 
 
-def test_a_file_comes_back_with_its_answers_for_any_batch(content):
-    answer, told = onnx_file.from_bytes(content, "m.onnx")
-    assert told == TOLD
+def test_a_file_gives_the_networks_logits_for_any_batch(content):
+    logits, metadata = onnx_file.from_bytes(content, "m.onnx")
+    assert metadata == METADATA
     for count in (1, 2, 7):
-        torch.testing.assert_close(answer(images(count)), expected(images(count)), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits(images(count)), expected(images(count)), atol=1e-4, rtol=1e-4)
 
 
 def test_a_file_declares_its_layout_and_opset(content):
@@ -41,7 +41,7 @@ def test_a_file_holds_no_path_of_this_machine(content):
     assert ROOT.encode() not in content and b"site-packages" not in content
 
 
-def test_bytes_of_no_such_file_and_files_of_others_are_refused_in_one_line(content):
+def test_other_files_are_refused_in_one_line(content):
     for bad in (b"", b"no such file at all", content[:len(content) // 2]):
         with pytest.raises(EngineError, match="m.onnx cannot be read as ONNX") as refused:
             onnx_file.from_bytes(bad, "m.onnx")
@@ -55,4 +55,4 @@ def test_bytes_of_no_such_file_and_files_of_others_are_refused_in_one_line(conte
 def test_more_weights_than_a_file_holds_are_refused(monkeypatch):
     monkeypatch.setattr(onnx_file, "LARGEST_BYTES", 1000)
     with pytest.raises(EngineError, match="an ONNX file holds 2 GiB"):
-        onnx_file.to_bytes(captured(), TOLD)
+        onnx_file.to_bytes(captured(), METADATA)

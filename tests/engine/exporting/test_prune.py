@@ -1,4 +1,4 @@
-"""Which weights are pruned, against plain sorting, and that they stay 0."""
+"""Which weights are pruned, compared with sorting, and that they stay 0."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_whole_channels_of_the_smallest_norm_go_and_linear_layers_stay():
         assert torch.equal(mask.flatten(1).bool(), kept[:, None].expand(len(filters), filters.shape[1]))
 
 
-def test_weights_that_the_network_holds_fixed_are_left_alone():
+def test_frozen_weights_are_not_pruned():
     assert "stem.weight" not in prune.masks_of(Sprint(10, 16), "weights", 0.5)
 
 
@@ -72,5 +72,5 @@ def test_pruned_weights_stay_zero_under_each_optimiser_and_the_others_move(name)
 def test_a_share_too_small_and_a_network_without_convolutions_are_refused():
     with pytest.raises(EngineError, match="--prune=0.01 prunes nothing"):
         prune.masks_of(network(), "channels", 0.01)
-    with pytest.raises(EngineError, match="no layer with such weights"):
+    with pytest.raises(EngineError, match="no layer with such trainable weights"):
         prune.masks_of(nn.Linear(3, 2), "channels", 0.5)

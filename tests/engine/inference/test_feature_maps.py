@@ -28,9 +28,9 @@ def test_every_network_has_an_early_a_middle_and_a_late_layer(name):
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
-def test_the_maps_are_the_layers_output_in_its_liveliest_channels():
+def test_the_maps_are_the_channels_of_the_output_that_vary_most():
     torch.manual_seed(1)
-    # In place: a layer that follows writes over what came before, which must have been copied by then.
+    # In place: the next layer overwrites the output, which must have been copied by then.
     first, act = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU()
     model = nn.Sequential(first, act, nn.Hardtanh(0, 0.1, inplace=True), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten())
     inputs = torch.randn(2, 3, 8, 8)

@@ -1,7 +1,6 @@
 import io
 import os
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,31 +8,17 @@ import pytest
 from PIL import Image
 
 from engine.common.errors import EngineError
-from engine.inference import picture_input
-from engine.inference.picture_input import formats, picture_of, picture_of_array, plain, read_picture, square, suffixes
+from engine.inference import image_input
+from engine.inference.image_input import FORMATS, SUFFIXES, from_pillow, pillow_of, printable, read_image, square
 from loaders.sources.image_file import square_rgb
+from tests.engine.image_files import png, stored
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 
 
-def stored(image, kind="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, **options)
-    return buffer.getvalue()
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width, height, rows=b""):
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
 def refusal(*arguments, **options):
     with pytest.raises(EngineError) as caught:
-        read_picture(*arguments, **options)
+        read_image(*arguments, **options)
     line = str(caught.value)
     assert "\n" not in line and len(line) < 250
     return line
@@ -41,14 +26,14 @@ def refusal(*arguments, **options):
 
 @pytest.mark.parametrize("stretch", [False, True])
 @pytest.mark.parametrize("side_px", [5, 12, 31])
-def test_a_square_picture_gets_the_pixels_that_training_reads(side_px, stretch):
+def test_a_square_image_gets_the_pixels_that_training_reads(side_px, stretch):
     content = stored(Image.fromarray(RGB))
-    assert np.array_equal(read_picture(content, side_px, stretch=stretch), square_rgb(content, "a", side_px))
+    assert np.array_equal(read_image(content, side_px, stretch=stretch), square_rgb(content, "a", side_px))
 
 
-def test_stretched_pictures_are_those_of_class_folders_of_any_shape():
+def test_stretching_gives_the_pixels_of_class_folders_for_any_shape():
     content = stored(Image.fromarray(RGB[:, :5]))
-    assert np.array_equal(read_picture(content, 8, stretch=True), square_rgb(content, "a", 8))
+    assert np.array_equal(read_image(content, 8, stretch=True), square_rgb(content, "a", 8))
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -56,15 +41,15 @@ def test_the_longer_side_is_cropped_around_its_middle(turned):
     pixels = np.zeros((6, 18, 3), np.uint8)
     pixels[:, :6], pixels[:, 6:12], pixels[:, 12:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     pixels = pixels.transpose(1, 0, 2) if turned else pixels
-    assert (read_picture(stored(Image.fromarray(pixels)), 6) == (0, 255, 0)).all()
-    stretched = read_picture(stored(Image.fromarray(pixels)), 6, stretch=True)
+    assert (read_image(stored(Image.fromarray(pixels)), 6) == (0, 255, 0)).all()
+    stretched = read_image(stored(Image.fromarray(pixels)), 6, stretch=True)
     assert stretched.argmax(2).ravel().tolist().count(0) == 12
 
 
 def test_a_crop_is_what_resizing_and_then_cropping_gives():
     wide = Image.fromarray(np.random.default_rng(2).integers(0, 256, (40, 120, 3), dtype=np.uint8))
     resized = np.asarray(wide.resize((24, 8), Image.Resampling.BICUBIC))
-    assert np.array_equal(read_picture(stored(wide), 8), resized[:, 8:16])
+    assert np.array_equal(read_image(stored(wide), 8), resized[:, 8:16])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -76,7 +61,7 @@ def test_exif_orientation_is_undone(orientation):
     turned = image.transpose(ways[orientation]) if orientation in ways else image
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert np.array_equal(read_picture(stored(turned, exif=exif), 12), RGB)
+    assert np.array_equal(read_image(stored(turned, exif=exif), 12), RGB)
 
 
 GREY = RGB[..., 0]
@@ -97,30 +82,30 @@ MODES = {
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_becomes_rgb_on_white(mode):
     image, kind, expected = MODES[mode]
-    assert np.array_equal(read_picture(stored(image, kind), 12), expected)
+    assert np.array_equal(read_image(stored(image, kind), 12), expected)
     if mode != "I;16":
-        assert np.array_equal(picture_of(image, 12), expected)
+        assert np.array_equal(from_pillow(image, 12), expected)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_of_an_animation_the_first_frame_counts(kind):
+def test_an_animation_gives_its_first_frame(kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     content = stored(frames[0], kind, save_all=True, append_images=frames[1:],
                      **({"lossless": True} if kind == "WEBP" else {}))
-    assert np.abs(read_picture(content, 8).astype(int) - (255, 0, 0)).max() <= 1
+    assert np.abs(read_image(content, 8).astype(int) - (255, 0, 0)).max() <= 1
 
 
 def test_a_transparent_palette_entry_is_white():
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 9, 9, 9])
-    assert (read_picture(stored(image, transparency=1), 8) == 255).all()
+    assert (read_image(stored(image, transparency=1), 8) == 255).all()
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     assert "8000 x 8001" in refusal(png(8000, 8001), 8, "bomb.png")
     assert "more pixels" in refusal(png(50_000, 50_000), 8, "bomb.png")
-    assert "at most 100 are decoded" in refusal(png(11, 10), 8, "bomb.png", max_pixels=100)
+    assert "from 1 to 100 are decoded" in refusal(png(11, 10), 8, "bomb.png", max_pixels=100)
 
 
 def test_a_bomb_inside_an_icon_is_refused():
@@ -130,14 +115,14 @@ def test_a_bomb_inside_an_icon_is_refused():
     assert "more pixels" in refusal(icon, 8, "bomb.ico")
 
 
-def test_the_limit_of_bytes_holds_for_files_and_content(tmp_path):
+def test_the_byte_limit_applies_to_files_and_content(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png(4, 4))
     assert "a.png" in refusal(path, 8, max_bytes=20) and "at most 20" in refusal(path.read_bytes(), 8, max_bytes=20)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
-def test_a_picture_that_is_cut_short_is_refused_by_name(kind):
+def test_a_truncated_image_is_refused_by_name(kind):
     large = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     content = stored(large, kind)
     for share in (0.1, 0.5, 0.9):
@@ -145,8 +130,8 @@ def test_a_picture_that_is_cut_short_is_refused_by_name(kind):
         assert line.startswith("cut.img: is ")
 
 
-def test_what_is_no_picture_is_refused(tmp_path):
-    assert "is no picture" in refusal(b"hello", 8, "text.png")
+def test_what_is_not_an_image_is_refused(tmp_path):
+    assert "is not an image" in refusal(b"hello", 8, "text.png")
     assert "is empty" in refusal(b"", 8, "none.png")
     assert "no such file" in refusal(tmp_path / "gone.png", 8)
     assert "not a regular file" in refusal(tmp_path, 8)
@@ -156,12 +141,12 @@ def test_what_is_no_picture_is_refused(tmp_path):
 
 
 def test_a_file_that_would_start_another_program_is_not_opened():
-    assert "is no picture" in refusal(stored(Image.new("RGB", (8, 8)), "EPS"), 8, "a.eps")
-    assert not {"EPS", "FITS", "IPTC"} & set(formats()) and not {".eps", ".fits", ".iim"} & suffixes()
+    assert "is not an image" in refusal(stored(Image.new("RGB", (8, 8)), "EPS"), 8, "a.eps")
+    assert not {"EPS", "FITS", "IPTC"} & set(FORMATS) and not {".eps", ".fits", ".iim"} & SUFFIXES
 
 
 def iptc(content, width, height):
-    """A picture of any format as the uncompressed content of an IPTC file that claims another size."""
+    """An image of any format as the uncompressed content of an IPTC file that claims another size."""
     def field(record, number, data):
         return bytes([0x1C, record, number]) + struct.pack(">H", len(data)) + data
 
@@ -170,43 +155,43 @@ def iptc(content, width, height):
 
 
 @pytest.mark.parametrize("inside", ["EPS", "PNG"])
-def test_a_picture_in_an_iptc_container_does_not_pass_by_the_limits(inside):
+def test_an_image_in_an_iptc_container_does_not_bypass_the_limits(inside):
     content = iptc(stored(Image.new("RGB", (20, 20)), inside), 8, 8)
     assert Image.open(io.BytesIO(content)).format == "IPTC"
-    assert "is no picture" in refusal(content, 8, "a.iim", max_pixels=100)
+    assert "is not an image" in refusal(content, 8, "a.iim", max_pixels=100)
 
 
-def test_formats_that_are_decoded_slowly_have_a_lower_limit(monkeypatch):
+def test_formats_that_decode_slowly_have_a_lower_limit(monkeypatch):
     qoi = b"qoif" + struct.pack(">II", 20, 10) + b"\x03\x00" + b"\xfe\x01\x02\x03" + b"\xfd" * 3 + b"\xc6" + bytes(8)
-    assert read_picture(qoi, 8)[0, 0].tolist() == [1, 2, 3]
-    monkeypatch.setattr(picture_input, "MOST_SLOW_PIXELS", 199)
-    assert "at most 199 are decoded" in refusal(qoi, 8, "a.qoi")
-    assert read_picture(stored(Image.new("RGB", (20, 10))), 8).shape == (8, 8, 3)
-    assert {".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".bmp"} <= suffixes()
+    assert read_image(qoi, 8)[0, 0].tolist() == [1, 2, 3]
+    monkeypatch.setattr(image_input, "MOST_SLOW_PIXELS", 199)
+    assert "from 1 to 199 are decoded" in refusal(qoi, 8, "a.qoi")
+    assert read_image(stored(Image.new("RGB", (20, 10))), 8).shape == (8, 8, 3)
+    assert {".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".bmp"} <= SUFFIXES
 
 
 def test_errors_show_no_control_characters():
-    assert plain("a\x1b[31m\n\udcff.png") == "a?[31m??.png"
+    assert printable("a\x1b[31m\n\udcff.png") == "a?[31m??.png"
     assert refusal(b"x", 8, "a\x1b]0;\n.png").startswith("a?]0;?.png: ")
 
 
 def test_arrays_are_rgb_rgba_or_grey_of_uint8():
-    assert np.array_equal(picture_of_array(RGB, 12), RGB)
+    assert np.array_equal(from_pillow(pillow_of(RGB), 12), RGB)
     grey = np.repeat(GREY[..., None], 3, 2)
     for pixels in (GREY, GREY[..., None]):
-        assert np.array_equal(picture_of_array(pixels, 12), grey)
-    assert (picture_of_array(np.dstack([RGB, np.zeros_like(GREY)]), 12) == 255).all()
+        assert np.array_equal(from_pillow(pillow_of(pixels), 12), grey)
+    assert (from_pillow(pillow_of(np.dstack([RGB, np.zeros_like(GREY)])), 12) == 255).all()
     for wrong in (RGB.astype(np.float32), RGB.transpose(2, 0, 1), RGB[None], RGB[:0]):
         with pytest.raises(EngineError, match="give uint8"):
-            picture_of_array(wrong, 12)
+            pillow_of(wrong)
 
 
-def test_pillows_image_stays_as_it_was():
+def test_a_pillow_image_stays_unchanged():
     image = Image.fromarray(np.dstack([RGB, GREY]))
     before = image.tobytes()
-    picture_of(image, 5)
+    from_pillow(image, 5)
     assert image.tobytes() == before and image.size == (12, 12) and image.mode == "RGBA"
 
 
-def test_one_long_row_has_a_square_too():
+def test_one_long_row_becomes_a_square():
     assert square(Image.new("RGB", (5000, 1), "red"), 4).tolist() == [[[255, 0, 0]] * 4] * 4

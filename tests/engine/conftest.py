@@ -1,0 +1,30 @@
+"""What tests of the engine share."""
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "trained_run" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow("needs a trained run"))
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """The folder of a finished run of 4 epochs on shapes, with an average of its weights; tests only read it."""
+    import torch
+
+    from engine.session.launch import start
+    from recipes.settings.load import load
+
+    folder, threads = tmp_path_factory.mktemp("trained"), torch.get_num_threads()
+    settings = {"data.train_count": 2000, "data.test_count": 400, "data.resolution": 16,
+                "data.cache": f"{folder}/cache", "model.width": 16, "model.depth": 3, "train.batch": 25,
+                "augment.policy": "resize(px=24), flip()", "train.epochs": 4,
+                "train.sizes": {0: 16, 1: 24}, "train.accumulate": 2, "train.device": "cpu", "train.threads": 1,
+                "train.precision": "fp32", "average.ema": 0.9, "run.folder": f"{folder}/run", "run.report": False}
+    assert start(load("quickstart", settings=settings)) == 0
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+    return folder / "run"
