@@ -61,8 +61,9 @@ def one_per_class(trained: Trained) -> list[tuple[np.ndarray, str]]:
 
     Empty where the data set is not available or has no test split; downloads nothing.
     """
+    recipe = trained.recipe
     try:
-        source = open_data(trained.recipe.changed({"data.download": False}))
+        source = open_data(recipe.changed({"data.download": False}) if recipe.get("data.download") else recipe)
         if "test" not in source.splits:
             return []
         split = source.read("test")

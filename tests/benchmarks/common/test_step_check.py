@@ -10,7 +10,7 @@ from benchmarks.common import step_check
 from benchmarks.common.step_check import check_mode, step_losses
 from engine.build.run import build
 from engine.common.errors import EngineError
-from engine.training.executors import Eager
+from engine.training.forward import ForwardPass
 from recipes.settings.load import load
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -28,7 +28,7 @@ def cache(tmp_path_factory):
 
 @TRAINS
 def test_a_mode_whose_loss_is_no_number_is_refused_in_one_line(recipe, monkeypatch):
-    monkeypatch.setattr(Eager, "__call__", lambda *_: torch.tensor([float("nan"), 0, 90], dtype=torch.float64))
+    monkeypatch.setattr(ForwardPass, "__call__", lambda *_: torch.tensor([float("nan"), 0, 90], dtype=torch.float64))
     with pytest.raises(EngineError, match="the recipe's own step gives a loss that is not finite at step 0"):
         check_mode(recipe(), "compile", 3)
 
@@ -91,10 +91,15 @@ def test_more_steps_than_the_first_stage_has_are_refused(recipe):
     assert "\n" not in str(caught.value)
 
 
-class Wrong(Eager):
+def plain(forward):
+    return forward
+
+
+class Wrong(ForwardPass):
     """Right until its third call, in which it trains on the negated loss."""
 
-    calls = 0
+    def __init__(self, forward):
+        self.__dict__.update(vars(forward), calls=0)
 
     def __call__(self, images_bhwc, labels, size_px, mix, share, before=None):
         self.calls += 1
@@ -104,14 +109,14 @@ class Wrong(Eager):
 def use_executor(monkeypatch, compiled):
     """Let the step mode compile use the executor `compiled`; returns the modes that were asked for."""
     asked = []
-    monkeypatch.setattr("engine.training.step.build_executor", lambda mode, compute: asked.append(mode) or {
-        "eager": Eager, "compile": compiled}[mode](compute))
+    monkeypatch.setattr("engine.training.step.build_executor", lambda mode, forward: asked.append(mode) or {
+        "eager": plain, "compile": compiled}[mode](forward))
     return asked
 
 
 @TRAINS
 def test_an_executor_that_does_the_same_has_the_same_losses(recipe, monkeypatch):
-    asked = use_executor(monkeypatch, Eager)
+    asked = use_executor(monkeypatch, plain)
     found = check_mode(recipe(), "compile", 4)
     assert asked == ["eager", "compile"]
     assert (found.mode, found.precision, found.steps, found.allowed) == ("compile", "fp32", 4, 2e-3)

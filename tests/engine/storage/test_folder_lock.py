@@ -15,6 +15,7 @@ def test_a_second_holder_is_told_of_the_first(tmp_path):
     FolderLock(tmp_path).close()
 
 
+@pytest.mark.slow("forks a holder, to kill it")
 def test_the_lock_goes_with_its_holder(tmp_path):
     read, write = os.pipe()
     child = os.fork()

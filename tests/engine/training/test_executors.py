@@ -1,4 +1,4 @@
-"""The step's programs: compiled and captured ones train as the plain one does, and are made once a stage."""
+"""The executors of a step: compiled and captured ones train as the eager one does, and are made once per stage."""
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from engine.training.precision import Precision
 from engine.training.step import TrainStep
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: graph capture is untested here")
+compiles = pytest.mark.slow("compiles the step with a C++ compiler")
 CPU = torch.device("cpu")
 
 
@@ -53,6 +54,7 @@ def programs_made():
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
+@compiles
 def test_a_compiled_step_trains_as_the_plain_one_and_nothing_is_compiled_again():
     plain, fast = step_of("eager"), step_of("compile")
     torch.testing.assert_close(train(fast), train(plain), rtol=1e-3, atol=1e-4)
@@ -63,6 +65,7 @@ def test_a_compiled_step_trains_as_the_plain_one_and_nothing_is_compiled_again()
     assert before > 0 and programs_made() == before
 
 
+@compiles
 def test_gradients_of_several_batches_are_added_up_in_a_compiled_step_too():
     plain, fast = step_of("eager", accumulate=2), step_of("compile", accumulate=2)
     torch.testing.assert_close(train(fast, [0]), train(plain, [0]), rtol=1e-3, atol=1e-4)

@@ -127,7 +127,9 @@ def argument(parameter):
     if parameter.kind == "choice":
         return st.sampled_from(parameter.choices)
     if parameter.kind in ("int", "int_interval"):
-        return st.integers(int(parameter.low), int(min(parameter.high, 15))).map(lambda n: str(n | 1))
+        # Odd, as kernels must be.
+        low, high = int(parameter.low), int(min(parameter.high, 15))
+        return st.integers(low, high).map(lambda n: str(n | 1 if n | 1 <= high else n - 1))
     numbers = st.floats(max(parameter.low, -100), min(parameter.high, 100), allow_nan=False)
     if parameter.kind == "number":
         return numbers.map(repr)
