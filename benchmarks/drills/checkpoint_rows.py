@@ -31,7 +31,7 @@ def damaged(checks: Checks, place: Path) -> None:
         shutil.copytree(place / "run", place / name)
         (place / name / "checkpoints" / "last.pt").write_bytes(whole[:kept])
         checks.survives(small_run.resume(place, name), small_run.weights_of(place / name) == weights,
-                        "warning: .*going on with last.previous.pt")
+                        "warning: .*continuing from last.previous.pt")
     for path in last.parent.iterdir():
         path.write_bytes(path.read_bytes()[:1000])
     checks.refuses(small_run.resume(place, "run"), "cut short")
@@ -50,7 +50,7 @@ def other_recipe(checks: Checks, place: Path) -> None:
     last = small_run.interrupted(place)
     for more in ("--model.width=8", "--train.seed=1", "--optim.momentum=0.5", "--train.batch=30"):
         setting = more[2:].partition("=")[0]
-        checks.refuses(small_run.resume(place, "run", more), f"cannot go on with another recipe.*{setting}")
+        checks.refuses(small_run.resume(place, "run", more), f"cannot be resumed with another recipe.*{setting}")
     other = small_run.interrupted(place, "other", "--model.kernel_px=1")
     shutil.copy(other, last)
     checks.refuses(small_run.resume(place, "run"))
@@ -97,7 +97,7 @@ def full_disk(checks: Checks, place: Path) -> None:
             checks.refuses(ended, "no space left")
             free(disk)
             again = small_run.train_forked(words, place / "log")
-            checks.survives(again, small_run.weights_of(disk / name) == weights, "going on with")
+            checks.survives(again, small_run.weights_of(disk / name) == weights, "resuming")
 
 
 def read_only_disk(checks: Checks, place: Path) -> None:

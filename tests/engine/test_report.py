@@ -313,7 +313,7 @@ def test_a_comparison_tells_of_an_unfinished_run_what_its_epochs_tell(run, repor
 
 def test_mistakes_are_one_line(run, tmp_path):
     assert "RUN is missing" in error_of()
-    assert "is no run folder" in error_of(tmp_path)
+    assert "is not a run folder" in error_of(tmp_path)
     assert "--train.epochs has no effect" in error_of(run, "--train.epochs=3")
     assert "two runs" in error_of("--compare", run)
     assert "is a folder" in error_of(run, "--out", tmp_path)
