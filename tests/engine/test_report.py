@@ -263,8 +263,8 @@ def test_a_summary_of_an_earlier_end_is_named(run):
     with (run / "metrics.csv").open("a") as file:
         last = (run / "metrics.csv").read_text().splitlines()[-1]
         file.write("2" + last[1:] + "\n")
-    assert read_record(run).missing == ("summary.json is of 2 epochs, and 3 are recorded: the run went on, and the "
-                                        "summary's figures are of its earlier end.",)
+    assert read_record(run).missing == ("summary.json is of 2 epochs, and 3 are recorded: the run was resumed, "
+                                        "and the summary is of its earlier end.",)
 
 
 def test_a_checkpoint_with_a_setting_that_is_no_more_has_a_page(run, unpainted):

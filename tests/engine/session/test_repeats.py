@@ -13,7 +13,7 @@ from engine.session import launch, repeats
 from engine.storage.folder_lock import FolderLock
 from recipes.settings.load import as_text, load
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
+pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("trains runs of a second")]
 
 # Averages, mixing, dropout and stages: whatever a repeat could take over from the one before it.
 SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 45, "model.width": 4,

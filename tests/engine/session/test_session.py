@@ -16,7 +16,7 @@ from recipes.settings.load import load
 from tests.engine.poison import poisoned, spoiled
 from tests.engine.small_runs import SMALL, resume
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
+pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("trains runs of a second")]
 
 
 @pytest.fixture(scope="module")
