@@ -30,6 +30,7 @@ def test_the_notebook_is_kept_as_it_ran(cells):
     assert NOTEBOOK.stat().st_size < 1_000_000
 
 
+@pytest.mark.slow("runs every cell, and one trains")
 def test_the_cells_run_from_top_to_bottom(cells, tmp_path, capsys, process_as_it_was):
     pytest.importorskip("IPython")
     assert cells[0]["metadata"]["tags"] == ["parameters"]

@@ -320,6 +320,6 @@ def test_mistakes_are_one_line(run, tmp_path):
     assert "--data.root has no effect" in error_of(run, "--compare", tmp_path, "--data.root=x")
     assert "--compar is unknown" in error_of("--compar", run)
     (tmp_path / "repeats.json").write_text("{}")
-    assert "one run a seed" in error_of(tmp_path)
+    assert "one run per seed" in error_of(tmp_path)
     (tmp_path / "file").write_text("")
     assert "cannot be written" in error_of(run, "--out", tmp_path / "file" / "page.html")
