@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     names = names_in(options.recipes)
     if not names and not options.render:
         parser.error("--recipes is missing: name some, or --render the table from the existing rows")
-    own = [path for path in settings if path in ("train.seed", "train.repeats", "run.folder")]
-    if own:
+    if own := [path for path in settings if path in ("train.seed", "train.repeats", "run.folder")]:
         parser.error(f"--{own[0]} cannot be given here: --seeds sets the number of runs, --runs their folder")
     if options.seeds < 1 or not 0 < options.budget_minutes < float("inf"):
         parser.error(f"--seeds={options.seeds} and --budget-minutes={options.budget_minutes:g} must be above 0")
@@ -67,8 +66,7 @@ def label(recipe: load.Recipe, seed: int) -> str:
 def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, deadline: float) -> bool:
     """Run or resume seeds 0..seeds-1 of a recipe, in one process, which compiles once; False if time ran out first."""
     known = {row["name"] for row in read_rows(results)} if results.exists() else set()
-    missing = [seed for seed in range(seeds) if label(recipe, seed) not in known]
-    if not missing:
+    if not (missing := [seed for seed in range(seeds) if label(recipe, seed) not in known]):
         return True
     if time.monotonic() >= deadline:
         return False

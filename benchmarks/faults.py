@@ -45,13 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(options, name) < 10:
             parser.error(f"--{name}={getattr(options, name)} must be 10 or more")
     with tempfile.TemporaryDirectory(prefix="cadence-faults-", ignore_cleanup_errors=True) as name:
-        folder, rows = Path(name), []
-        if "kills" in parts:
-            rows += kill_rows(options.trials, options.seed, folder / "kills")
-        if "table" in parts:
-            rows += table_rows(folder / "table")
-        if "fuzz" in parts:
-            rows += fuzz_rows(options.fuzz, folder / "fuzz")
+        run = {"kills": lambda: kill_rows(options.trials, options.seed, Path(name, "kills")),
+               "table": lambda: table_rows(Path(name, "table")),
+               "fuzz": lambda: fuzz_rows(options.fuzz, Path(name, "fuzz"))}
+        rows = [row for part in PARTS if part in parts for row in run[part]()]
     show(rows)
     save_rows(options.json, rows, "benchmarks.faults", argv)
     return 1 if any(row["lost"] for row in rows) else 0
@@ -64,8 +61,7 @@ def kill_rows(count: int, seed: int, folder: Path) -> list[dict]:
     trials = kills.drill(planned, reference, folder / "drill", cache, workers,
                          on_trial=progress(f"killed of {count}", count))
     drilled = outcome("killed by SIGKILL, gone on with", trials, reference)
-    problem = kills.too_few(trials)
-    if problem:
+    if problem := kills.too_few(trials):
         drilled["lost"], drilled["how_lost"] = drilled["lost"] + 1, [problem, *drilled["how_lost"]]
 
     ordinary = undisturbed(folder / "plain", kills.plain_writer)

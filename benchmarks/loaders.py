@@ -79,8 +79,7 @@ def time_peers(beton, images_nhwc, batch: int, threads: int, options) -> list[di
         "cadence kernel alone": ("uint8", peers.cadence_kernel(beton, batch, threads, peers.POLICY)),
         f"torchvision v2, {workers} workers": ("float32", peers.torchvision_loader(images_nhwc, batch, workers)),
     }
-    albumentations = peers.albumentations_loader(images_nhwc, batch, workers)
-    if albumentations:
+    if albumentations := peers.albumentations_loader(images_nhwc, batch, workers):
         outputs[f"albumentations, {workers} workers"] = ("float32", albumentations)
     return measure(outputs, peers.POLICY, batch, threads, options)
 

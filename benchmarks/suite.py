@@ -79,8 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     options, settings = parser.read(argv)
     if not options.budget_minutes > 0:
         parser.error(f"--budget-minutes={options.budget_minutes:g} must be above 0")
-    other = [path for path in settings if path != "data.cache"]
-    if options.small and other:
+    if options.small and (other := [path for path in settings if path != "data.cache"]):
         parser.error(f"--small runs on embedded data with its own settings: leave --{other[0]} out")
     for name in [] if options.small else RECIPES:
         load.load(name, settings=settings)
@@ -100,8 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         write_page(file, state)
     write_page(file, state)
     failed = [name for name, part in state["parts"].items() if part["status"] not in (0, None)]
-    waiting = [part.name for part in todo if not known_of(part, state).get("done")]
-    if waiting:
+    if waiting := [part.name for part in todo if not known_of(part, state).get("done")]:
         print(f"the budget of {options.budget_minutes:g} minutes is spent; run the same command again for "
               f"{', '.join(waiting)}")
     if failed:
@@ -116,13 +114,12 @@ def read_state(file: Path) -> dict:
     advice = "remove it, or give another name with --json"
     state = read_json(file, advice)
     try:
-        whole = ({"hardware", "versions", "commit", "utc"} <= set(state["environment"])
-                 and all({"done", "status", "seconds", "command"} <= set(part) for part in state["parts"].values()))
+        if ({"hardware", "versions", "commit", "utc"} <= set(state["environment"])
+                and all({"done", "status", "seconds", "command"} <= set(part) for part in state["parts"].values())):
+            return state
     except (KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise EngineError(f"{file} is not a suite's file: {advice}")
-    return state
+        pass
+    raise EngineError(f"{file} is not a suite's file: {advice}")
 
 
 def known_of(part: Part, state: dict) -> dict:

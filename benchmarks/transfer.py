@@ -47,8 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     options, settings = parser.read(argv)
     if options.seeds < 1:
         parser.error(f"--seeds {options.seeds} must be 1 or more")
-    taken = sorted(OWN & set(settings))
-    if taken:
+    if taken := sorted(OWN & set(settings)):
         parser.error(f"--{taken[0]} is set by the comparison itself: leave it out")
     rows, runs = [], Path(options.runs)
     train(runs / "pretrained", {**settings, **PRETRAIN})

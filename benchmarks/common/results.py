@@ -52,10 +52,7 @@ def label_of(recipe: Recipe, *ignored: str) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str, merge: bool = False) -> None:
-    """Write `rows`, each with a unique `name`, adding `command` and `environment` to each.
-
-    With `merge` the file's rows stay, but those of the same name are replaced in place.
-    """
+    """Write `rows`, each with its `name`, `command` and `environment`; `merge` keeps the file's rows of other names."""
     rows = [{**row, "command": command, "environment": environment} for row in rows]
     new = {row["name"]: row for row in rows}
     if len(new) != len(rows):

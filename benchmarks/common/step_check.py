@@ -33,8 +33,7 @@ def step_losses(run: Run, steps: int) -> list[float]:
     for module in run.model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
             module.p = 0.0
-    most = len(run.feeds.train) * run.loop.stage.epochs
-    if steps > most:
+    if steps > (most := len(run.feeds.train) * run.loop.stage.epochs):
         raise EngineError(f"{steps} steps cannot be compared, stage {run.loop.stage.name} of {run.recipe.name} has "
                           f"{most}: ask for at most that many")
     step, totals, epoch = run.step, [], 0

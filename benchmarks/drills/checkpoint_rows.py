@@ -57,14 +57,11 @@ def other_recipe(checks: Checks, place: Path) -> None:
     checks.refuses(small_run.start_or_resume(place, "more", f"--model.weights={other}"))
 
 
-class Hostile:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder: str):
-        self.folder = folder
+class Hostile(str):
+    """The name of a folder, which unpickling makes."""
 
     def __reduce__(self):
-        return os.mkdir, (self.folder,)
+        return os.mkdir, (str(self),)
 
 
 def hostile(checks: Checks, place: Path) -> None:

@@ -84,12 +84,10 @@ def run_once(folder: Path, cache: Path, prepare: Callable, failpoints: Failpoint
 
 
 def record_reference(place: Path, prepare: Callable = instrument) -> Reference:
-    """The run without a kill, with its betons in place/cache; EngineError if it fails.
-
-    It runs twice: kills are timed by its seconds, and the first run compiles.
-    """
+    """The run without a kill, with its betons in place/cache; EngineError if it fails."""
     place.mkdir(parents=True, exist_ok=True)
     trail = place / "trail.txt"
+    # Twice: kills are timed by its seconds, and the first run compiles.
     run_once(place / "first", place / "first_cache", prepare, limit_s=REFERENCE_LIMIT_S)
     ended = run_once(place / "undisturbed", place / "cache", prepare, Failpoints(trail=trail),
                      limit_s=REFERENCE_LIMIT_S)
@@ -107,8 +105,7 @@ def try_kill(reference: Reference, kill: Kill, place: Path, shared_cache: Path,
     if kill.kind == "time":
         after_s = kill.share * reference.seconds
     else:
-        moments = reference.moments(kill.kind)
-        if not moments:
+        if not (moments := reference.moments(kill.kind)):
             return Trial(None, 0, None, f"the run reaches no {kill.kind}")
         failpoints = Failpoints(*moments[int(kill.share * len(moments))], signal.SIGTERM if kill.sigterm else "wait")
     stopped = run_once(folder, cache, prepare, failpoints, kill_after_s=after_s)

@@ -22,10 +22,7 @@ Attempt = Callable[[], object] | ProcessResult
 
 @dataclass
 class Checks:
-    """The outcomes of a row's checks; `lost` has a line for each bad one.
-
-    A check takes an attempt: a function, which it calls, or the result of a command.
-    """
+    """The outcomes of a row's checks; `lost` has a line for each bad one. An attempt: a call, or a command's result."""
 
     tried: int = 0
     refused: int = 0

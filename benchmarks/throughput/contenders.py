@@ -27,10 +27,7 @@ PRODUCT = "matrix product"
 
 def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviation | None], seconds: float,
               repeats: int, label: str) -> list[dict]:
-    """Rows of all ways of training `recipe`: each feed with each step mode of `checks`, the peers, a matrix product.
-
-    They are timed in turns, for `seconds` per round and way.
-    """
+    """A row for each feed with each step mode of `checks`, each peer and a matrix product, timed in turns."""
     with closing(build(recipe.changed({"train.step": "eager", "data.feed": "stream"}))) as run:
         setup, precision = setup_of(run), run.precision.name
     del run

@@ -15,13 +15,11 @@ KEYS = ("name", "label", "way", "kind", "feed", "step", "device", "precision", "
 
 @dataclass(frozen=True)
 class Measurement:
-    """One way of training: its kind ("ours", "a", "b", "c", "step", "peak"), seconds per image by round, and facts.
-
-    facts: further entries of its row; "step" is the mode of the step alone that it is compared with.
-    """
+    """One way of training: its kind ("ours", "a", "b", "c", "step", "peak"), seconds per image by round, and facts."""
 
     kind: str
     image_s: Timings
+    # Further entries of its row; "step" selects the step alone that it is compared with.
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -40,7 +38,8 @@ def make_rows(label: str, measured: Mapping[str, Measurement], *, images: int, f
         flops_s = rates.map(lambda rate: FORWARDS_PER_STEP * forward_flops * rate)
         figures = {"way": way, "kind": each.kind, "images_per_second": rates.row(1),
                    "epochs_per_second": rates.map(lambda rate: rate / images).row(5),
-                   "model_tflops": flops_s.map(in_tera).row(4), "share_of_peak": flops_s.per(peak).row(4)}
+                   "model_tflops": flops_s.map(lambda flops: flops / 1e12).row(4),
+                   "share_of_peak": flops_s.per(peak).row(4)}
         if each.kind == "ours":
             figures |= {f"ratio_{kind}": peer_s.per(each.image_s).row(3) for kind, peer_s in fastest.items() if peer_s}
             figures["data_cost"] = alone[each.facts["step"]].per(each.image_s).map(lambda share: 1 - share).row(4)
@@ -49,16 +48,13 @@ def make_rows(label: str, measured: Mapping[str, Measurement], *, images: int, f
 
 
 def peak_row(label: str, way: str, peak: Timings, facts: Mapping[str, object]) -> dict:
-    return complete(label, {**facts, "way": way, "kind": "peak", "peak_tflops": peak.map(in_tera).row(4)})
+    tflops = peak.map(lambda flops: flops / 1e12).row(4)
+    return complete(label, {**facts, "way": way, "kind": "peak", "peak_tflops": tflops})
 
 
 def failed_row(label: str, way: str, kind: str, reason: str) -> dict:
     """The row of a way that cannot be timed, such as a step mode that failed its check: the reason, no figures."""
     return complete(label, {"way": way, "kind": kind, "failed": reason})
-
-
-def in_tera(value: float) -> float:
-    return value / 1e12
 
 
 def complete(label: str, found: Mapping[str, object]) -> dict:

@@ -81,8 +81,7 @@ def note(label: str, group: list[dict]) -> str:
     if timed:
         own = next(row for row in timed if row["kind"] == "ours")
         text += f", {own['precision']}, batch {own['batch']}, {own['images_per_second']['n']} rounds in turns"
-    peak = next((row for row in group if row["kind"] == "peak"), None)
-    if peak:
+    if peak := next((row for row in group if row["kind"] == "peak"), None):
         text += f"; a large matrix product there: {peak['peak_tflops']['median']:.3g} TFLOP/s"
     left_out = [f"{row['way'].partition(':')[0].removeprefix('peer ')} without {row['left_out']}" for row in timed
                 if row["left_out"]]

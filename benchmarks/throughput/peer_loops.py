@@ -4,11 +4,12 @@ All train the same network on the same images, with the same batch size and opti
 far as their libraries have its operations. The engine's process-wide settings (TF32, denormals as zero) apply to them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, StackDataset
 
 from benchmarks.throughput.peer_loaders import Mapped
 from benchmarks.throughput.peer_pipelines import author_transform, ffcv_pipeline, tensor_transform
@@ -23,16 +24,12 @@ AUTHORS_WORKERS, PREFETCH = 2, 2
 AUTHORS_AMP = ("resnet34",)
 
 
-def labelled(images: Sequence, labels: list[int], transform: Callable) -> torch.utils.data.Dataset:
-    return torch.utils.data.StackDataset(Mapped(images, transform), labels)
-
-
 def author(setup: TrainingSetup) -> Contender:
     """(a) The seeds' style: PIL and torchvision v1 under a DataLoader of 2 workers, NCHW, each step's loss read."""
     data, batch = setup.recipe.section("data"), setup.recipe.section("train").batch
     transform, left_out = author_transform(setup.policy, data.mean, data.std)
-    loader = torch.utils.data.DataLoader(labelled(setup.images_nhwc, setup.labels, transform), batch, shuffle=True,
-                                         num_workers=AUTHORS_WORKERS)
+    images = StackDataset(Mapped(setup.images_nhwc, transform), setup.labels)
+    loader = DataLoader(images, batch, shuffle=True, num_workers=AUTHORS_WORKERS)
     amp = setup.recipe.section("model").name in AUTHORS_AMP
     dtype = (torch.float16 if setup.device.type == "cuda" else torch.bfloat16) if amp else None
     return contender("a", setup, lambda epoch: nullcontext(iter(loader)),
@@ -46,9 +43,8 @@ def tuned(setup: TrainingSetup, compiled: bool) -> Contender:
     images = torch.from_numpy(np.ascontiguousarray(setup.images_nhwc.transpose(0, 3, 1, 2)))
     transform, left_out = tensor_transform(setup.policy, setup.recipe.section("data").mean)
     batch, workers = setup.recipe.section("train").batch, usable_cores()
-    loader = torch.utils.data.DataLoader(labelled(images, setup.labels, transform), batch, shuffle=True, drop_last=True,
-                                         num_workers=workers, persistent_workers=True,
-                                         pin_memory=setup.device.type == "cuda")
+    loader = DataLoader(StackDataset(Mapped(images, transform), setup.labels), batch, shuffle=True, drop_last=True,
+                        num_workers=workers, persistent_workers=True, pin_memory=setup.device.type == "cuda")
     return contender("b", setup, lambda epoch: nullcontext(iter(loader)),
                      PlainStep(setup, setup.dtype, channels_last=True, fused=True, compiled=compiled),
                      len(loader) * batch, workers * PREFETCH, workers, left_out)

@@ -18,10 +18,8 @@ Values = dict[str, object]
 
 
 def author_transform(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...]):
-    """(transform, left out): uint8 (H, W, 3) array -> normalised float32 (3, H, W), by PIL and torchvision's v1.
-
-    Rectangles are covered after normalising, as RandomErasing's documentation shows.
-    """
+    """(transform, left out): uint8 (H, W, 3) array -> normalised float32 (3, H, W), by PIL and torchvision's v1."""
+    # Rectangles are covered after normalising, as RandomErasing's documentation shows.
     black = tuple(-m / s for m, s in zip(mean, std, strict=True))
     kept, covers, left_out = of_torchvision(policy, v1, {"mean": 0, "zero": black})
     normalise = [v1.ToTensor(), v1.Normalize(mean, std)]

@@ -184,7 +184,7 @@ def test_the_peers_start_from_the_runs_own_weights(cache):
     (["--recipes", "quickstart", "--train.step=compile"], "--train.step has no effect here: choose with --modes"),
     (["--recipes", "cnn4", "--data.root=nowhere"], "nowhere is not a folder"),
 ])
-def test_mistakes_are_one_line_before_any_work(asked, message, monkeypatch):
+def test_mistakes_are_refused_in_one_line_before_any_work(asked, message, monkeypatch):
     monkeypatch.setattr(epochs, "time_recipe", lambda *_: pytest.fail("work"))
     with pytest.raises(EngineError) as error:
         epochs.main(asked)

@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 
 
 @TRAINS
-def test_a_mode_whose_loss_is_no_number_is_refused_in_one_line(recipe, monkeypatch):
+def test_a_mode_whose_loss_is_not_finite_is_refused_in_one_line(recipe, monkeypatch):
     monkeypatch.setattr(ForwardPass, "__call__", lambda *_: torch.tensor([float("nan"), 0, 90], dtype=torch.float64))
     with pytest.raises(EngineError, match="the recipe's own step gives a loss that is not finite at step 0"):
         check_mode(recipe(), "compile", 3)
@@ -54,7 +54,7 @@ def losses_of(recipe):
 
 
 @TRAINS
-def test_the_losses_are_those_of_training_epoch_after_epoch(recipe, losses_of):
+def test_the_losses_equal_those_of_training_over_epochs(recipe, losses_of):
     run = build(recipe())
     try:
         records = run.loop.run()
@@ -172,7 +172,7 @@ def test_each_precision_has_its_tolerance(planted, recipe, name, allowed):
 @pytest.mark.parametrize(("eager", "fast"), [
     ([1.0, 1.0, 1.0], [1.0, math.nan, 1.0]), ([1.0, 1.0, 1.0], [1.0, math.inf, 1.0]),
     ([1.0, math.nan, 1.0], [1.0, 1.0, 1.0]), ([1.0, math.inf, 1.0], [1.0, math.inf, 1.0])], ids=str)
-def test_a_loss_that_is_no_number_is_never_within_bounds(planted, recipe, eager, fast):
+def test_a_loss_that_is_not_finite_is_never_within_bounds(planted, recipe, eager, fast):
     planted(eager, fast)
     with pytest.raises(EngineError, match="at step 1 the loss is"):
         check_mode(recipe(), "graph", 3)

@@ -63,7 +63,7 @@ def test_the_setup_is_what_the_run_trains(make_setup):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_an_epoch_brings_every_image_with_its_own_label(name, make_setup):
+def test_an_epoch_has_every_image_with_its_label(name, make_setup):
     made = make_setup(data__validation=0.1)
     label_of = {image.tobytes(): label for image, label in zip(made.images_nhwc, made.labels, strict=True)}
     peer, found = PEERS[name](made), []
@@ -111,7 +111,7 @@ def test_a_peer_learns(name, make_setup):
     ({"optim__name": "adamw", "schedule__lr": 1e-3, "optim__beta2": 0.9, "optim__weight_decay": 0.1,
       "optim__eps": 1e-2}, lambda p: torch.optim.AdamW(p, 1e-3, betas=(0.9, 0.9), eps=1e-2, weight_decay=0.1)),
 ])
-def test_steps_are_those_of_a_plain_loop(settings, optimizer, make_setup):
+def test_steps_equal_a_plain_loop(settings, optimizer, make_setup):
     made = make_setup(**settings, train__clip_norm=0.5, train__label_smoothing=0.1)
     data = made.recipe.section("data")
     plain = PlainStep(made, None, channels_last=False, fused=False).model
@@ -175,7 +175,7 @@ def test_a_mixed_batch_keeps_its_shares(make_setup):
         assert ((images[number] == number) | (images[number] == (number - 1) % 10)).all()
 
 
-def test_precisions_workers_and_what_is_left_out_are_told(make_setup):
+def test_precision_workers_and_left_out_operations_are_reported(make_setup):
     made = make_setup(augment__policy="cnn4")
     peers = {name: make(made) for name, make in PEERS.items()}
     facts = {name: peer.facts for name, peer in peers.items()}

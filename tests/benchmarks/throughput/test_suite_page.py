@@ -92,7 +92,7 @@ def test_a_cell_is_short(value, shown):
     assert cell(value) == shown
 
 
-def test_a_table_has_a_column_for_whatever_a_row_can_show():
+def test_a_table_has_a_column_for_each_key_with_a_cell():
     rows = [{"name": "a|b", "ok": True, "said": "y" * 80, "hardware": {"cores": 1}}, {"name": "c", "largest": 2e-5}]
     assert table(rows) == ["|  | ok | largest |", "|---|---|---|", "| a/b | yes |  |", "| c |  | 2e-05 |"]
     assert table([]) == ["no rows"]

@@ -51,7 +51,7 @@ def test_gates_are_open_from_low_up_to_but_not_at_high():
     assert samples.open(Gate(15, 10, 20)).tolist() == [False, True, True, True, False]
 
 
-def test_a_side_of_exactly_a_half_more_is_rounded_up():
+def test_a_side_that_ends_in_one_half_is_rounded_up():
     halves = torch.tensor([(2 * k - 1) ** 2 << 30 for k in (1, 2, 8)])
     assert covers._rounded_root(halves, 9).tolist() == [1, 2, 8]
     assert covers._rounded_root(halves - 1, 9).tolist() == [0, 1, 7]
@@ -136,7 +136,7 @@ def test_alternating_flip_shows_both_sides_in_two_epochs():
     assert torch.equal(even, odd.flip(2))
 
 
-def test_no_global_generator_is_used_and_no_result_is_written_again():
+def test_no_global_generator_is_used_and_no_result_is_overwritten():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     augment, source = made("none", CIFAR_SIZED), torch.from_numpy(CIFAR_SIZED.copy())
@@ -231,7 +231,7 @@ def test_the_default_chunk_follows_from_the_size_and_bounds_the_memory():
     assert chunks["resnet50"] * bytes_per_sample(parse("resnet50")) <= working_bytes("cpu")
 
 
-def test_nothing_of_it_is_saved_or_trained():
+def test_it_has_no_parameters_and_no_saved_state():
     augment = made(EVERYTHING, CIFAR_SIZED)
     assert not augment.state_dict() and not list(augment.parameters())
 

@@ -188,7 +188,7 @@ def test_blur(shape, kernel_px, low, more):
     assert worst(f"blur(kernel_px={kernel_px}, sigma=({low!r}, {low + more!r}))", shape, theirs) <= 1
 
 
-def test_erased_rectangles_have_the_areas_and_ratios_asked_for():
+def test_erased_rectangles_have_the_requested_areas_and_ratios():
     """torchvision's rule on the drawn numbers, and no more than 2 % of the images left whole by ten failed tries."""
     batch_nhwc = np.full((400, 32, 32, 3), 255, np.uint8)
     erased = on_host("erase(p=1, scale=(.02, .33), fill=zero)", batch_nhwc, range(400), SEED, EPOCH)[..., 0] == 0
@@ -200,7 +200,7 @@ def test_erased_rectangles_have_the_areas_and_ratios_asked_for():
     assert 0.2 < ratios.min() and ratios.max() < 4.5 and abs(np.log(ratios).mean()) < 0.12
 
 
-def test_noise_is_gaussian_of_the_sigma_asked_for():
+def test_noise_is_gaussian_with_the_requested_sigma():
     grey = np.full((64, 32, 32, 3), 128, np.uint8)
     noise = on_host("noise(sigma=.05)", grey, range(64), SEED, EPOCH).astype(float) - 128
     assert abs(noise.mean()) < 0.1 and abs(noise.std() - 0.05 * 255) < 0.1
