@@ -111,7 +111,7 @@ def add_row(name: str, folder: Path, results: Path) -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown: a line per recipe, changed settings and machine, over the seeds; unmeasured recipes say so."""
+    """Markdown: a line for each recipe, its changed settings and machine, over the seeds; unmeasured recipes too."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in rows:
         facts = row["environment"]["hardware"]

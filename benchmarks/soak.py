@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--minutes={options.minutes:g} must be 0.1 to 10,000")
     wanted = [part.strip() for part in (options.arms or "").split(",")]
     if not all(any(name.startswith(part) for name in ARMS) for part in wanted):
-        parser.error(f"--arms={options.arms} must be starts of these names: {'; '.join(ARMS)}")
+        parser.error(f"--arms={options.arms} must list starts of these names: {'; '.join(ARMS)}")
     arms = {name: words for name, words in ARMS.items() if name.startswith(tuple(wanted))}
     with tempfile.TemporaryDirectory(prefix="cadence-soak-", ignore_cleanup_errors=True) as folder:
         rows = soak(arms, Path(folder), options.minutes * 60)

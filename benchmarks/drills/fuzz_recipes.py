@@ -81,7 +81,7 @@ def check_all(checks: Checks, calls: Iterable[Callable[[], None]], trap: Path | 
     events = audited(lambda: [call() for call in calls])
     checks.survives(lambda: not events and not (trap and trap.exists()))
     if events:
-        checks.lost.append(f"it did {events[:5]}")
+        checks.lost.append(f"a file caused {events[:5]}")
 
 
 def audited(run: Callable[[], object]) -> list[str]:

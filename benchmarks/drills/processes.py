@@ -131,7 +131,7 @@ class ChildDied(Exception):
 
 
 def run_isolated(function: Callable, *arguments: object, limit_s: float) -> object:
-    """What `function(*arguments)` returns in a process of its own, forked from one that has imported everything.
+    """Return `function(*arguments)`, called in a new process, which is forked from one that has imported everything.
 
     The function is a module's; arguments and result are pickled. Whatever the process started ends with it. Raises
     ChildDied if it ends by a signal or an exception, or is not done after `limit_s`.

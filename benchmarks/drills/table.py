@@ -54,7 +54,7 @@ class Checks:
             try:
                 value = attempt()
                 survived, story = may_refuse or bool(value), f"it returned {value!r:.200}"
-            except BaseException as error:  # whatever it is, it is an outcome
+            except BaseException as error:  # any exception is an outcome
                 survived, story = False, f"{type(error).__name__}: {error}"
                 refusal = str(error) if isinstance(error, (*USER_ERRORS, Damaged)) else ""
             seconds = time.monotonic() - start

@@ -1,4 +1,4 @@
-"""The accuracy benchmark: rows from finished runs, none repeated, and a table that says what is not measured."""
+"""The accuracy benchmark: rows from finished runs, none repeated, and a table that shows what is not measured."""
 
 import json
 import time

@@ -37,7 +37,7 @@ def process_as_it_was(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
     monkeypatch.setattr(unit_timing, "REPEATS", 2)
-    # One thread each: a machine that is busy with other things makes several wait for each other.
+    # One thread each: on a busy machine several would wait for each other.
     for module in (contenders, peer_loops):
         monkeypatch.setattr(module, "usable_cores", lambda: 1)
     yield

@@ -1,4 +1,4 @@
-"""The faults command: it shows and keeps its rows, and fails if something was lost or the drill could not fail."""
+"""The faults command: it shows and saves its rows, and fails if something was lost or the drill could not fail."""
 
 import json
 

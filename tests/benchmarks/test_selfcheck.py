@@ -1,4 +1,4 @@
-"""The command that compares fast ways with plain ones: a row for each check, status 1 if one of them fails."""
+"""The self-check of the fast code: a row for each check, status 1 if one of them fails."""
 
 import json
 from functools import partial
@@ -37,7 +37,7 @@ def one_policy(monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Stands for the comparisons of steps: (recipe, mode, steps) of each; graph is found to be wrong."""
+    """Replaces the comparisons of steps and records each (recipe, mode, steps); graph fails."""
     calls = []
 
     def check(recipe, mode, steps):

@@ -1,4 +1,4 @@
-"""The soak: what it calls grown, what it makes of an arm that ends, and one real arm for some seconds."""
+"""The soak: how it judges growth and an arm that ends, and one real arm for some seconds."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from engine.common.errors import EngineError
 
 
 def series(**grows):
-    """100 seconds of samples, of which those named grow by so much a second."""
+    """100 seconds of samples, of which those named grow by so much per second."""
     return [Usage(second, 200 + grows.get("memory", 0) * second, 10 + int(grows.get("handles", 0) * second),
                    4 + int(grows.get("threads", 0) * second)) for second in range(100)]
 

@@ -13,7 +13,7 @@ from engine.common.errors import EngineError
 
 
 def launcher(seconds, log):
-    """Stands for processes: notes what would run, takes the next of `seconds`."""
+    """Replaces processes: logs what would run and takes the next of `seconds`."""
     times = iter(seconds)
 
     def launch(words, status):

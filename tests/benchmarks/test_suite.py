@@ -16,8 +16,8 @@ from engine.build.preflight import refuse_early
 from engine.common.errors import EngineError
 from recipes.settings import load
 
-# Stands for the suite's commands. It notes each call beside its rows; `slow` waits for the end that the suite brings,
-# `resumable` takes all of its budget on its first call and ends on its second.
+# Replaces the suite's commands. It logs each call beside its rows; `slow` waits until the suite stops it, `resumable`
+# uses up its budget in the first call and ends in the second.
 PLANTED = '''
 import json, pathlib, signal, sys, time
 
@@ -42,7 +42,7 @@ rows.write_text(json.dumps([{"name": kind, "label": "net", "kind": "ours", "way"
 
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
-    """Let the suite have these parts, each a name and a kind; returns a function that runs it."""
+    """A function that runs the suite with these parts, given as name=kind."""
     (tmp_path / "planted_part.py").write_text(PLANTED)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(suite, "environment", lambda device: {
@@ -124,7 +124,7 @@ def test_a_part_that_ends_when_its_budget_is_spent_is_resumed(planted, capfd):
     assert again["done"] and again["seconds"] > first["seconds"], "the time of both calls together"
     asked = [dict(zip(words[::2], words[1::2], strict=True)) for words in calls(planted, "one")]
     given_s = [60 * float(words["--budget-minutes"]) for words in asked]
-    assert given_s[0] == pytest.approx(1, abs=0.01) and 30 < given_s[1] < 55.01, "the rest is for it to stop in"
+    assert given_s[0] == pytest.approx(1, abs=0.01) and 30 < given_s[1] < 55.01, "the rest is time to stop in"
     assert {words["--runs"] for words in asked} == {str(planted.file.with_name("suite-one"))}
 
 

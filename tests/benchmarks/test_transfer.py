@@ -1,4 +1,4 @@
-"""The fine-tuning benchmark: what it trains from which weights, its rows, and a real run of it at toy size."""
+"""The fine-tuning benchmark: what it trains from which weights, its rows, and a real run at toy size."""
 
 import json
 import statistics
@@ -18,7 +18,7 @@ ARMS = ["fine-tuned in three stages", "from nothing"]
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Stands for training processes: every recipe that was trained, read back from its command; scores by folder."""
+    """Replaces training processes: lists the recipes read from their commands; the folder decides the score."""
     recipes = []
 
     def run(words):

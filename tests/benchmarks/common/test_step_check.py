@@ -1,4 +1,4 @@
-"""The comparison of a step mode with the eager step: what it measures, and that it detects what goes wrong."""
+"""The comparison of a step mode with the eager step: what it measures, and that it detects errors."""
 
 import math
 
@@ -16,7 +16,7 @@ from recipes.settings.load import load
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 TRAINS = pytest.mark.slow("builds a run and trains some steps")
 
-# 270 images are left for training: three steps an epoch.
+# 270 images are left for training: three steps per epoch.
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 90, "model.width": 4,
          "model.depth": 3, "model.dropout": 0, "train.precision": "fp32", "train.device": "cpu", "train.threads": 1}
 
@@ -41,7 +41,7 @@ def recipe(cache):
 
 @pytest.fixture
 def losses_of(recipe):
-    """The losses of a recipe's first steps, its network altered by `change` before."""
+    """The losses of a recipe's first steps, after `change` altered its network."""
     def found(steps, change=lambda model: None, **more):
         run = build(recipe(**more))
         try:
@@ -107,7 +107,7 @@ class Wrong(ForwardPass):
 
 
 def use_executor(monkeypatch, compiled):
-    """Let the step mode compile use the executor `compiled`; returns the modes that were asked for."""
+    """Make the step mode compile use the executor `compiled`; returns the modes that were requested."""
     asked = []
     monkeypatch.setattr("engine.training.step.build_executor", lambda mode, forward: asked.append(mode) or {
         "eager": plain, "compile": compiled}[mode](forward))

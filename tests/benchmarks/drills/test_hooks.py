@@ -1,4 +1,4 @@
-"""The hooks' own parts: which files have failpoints, and that a split write writes the same bytes."""
+"""The hooks: which files have failpoints, and that a split write writes the same bytes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Rows for people: the README's section says what was measured, what is the best and what is missing."""
+"""The README's section shows the figures, the best way and what is missing; so do screen and picture."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The peers really train: on every image with its label, as a plain loop does; and leave nothing running."""
+"""The peers train on every image with its label, as a plain loop does, and leave nothing running."""
 
 import gc
 import itertools
@@ -36,7 +36,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def make_setup(cache):
-    """What a small run trains, `changes` to its settings taken."""
+    """The setup of a small run, with `changes` to its settings."""
     def make(**changes):
         settings = SMALL | {"data.cache": cache} | {path.replace("__", "."): value for path, value in changes.items()}
         with closing(build(load("quickstart", settings=settings))) as run:
@@ -46,7 +46,7 @@ def make_setup(cache):
 
 
 def as_bytes(images, data):
-    """A batch as the peer brings it -> uint8 (B, H, W, 3), normalising undone."""
+    """A peer's batch -> uint8 (B, H, W, 3), normalising undone."""
     if images.dtype == torch.uint8:
         return images.permute(0, 2, 3, 1).numpy()
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (data.mean, data.std))
@@ -204,7 +204,7 @@ def test_an_epoch_may_be_left_early_and_nothing_stays_behind(name, make_setup):
         with peer.open_epoch(number) as batches:
             for batch in itertools.islice(batches, 2):
                 peer.step(batch, number, 0)
-        # An iterator of torch's lives for as long as somebody holds it.
+        # torch's iterator lives while something refers to it.
         del batches
     del peer
     gc.collect()

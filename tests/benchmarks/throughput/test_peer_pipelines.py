@@ -1,4 +1,4 @@
-"""A policy in other libraries' words: which transforms, what is left out, and the pixels where nothing is drawn."""
+"""A policy in other libraries' operations: the transforms, what is left out, and pixels that involve no draw."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Units of steps on a planted clock: what is measured, what is not, and the seconds per image."""
+"""Units of steps on a fake clock: what is measured, what is not, and the seconds per image."""
 
 from contextlib import contextmanager
 
@@ -13,7 +13,7 @@ START_S, BATCH_S, STEP_S = 0.5, 0.125, 0.25
 
 
 class World:
-    """A clock that moves by what is done: opening an epoch, making a batch, a step, sleeping."""
+    """A clock that only moves by work: opening an epoch, making a batch, a step, sleeping."""
 
     def __init__(self):
         self.now, self.slept, self.opened, self.closed, self.steps = 0.0, [], [], [], []

@@ -23,7 +23,7 @@ LABELS = np.arange(60) % 4
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch):
-    """Files of some kilobytes, so that many can be broken in a short time."""
+    """Files of some kilobytes, so that many can be damaged in a short time."""
     monkeypatch.setattr(file_format, "PAGE_BYTES", 4096)
 
 
@@ -308,7 +308,7 @@ def test_two_processes_share_one_beton(tmp_path):
 
 
 def iter_lines(processes):
-    """The first line of either process; only the one that waits says anything yet."""
+    """The first line of either process; only the waiting one has printed anything yet."""
     import selectors
 
     with selectors.DefaultSelector() as selector:

@@ -1,4 +1,4 @@
-"""The device executor: every operation equals plain Python and the host; a call compiles whole and can be captured."""
+"""The device executor: every operation equals plain Python and the host; a call is one graph and can be captured."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_named_policies_equal_the_host_in_every_epoch(name):
 
 @needs_cuda
 def test_a_gpu_gives_the_same_pixels():
-    """Exactly; but a GPU's sines may differ in the last bit, and a pixel of an affine then by one grey level."""
+    """Equal, but a GPU's sines may differ in the last bit, and then a pixel of an affine by one grey level."""
     for text in (*EACH, *POLICIES):
         got = on_device(text, CIFAR_SIZED, range(16), device="cuda").numpy()
         apart = np.abs(got.astype(int) - on_host(text, CIFAR_SIZED, range(16)))
@@ -211,7 +211,7 @@ def test_nothing_waits_for_the_device():
 
 
 def test_nothing_looks_at_the_data():
-    """Tensors without data go through, so neither the host nor a capture has to wait for any."""
+    """Meta tensors pass, so neither the host nor a capture ever waits for data."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     augment = made(EVERYTHING, CIFAR_SIZED)

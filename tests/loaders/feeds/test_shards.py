@@ -1,4 +1,4 @@
-"""The block rule against plain lists: a partition of every batch, in order, whatever the sizes."""
+"""The block rule against plain lists: a partition of every batch, in order, for all sizes."""
 
 import numpy as np
 import pytest

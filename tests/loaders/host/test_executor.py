@@ -1,4 +1,4 @@
-"""The host executor: every operation pixel by pixel against plain Python, and nothing else that decides a pixel."""
+"""The host executor: every operation equals plain Python pixel by pixel, and nothing else affects a pixel."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 """Each operation against torchvision's function with the same drawn parameters, to one grey level.
 
-Exact where torchvision is exact in integers: crop, flip, invert, posterize, solarize, equalize. The four parts of a
-jitter in a row may differ by three levels: each rounds once, and the next amplifies.
+They are equal where torchvision computes exact integers: crop, flip, invert, posterize, solarize, equalize. The four
+parts of a jitter together may differ by three levels: each rounds once, and the next amplifies.
 """
 
 import numpy as np
@@ -147,7 +147,7 @@ def test_colour_factors(which, name, low, high, shape, seed, part):
 @quick
 @given(SHAPES, st.integers(0, 99))
 def test_jitter_follows_torchvisions_order(shape, seed):
-    """Four roundings in a row, the later ones amplifying the earlier: within three levels."""
+    """Within three levels: each of the four parts rounds and amplifies earlier roundings."""
     def theirs(image, op, sample):
         for which in PERMUTATIONS[below(sample.draw(op.slot + 4), 24)]:
             image = adjusted(which, image, sample.value(op.ranges[which]) / 65536)
@@ -189,7 +189,7 @@ def test_blur(shape, kernel_px, low, more):
 
 
 def test_erased_rectangles_have_the_requested_areas_and_ratios():
-    """torchvision's rule on the drawn numbers, and no more than 2 % of the images left whole by ten failed tries."""
+    """torchvision's rule on the drawn numbers; ten failed tries leave at most 2 % of the images whole."""
     batch_nhwc = np.full((400, 32, 32, 3), 255, np.uint8)
     erased = on_host("erase(p=1, scale=(.02, .33), fill=zero)", batch_nhwc, range(400), SEED, EPOCH)[..., 0] == 0
     heights, widths = erased.any(2).sum(1), erased.any(1).sum(1)

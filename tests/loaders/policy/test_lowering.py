@@ -1,4 +1,4 @@
-"""Operations to passes: runs of moves, gates, the order with an enlarging resize, and what is left out."""
+"""Operations to passes: runs of moves, gates, the order with an enlarging resize, and operations that are left out."""
 
 import math
 

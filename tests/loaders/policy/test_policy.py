@@ -1,4 +1,4 @@
-"""The policy language: what is read, what is refused and with which words, and that text and policy are one."""
+"""The policy language: valid texts, refused texts with their errors, and the round trip from policy to text."""
 
 import subprocess
 import sys

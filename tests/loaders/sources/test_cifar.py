@@ -17,7 +17,7 @@ NAMES = {"cifar10": 10, "cifar100": 100}
 
 
 def shrink(monkeypatch, name, rows):
-    """Let `rows` images a file be the official number."""
+    """Make `rows` images per file the official number."""
     official = cifar.OFFICIAL[name]
     fewer = {split: dict.fromkeys(files, rows) for split, files in official.rows.items()}
     monkeypatch.setitem(cifar.OFFICIAL, name, replace(official, rows=fewer))
@@ -195,7 +195,7 @@ def test_mutated_files_read_as_cifar_or_raise_a_data_error(small10):
     outcomes = {"read": 0, "refused": 0}
     for _ in range(200):
         content = bytearray(whole)
-        # The pixels are the bulk and every value of theirs is good: what is around them is what can break.
+        # Most bytes are pixels, where any value is good: only the bytes around them can break.
         at = int(random.integers(160)) if random.random() < 0.5 else len(content) - 1 - int(random.integers(60))
         content[at] = int(random.integers(256))
         path.write_bytes(content)

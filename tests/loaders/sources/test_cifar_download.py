@@ -33,7 +33,7 @@ def archive(path, files, *, extra=()):
 
 @pytest.fixture
 def site(monkeypatch):
-    """A torchvision whose download_url calls what a test puts into site.serve, and counts."""
+    """A torchvision whose download_url calls the test's site.serve and counts the calls."""
     official = cifar.OFFICIAL["cifar100"]
     rows = {"train": {"train": 5}, "test": {"test": 5}}
     monkeypatch.setitem(cifar.OFFICIAL, "cifar100", replace(official, rows=rows))

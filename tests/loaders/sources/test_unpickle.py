@@ -112,7 +112,7 @@ def test_a_huge_memo_index_costs_nothing():
 
 
 def test_sizes_are_not_trusted_and_unread_arrays_are_not_copied():
-    # 2,000 arrays over one string of a megabyte would be 2 GB; the one that is asked for claims two gigabytes.
+    # 2,000 arrays over one string of a megabyte would be 2 GB; the array that is read claims two gigabytes.
     tracemalloc.start()
     with pytest.raises(DataError, match=r"damaged or cut short \(ValueError\)"):
         loads(many_arrays(b"x" * 1_000_000, 2_000), "x")
