@@ -147,7 +147,7 @@ def test_colour_factors(which, name, low, high, shape, seed, part):
 @quick
 @given(SHAPES, st.integers(0, 99))
 def test_jitter_follows_torchvisions_order(shape, seed):
-    """Within three levels: each of the four parts rounds and amplifies earlier roundings."""
+    """Four roundings in a row, the later ones amplifying the earlier: within three levels."""
     def theirs(image, op, sample):
         for which in PERMUTATIONS[below(sample.draw(op.slot + 4), 24)]:
             image = adjusted(which, image, sample.value(op.ranges[which]) / 65536)
