@@ -58,7 +58,7 @@ def test_an_image_larger_than_a_page_does_not_fit():
     assert Layout(1, 1673, 1672).images_per_page == 0
 
 
-def test_views_that_are_not_contiguous_are_written_in_their_own_order():
+def test_non_contiguous_views_are_written_in_logical_order():
     images = RANDOM.integers(0, 256, (4, 3, 6, 5), dtype=np.uint8).transpose(0, 2, 3, 1)[::-1]
     assert file_of(images, np.arange(4)) == file_of(np.ascontiguousarray(images), np.arange(4))
 
@@ -72,7 +72,7 @@ def small(tmp_path, monkeypatch):
     return path, labels
 
 
-def test_labels_and_pointers_come_back(small):
+def test_labels_and_pointers_are_read_back(small):
     path, labels = small
     found, pointers = read_samples(path, Layout(20, 4, 6), 7)
     assert np.array_equal(found, labels) and found.dtype == np.int64

@@ -15,7 +15,7 @@ def beton(tmp_path):
     return beton
 
 
-def test_what_is_written_comes_back(beton):
+def test_a_written_manifest_is_read_back(beton):
     assert manifest.path_of(beton.path).name == "a.json"
     assert manifest.read(beton.path) == beton
 

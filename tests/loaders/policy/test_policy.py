@@ -1,4 +1,4 @@
-"""The policy language: what is read, what is refused and with which words, and that text and policy are one."""
+"""The policy language: valid texts, refused texts with their errors, and the round trip from policy to text."""
 
 import subprocess
 import sys
@@ -113,7 +113,7 @@ def test_limits_follow_the_image_size():
         parse("crop(pad_px=40)", 64, 40)
 
 
-def test_what_is_described_is_in_the_order_of_execution():
+def test_the_description_is_in_the_order_of_execution():
     lines = parse("resnet50").describe()
     passes = [line for line in lines if line.startswith("pass")]
     assert [line.split()[2] for line in passes] == ["photo", "photo", "move", "cover"]

@@ -17,7 +17,7 @@ NAMES = {"cifar10": 10, "cifar100": 100}
 
 
 def shrink(monkeypatch, name, rows):
-    """Let `rows` images a file be the official number."""
+    """Make `rows` images per file the official number."""
     official = cifar.OFFICIAL[name]
     fewer = {split: dict.fromkeys(files, rows) for split, files in official.rows.items()}
     monkeypatch.setitem(cifar.OFFICIAL, name, replace(official, rows=fewer))
@@ -101,7 +101,7 @@ def test_any_changed_byte_changes_the_fingerprint_and_is_noticed_when_read(small
         before.read("test")
 
 
-def test_missing_data_says_where_it_was_looked_for_and_what_to_do(tmp_path):
+def test_missing_data_is_reported_with_the_folders_searched_and_the_remedy(tmp_path):
     for root in (tmp_path, tmp_path / "absent"):
         with pytest.raises(DataError, match="/cifar-100-python with train, test, meta; .*--data.download=true") as e:
             open_source("cifar100", root=root)
@@ -110,7 +110,7 @@ def test_missing_data_says_where_it_was_looked_for_and_what_to_do(tmp_path):
         open_source("cifar100")
 
 
-def test_half_a_data_set(small10):
+def test_half_a_data_set_is_refused(small10):
     root, _ = small10
     (root / "cifar-10-batches-py" / "data_batch_3").unlink()
     with pytest.raises(DataError, match="data_batch_3 is missing, so this is half a cifar10"):
@@ -195,7 +195,7 @@ def test_mutated_files_read_as_cifar_or_raise_a_data_error(small10):
     outcomes = {"read": 0, "refused": 0}
     for _ in range(200):
         content = bytearray(whole)
-        # The pixels are the bulk and every value of theirs is good: what is around them is what can break.
+        # Most bytes are pixels, where any value is good: only the bytes around them can break.
         at = int(random.integers(160)) if random.random() < 0.5 else len(content) - 1 - int(random.integers(60))
         content[at] = int(random.integers(256))
         path.write_bytes(content)

@@ -164,7 +164,7 @@ def png_of(width, height):
     (png_of(4, 4), "damaged image"), (stored(Image.fromarray(RGB))[:-30], "damaged image"),
     (stored(Image.fromarray(RGB), "JPEG")[:-20], "damaged image"),
     (stored(Image.fromarray(RGB))[:20], "damaged|known")])
-def test_what_cannot_be_read_is_one_line_naming_the_file(content, part):
+def test_an_unreadable_image_is_one_line_that_names_the_file(content, part):
     with pytest.raises(DataError, match=part) as caught:
         square_rgb(content, "cats/a.png", 4)
     assert str(caught.value).startswith("cats/a.png: ") and "\n" not in str(caught.value)
