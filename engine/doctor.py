@@ -4,7 +4,7 @@
     python -m engine.doctor --recipe NAME [--seconds S] [--json FILE] [--out DIR] [--section.name=VALUE ...]
 
 Without a recipe: what is installed, which devices and precisions there are, and the one command that installs what is
-missing; the exit status is 0 where nothing is missing, else 1. With one: its feed, transfer and step measured alone
+missing; the exit status is 0 if nothing is missing, else 1. With one: its feed, transfer and step measured alone
 and together, which of them bounds the run, and which setting to change; a roofline in --out.
 """
 

@@ -38,7 +38,7 @@ def batch_digests(feed, epoch: int, start: int = 0) -> list[list[bytes]]:
 
 
 def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1) -> tuple[str, int]:
-    """(SHA-256 in hex, samples) of an epoch of the recipe's training data from batch `start` on; EngineError where that
+    """(SHA-256 in hex, samples) of an epoch of the recipe's training data from batch `start` on; EngineError if that
     is past the last batch. With several processes each draws its shard of every batch."""
     shard = partial(shard_digests, recipe.name, dict(recipe.values), epoch, start, processes)
     if processes == 1:

@@ -26,7 +26,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Rates:
-    """Images per second of each part alone and of all together. transfer: None where no batch is copied to a device;
+    """Images per second of each part alone and of all together. transfer: None if no batch is copied to a device;
     waited: the share of the time together, 0..1, that was spent waiting for data."""
 
     feed: float

@@ -36,7 +36,7 @@ LONGEST_PEAK_S = 1.0
 @dataclass(frozen=True)
 class Diagnosis:
     """What was measured of a run, and what it means. work: a step's per image at `side_px`; peaks: the device's;
-    issue_s: the host's seconds to issue a step, None where the host computes the step or waits in it."""
+    issue_s: the host's seconds to issue a step, None if the host computes the step or waits in it."""
 
     rates: Rates
     facts: RunFacts
@@ -138,7 +138,7 @@ def policy_of(feed: Feed) -> Policy:
 
 
 def transfer_of(run: Run) -> Transfer | None:
-    """How the run's feed copies a batch to the device, from pinned memory; None where nothing is copied."""
+    """How the run's feed copies a batch to the device, from pinned memory; None if nothing is copied."""
     if run.device.type == "cpu" or run.feeds.kind == "resident":
         return None
     return lambda batch: [tensor.pin_memory().to(run.device, non_blocking=True) for tensor in batch]

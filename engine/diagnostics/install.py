@@ -76,7 +76,7 @@ def pinned(*names: str) -> tuple[str, ...]:
 
 def ffcv_findings(facts: dict | None, torch_works: bool) -> list[Finding]:
     """Whether FFCV can be imported, its threading layer, and whether it could be compiled. `facts`: the probe's, None
-    where FFCV is not installed."""
+    if FFCV is not installed."""
     absent = tuple(package for package, kind, name in BUILD_NEEDS if not is_there(kind, name))
     headers = "all there" if not absent else "absent: " + " ".join(absent)
     if facts is None:

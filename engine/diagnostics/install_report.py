@@ -61,7 +61,7 @@ def show(findings: list[Finding]) -> None:
 
 
 def mend_command(findings: list[Finding]) -> str | None:
-    """One shell line that installs or repairs whatever is not ok; None where everything is."""
+    """One shell line that installs or repairs whatever is not ok; None if everything is."""
     bad = [finding for finding in findings if finding.ok is False]
     if not bad:
         return None

@@ -121,7 +121,7 @@ def limit_of(work: StepWork, peaks: Peaks, precision: str, images_s: float,
     """(what limits a step that trains on `images_s`, the share of the roofline that it reaches).
 
     The limit is a key of advice.LIMITS. issue_share: the host's time to issue a step as a share of the step's, None
-    where the host computes it.
+    if the host computes it.
     """
     attainable = peaks.attainable(precision, work.flops_per_byte)
     reached = images_s * work.flops / attainable

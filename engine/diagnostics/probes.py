@@ -28,7 +28,7 @@ def torch_facts() -> dict:
 
 
 def gpu_facts(device) -> dict:
-    """A GPU; `error`: why torch cannot compute on it, None where it can."""
+    """A GPU; `error`: why torch cannot compute on it, None if it can."""
     import torch
 
     from engine.training.precision import resolve
@@ -70,7 +70,7 @@ def print_facts(name: str) -> None:
 
 
 def run_probe(name: str, limit_s: float = LIMIT_S) -> dict:
-    """A probe's facts; or `error` (one line) and `lacks` (the module that was not found, None where another failed)."""
+    """A probe's facts; or `error` (one line) and `lacks` (the module that was not found, None if another failed)."""
     paths = [os.environ.get("PYTHONPATH", ""), str(ROOT)]
     try:
         script = f"from engine.diagnostics.probes import print_facts; print_facts({name!r})"

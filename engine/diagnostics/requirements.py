@@ -16,7 +16,7 @@ def python_floor() -> str:
 
 
 def installed(name: str) -> str | None:
-    """A distribution's version, None where it is not installed."""
+    """A distribution's version, None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -24,7 +24,7 @@ def installed(name: str) -> str | None:
 
 
 def requirements() -> list[tuple[str, str, str]] | None:
-    """(name, version bound, extra or "") of each of the distribution's requirements; None where it is not installed."""
+    """(name, version bound, extra or "") of each of the distribution's requirements; None if it is not installed."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:

@@ -24,8 +24,8 @@ def write_confusion(matrix: np.ndarray, class_names: Sequence[str], folder: Path
     """Write confusion.csv and confusion.png into `folder`; returns their paths.
 
     `matrix` int64 (C, C): images of class `row` predicted as class `column`. The CSV's header holds the predicted
-    names and its first column the true ones. Raises ValueError where the matrix is not square, counts below 0 or does
-    not fit the names; EngineError where the folder cannot be written.
+    names and its first column the true ones. Raises ValueError if the matrix is not square, counts below 0 or does
+    not fit the names; EngineError if the folder cannot be written.
     """
     matrix = np.asarray(matrix)
     if matrix.shape != (len(class_names), len(class_names)) or not np.issubdtype(matrix.dtype, np.integer):

@@ -53,7 +53,7 @@ def overview_spec(history: list[dict]) -> FigureSpec:
 def draw_curves(history: list[dict], folder: Path, title: str) -> list[Path]:
     """Write loss.png, accuracy.png, learning_rate.png, generalisation_gap.png and overview.png into `folder`.
 
-    Returns the five paths; raises ValueError without epochs, EngineError where the folder cannot be written.
+    Returns the five paths; raises ValueError without epochs, EngineError if the folder cannot be written.
     """
     if not history:
         raise ValueError("there are no epochs to draw: the history is empty")
@@ -113,12 +113,12 @@ def measured(history: list[dict], values: Sequence[float | None], x: Sequence[fl
 
 
 def top1_percent(row: dict, split: str) -> float | None:
-    """An epoch's top-1 accuracy in percent; None where it was not measured."""
+    """An epoch's top-1 accuracy in percent; None if it was not measured."""
     share = row.get(f"{split}_top1")
     return None if share is None else 100 * share
 
 
 def gap(row: dict, split: str) -> float | None:
-    """Training accuracy less that of `split`, in percentage points; None where one was not measured."""
+    """Training accuracy less that of `split`, in percentage points; None if one was not measured."""
     train, watched = row.get("train_top1"), row.get(f"{split}_top1")
     return None if train is None or watched is None else (train - watched) * 100

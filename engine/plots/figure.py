@@ -114,7 +114,7 @@ def cut(text: str, letters: int = LONGEST_NAME) -> str:
 
 
 def write_png(figure: Figure, path: Path) -> Path:
-    """Render the figure and write it whole; EngineError where the file cannot be written."""
+    """Render the figure and write it whole; EngineError if the file cannot be written."""
     content = io.BytesIO()
     with warnings.catch_warnings():
         # A class name may hold letters that the font lacks: the figure then shows boxes, which deserves no warning.

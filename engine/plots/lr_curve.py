@@ -17,7 +17,7 @@ def draw_lr_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Seq
     """Write a figure of each step's loss as a dot, the smoothed one as a line and the marks as upright lines to `path`.
 
     rates, losses, smoothed: one value per step, rates rising and above 0. marks: a label for each of up to three rates.
-    Raises ValueError for sequences of different or no length and for more marks, EngineError where `path` cannot be
+    Raises ValueError for sequences of different or no length and for more marks, EngineError if `path` cannot be
     written.
     """
     if not len(rates) or not len(rates) == len(losses) == len(smoothed):

@@ -28,7 +28,7 @@ def draw_importance(shares: Mapping[str, float], points: Points, scales: Mapping
     shares: each setting's part in what made trials good, adding up to 1, largest first. points: the settings and
     validation top-1 of each finished trial, the recipe's own first where it `has_own`. scales: "log" for a setting
     shown over its logarithm, "choices" for one of a few values; others are numbers, evenly spaced. Raises ValueError
-    without shares or points, EngineError where `path` cannot be written.
+    without shares or points, EngineError if `path` cannot be written.
     """
     if not shares or not points:
         raise ValueError("there is nothing to draw: no shares or no finished trials")

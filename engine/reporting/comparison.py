@@ -65,7 +65,7 @@ def results_of(record: Record) -> dict:
 
 
 def value_at(values: object, path: str) -> str:
-    """The value at a path of keys, "hardware.gpu"; NONE where it ends before."""
+    """The value at a path of keys, "hardware.gpu"; NONE if it ends before."""
     for key in path.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return str(values or NONE)
@@ -81,7 +81,7 @@ def differing(settings: Mapping[str, Mapping[str, str]]) -> list[tuple[str, ...]
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """As much of each path's end as tells them apart; EngineError where two are the same folder."""
+    """As much of each path's end as tells them apart; EngineError if two are the same folder."""
     parts = [folder.resolve().parts for folder in folders]
     if len(set(parts)) < len(parts):
         twice = next(folder for folder, path in zip(folders, parts, strict=True) if parts.count(path) > 1)

@@ -21,7 +21,7 @@ FINISHED = "give the folder of a finished run"
 
 
 def refuse_repo(repo_id: str) -> None:
-    """EngineError where `repo_id` could not be a repository's name on the Hub."""
+    """EngineError if `repo_id` could not be a repository's name on the Hub."""
     try:
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
@@ -39,7 +39,7 @@ def refuse_repo(repo_id: str) -> None:
 def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None = None) -> list[Path]:
     """Write a finished run into `out` as `repo_id` is to hold it: weights, config.json, metrics, card; their paths.
 
-    Everything is made before anything is written. Raises EngineError where the run is not finished, its summary is of
+    Everything is made before anything is written. Raises EngineError if the run is not finished, its summary is of
     other weights than its last.pt, or `out` holds files of something else.
     """
     summary, env = (read_json(run_folder / name, FINISHED) for name in ("summary.json", "env.json"))
@@ -86,7 +86,7 @@ def public_report(run_folder: Path) -> str:
 
 
 def refuse_other(out: Path) -> None:
-    """EngineError where `out` holds anything that sharing a run did not put there."""
+    """EngineError if `out` holds anything that sharing a run did not put there."""
     if out.exists() and not out.is_dir():
         raise EngineError(f"--out={out} is a file: give a folder")
     config = out / shared_folder.CONFIG
@@ -105,7 +105,7 @@ def parts(out: Path) -> list[Path]:
 def push(folder: Path, repo_id: str, private: bool) -> str:
     """Create the repository where there is none, upload the folder's files, and return the address.
 
-    Raises EngineError where that fails, and where the repository is to be `private` but is there and public, to which
+    Raises EngineError if that fails, and where the repository is to be `private` but is there and public, to which
     nothing is uploaded; the folder stays.
     """
     from huggingface_hub import HfApi

@@ -35,7 +35,7 @@ def model_card(repo_id: str, recipe: Recipe, class_names: Sequence[str], side_px
     """The card: Markdown below YAML.
 
     summary and env: the run's own; files: the names of those beside the card. Raises KeyError, TypeError or jinja2's
-    UndefinedError where `summary` or `env` is incomplete.
+    UndefinedError if `summary` or `env` is incomplete.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 

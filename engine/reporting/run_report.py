@@ -26,7 +26,7 @@ def write_report(run_folder: Path, out: Path | None = None, settings: Mapping[st
 
     The run's predictions on its held-out images are measured, or read from RUN/predictions.npz. settings: where the
     data are and what computes ("data.root", "train.device"). The page names what it cannot show. Returns the page's
-    path; raises EngineError where `run_folder` is no run folder, or where nothing can be written.
+    path; raises EngineError if `run_folder` is no run folder, or where nothing can be written.
     """
     record, path = read_record(run_folder), out or run_folder / "report.html"
     plots, _ = make_folder(run_folder / "plots"), make_folder(path.parent)

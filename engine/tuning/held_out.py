@@ -16,7 +16,7 @@ INSTEAD = {
 
 
 def settings_to_hold_out(recipe: load.Recipe) -> dict[str, object]:
-    """The settings to add; EngineError where the command line or a file asks for the opposite."""
+    """The settings to add; EngineError if the command line or a file asks for the opposite."""
     added = {}
     for path, (refused, instead, problem) in INSTEAD.items():
         if recipe.values[path] == refused:

@@ -19,7 +19,7 @@ def leaderboard_rows(trials: Sequence) -> list[dict]:
     """Rows of Optuna's ended trials, best first: finished ones by their last epoch, then pruned, then refused ones.
 
     Keys: COLUMNS, settings (path -> value) and reason ("" where there is none). validation_top1 (0..1) is that of the
-    last epoch, None where no epoch ended; ties go to the earlier trial.
+    last epoch, None if no epoch ended; ties go to the earlier trial.
     """
     rows = [{"rank": 0, "trial": trial.user_attrs["number"], "state": STATES[trial.state.name],
              "validation_top1": reached[max(reached)] if (reached := trial.intermediate_values) else None,

@@ -38,7 +38,7 @@ class Span:
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def as_sampled(self, value: object) -> int | float | None:
-        """`value` as the sampler records it; None where it could not have been sampled."""
+        """`value` as the sampler records it; None if it could not have been sampled."""
         if not isinstance(value, int | float) or not self.low <= value <= self.high:
             return None
         return value if not self.step or is_multiple(value - self.low, self.step) else None
@@ -152,7 +152,7 @@ def read_choices(name: str, path: str, values: object, checker) -> Choices:
 
 
 def checked(name: str, value: object, checker) -> object:
-    """`value` as its checker returns it; EngineError where it is not allowed."""
+    """`value` as its checker returns it; EngineError if it is not allowed."""
     try:
         return checker.check(value)
     except ValueError as error:

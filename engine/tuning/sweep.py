@@ -23,7 +23,7 @@ def run_sweep(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: 
               command: str) -> int:
     """Run the missing trials, keep the leaderboard in `folder` up to date, show the result; the exit status.
 
-    held_out: the settings that only the sweep needs, which best.yaml leaves out. EngineError where another process runs
+    held_out: the settings that only the sweep needs, which best.yaml leaves out. EngineError if another process runs
     the sweep, `storage` cannot be used, or not one trial finished.
     """
     recipe = sweep.recipe
@@ -56,7 +56,7 @@ def run_sweep(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: 
 
 def conclude(sweep: Sweep, rows: list[dict], shares: Mapping[str, float], held_out: Mapping[str, object],
              folder: Path) -> list[tuple[str, str]]:
-    """Write best.yaml and importance.png; (name, value) rows about them. EngineError where no trial finished."""
+    """Write best.yaml and importance.png; (name, value) rows about them. EngineError if no trial finished."""
     best, own = rows[0], next(row for row in rows if row["trial"] == 0)
     if best["state"] != "finished":
         raise EngineError(f"none of the {len(rows)} trials finished, the recipe's own settings among them "

@@ -56,7 +56,7 @@ class Sweep:
 
 def open_study(sweep: Sweep, storage: Path) -> optuna.Study:
     """The sweep's study in the SQLite file `storage`, created if missing; interrupted trials are marked as failed.
-    EngineError where the file is not one of Optuna's or holds another sweep."""
+    EngineError if the file is not one of Optuna's or holds another sweep."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warmup = int(sweep.recipe.epochs * UNPRUNED_SHARE)
     pruner = optuna.pruners.MedianPruner(RANDOM_TRIALS, warmup) if sweep.pruning else optuna.pruners.NopPruner()
@@ -151,7 +151,7 @@ def run_trial(sweep: Sweep, trial: Trial, number: int, screen: Screen, signals: 
 
 def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> float:
     """Train `recipe` to its end without the test set: the validation top-1 (0..1) after its last epoch. Raises
-    optuna.TrialPruned where half of the finished trials were better at an epoch, Interrupted after a signal."""
+    optuna.TrialPruned if half of the finished trials were better at an epoch, Interrupted after a signal."""
     with contextlib.closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         if run.watched != "validation":
             raise EngineError("a sweep chooses on held-out images: set data.validation above 0")

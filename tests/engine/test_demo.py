@@ -292,7 +292,7 @@ def test_a_request_for_another_file_of_this_machine_is_refused(predictors, tmp_p
     assert demo_page.predict_upload(predictors["colours"], inside, False)[0].label == "red"
     for path in (tmp_path / "a.png", tmp_path / "uploads" / ".." / "a.png", None):
         outside = demo_page.uploaded(tmp_path / "uploads", ImageData(path=path and str(path), orig_name="a.png"))
-        with pytest.raises(EngineError, match="is not, or no longer, an uploaded file"):
+        with pytest.raises(EngineError, match="is not an uploaded file, or no longer there"):
             demo_page.predict_upload(predictors["colours"], outside, False)
 
 

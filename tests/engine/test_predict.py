@@ -160,7 +160,7 @@ def test_a_pipe_is_refused_without_waiting_for_it(run, tmp_path, capsys):
 
 
 def test_show_draws_the_pixels_that_the_network_sees(run, folder, capsys, monkeypatch):
-    with pytest.raises(EngineError, match="--show draws with colours"):
+    with pytest.raises(EngineError, match="--show needs a terminal with colours"):
         predict.main([str(run), str(folder / "wide.bmp"), "--show"])
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")

@@ -269,7 +269,7 @@ def config(**changes):
 
 @pytest.mark.parametrize(("spoil", "message"), [
     (edit("model.safetensors", lambda content: content[:-8]), "model.safetensors cannot be read"),
-    (edit("model.safetensors", lambda content: content[:-1] + b"\x7f"), "its weights are not those"),
+    (edit("model.safetensors", lambda content: content[:-1] + b"\x7f"), "its weights do not match the hash"),
     (edit("config.json", lambda content: b"{"), "config.json is missing or damaged"),
     (config(format="other"), "was not written by engine.share"),
     (config(class_names=[]), "was not written by engine.share"),
