@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def process_as_it_was():
-    """Restores torch's threads and treatment of denormals, which building a run sets for the whole process."""
+    """Restore torch's threads and treatment of denormals, which building a run sets for the whole process."""
     import torch
 
     threads = torch.get_num_threads()
@@ -19,14 +19,14 @@ def process_as_it_was():
 
 @pytest.fixture(autouse=True)
 def fast_tests_start_no_process(request, monkeypatch):
-    """A test that starts a process must say so: `@pytest.mark.slow("why")`. Except for programs that answer at once."""
+    """A test that starts a process must say so: `@pytest.mark.slow("why")`. Short programs are allowed."""
     if request.node.get_closest_marker("slow"):
         return
     start = subprocess.Popen.__init__
 
     def refuse(self, args, *more, **options):
-        told = f"{request.node.nodeid} starts {args[0]}: mark it slow, and say why it must be"
-        assert args[0] in ("git", "/sbin/ldconfig"), told
+        reason = f"{request.node.nodeid} starts {args[0]}: mark it slow, and say why it must be"
+        assert args[0] in ("git", "uname", "/sbin/ldconfig"), reason
         start(self, args, *more, **options)
 
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse)

@@ -1,4 +1,4 @@
-"""The requirements of the installed distribution, and installed versions. Needs only the standard library."""
+"""The requirements of the installed distribution, and installed versions. Standard library only."""
 
 import importlib.metadata
 import operator
@@ -11,7 +11,7 @@ COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operat
 
 
 def python_floor() -> str:
-    """The Python version that the installed distribution requires, such as ">=3.10"; "" where it does not say."""
+    """The Python version that the installed distribution requires, such as ">=3.10"; "" if none is stated."""
     return importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
 
 

@@ -197,7 +197,7 @@ def test_a_signal_ends_it_with_its_status_and_more_trials_may_be_asked_for_later
 
 @pytest.mark.parametrize(("fail", "state", "reason"), [
     (EngineError("this does not fit"), "refused", "this does not fit"),
-    (NotFinite(3), "pruned", "the loss was not a finite number"),
+    (NotFinite(3), "pruned", "the loss was not finite"),
     (torch.OutOfMemoryError("too\nlarge"), "refused", "too large"),
     (RuntimeError("DefaultCPUAllocator: not enough memory"), "refused", "DefaultCPUAllocator: not enough memory")])
 def test_a_trial_that_does_not_work_is_kept_with_its_reason(fail, state, reason, pretend, run, tmp_path):
@@ -212,7 +212,7 @@ def test_where_the_recipe_itself_diverges_the_sweep_completes_and_resumes(preten
     drawn = []
     monkeypatch.setattr("engine.tuning.sweep.draw_importance", lambda *given: drawn.append(given) or given[3])
     assert run(trials=6) == 0
-    assert "the recipe's own 20.00% (the loss was not a finite number)" in " ".join(capsys.readouterr().out.split())
+    assert "the recipe's own 20.00% (the loss was not finite)" in " ".join(capsys.readouterr().out.split())
     assert drawn[0][-1] is False, "another trial would be shown as the recipe's own"
     pretend()
     assert run(trials=7) == 0 and trials_in(tmp_path / "out")[0]["state"] == "finished"
