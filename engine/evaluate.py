@@ -19,8 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON")
     parser.add_argument("--out", metavar="DIR", help="folder for confusion.csv and .png (default: the run's)")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if not path.startswith(USED)]
-    if refused:
+    if refused := [path for path in settings if not path.startswith(USED)]:
         parser.error(f"--{refused[0]} has no effect on an evaluation: only {', '.join(USED)} have")
 
     from rich.console import Console

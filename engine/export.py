@@ -31,8 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--prune-epochs", type=int, metavar="E", help="then fine-tune for E epochs (default: 1)")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if not path.startswith("data.")]
-    if refused:
+    if refused := [path for path in settings if not path.startswith("data.")]:
         parser.error(f"--{refused[0]} has no effect on an export: only data.* settings have")
     if not options.format:
         parser.error(f"--format is missing: give one or more of {','.join(FILES)}")

@@ -21,8 +21,7 @@ def main(argv: list[str] | None = None) -> int:
                         help="instead, one page that compares these runs (and RUN)")
     parser.add_argument("--out", metavar="FILE", help="the page's file (default: in the first run's folder)")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if path not in ALLOWED]
-    if refused:
+    if refused := [path for path in settings if path not in ALLOWED]:
         parser.error(f"--{refused[0]} has no effect on a report, which shows what the run used: give one of "
                      f"{', '.join(ALLOWED)}")
     runs = [Path(run) for run in ([options.run] if options.run else []) + options.compare]

@@ -13,9 +13,7 @@ from engine.cli.parser import Parser, run_command
 
 def load_shared(folder: str | Path, device: str = "auto"):
     """The network in a folder that this command wrote, as engine.inference.trained.Trained; loading it runs no code.
-
-    device: as the setting train.device. Raises EngineError if the folder is damaged or holds something else.
-    """
+    device: as the setting train.device. Raises EngineError if the folder is damaged or holds something else."""
     from engine.inference.trained import open_shared
 
     return open_shared(Path(folder), device)

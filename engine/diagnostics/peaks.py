@@ -75,10 +75,8 @@ def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: C
 
 
 def measure_peaks(device: torch.device, precisions: Iterable[str], seconds: float) -> Peaks:
-    """Measure matrix products in each precision (keys of precision.DTYPES) and a copy, each for about `seconds`.
-
-    Leaves torch's threads and TF32 setting alone; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's.
-    """
+    """Measure matrix products in each precision (keys of precision.DTYPES) and a copy, each for about `seconds`. Leaves
+    torch's threads and TF32 setting alone; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's."""
     wait, side = waiter(device), MATRIX_SIDE[device.type]
 
     def product_rate(dtype: torch.dtype) -> float:

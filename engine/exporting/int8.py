@@ -13,11 +13,8 @@ CHUNK = 64
 
 
 def quantise(program: torch.export.ExportedProgram, calibration_bhwc: torch.Tensor) -> torch.export.ExportedProgram:
-    """A copy of `program` in int8, for batches of any size.
-
-    calibration_bhwc: uint8 (N, side, side, 3), images of the training set. Raises EngineError if torchao cannot
-    quantise the network.
-    """
+    """A copy of `program` in int8, for batches of any size. calibration_bhwc: uint8 (N, side, side, 3), images of the
+    training set. Raises EngineError if torchao cannot quantise the network."""
     with quiet("--format int8: torchao cannot quantise this network", "choose another format"):
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86

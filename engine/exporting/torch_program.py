@@ -29,10 +29,8 @@ class Portable(nn.Module):
 
 
 def to_program(module: nn.Module, side_px: int, name: str) -> torch.export.ExportedProgram:
-    """`module`, which takes uint8 (B, side_px, side_px, 3), captured by torch.export for batches of any size.
-
-    Raises EngineError, naming the network by `name`, where torch cannot capture it as a whole.
-    """
+    """`module`, which takes uint8 (B, side_px, side_px, 3), captured by torch.export for batches of any size. Raises
+    EngineError, naming the network by `name`, where torch cannot capture it as a whole."""
     # It is saved with the program, so it is no real image. torch would take a batch of 1 for the only size.
     example_bhwc = torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8)
     with quiet(f"{name} cannot be captured by torch.export", "choose --format safetensors, which holds its weights "

@@ -32,9 +32,7 @@ def top1(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 def compare(expected: torch.Tensor, actual: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """max_difference of logits (N, classes), agreement: the share of images with the same first class, and top1.
-
-    labels: int64 (N,). NaN differs infinitely and never agrees.
-    """
+    labels: int64 (N,). NaN differs infinitely and never agrees."""
     difference = (actual - expected).abs().nan_to_num(nan=torch.inf).max().item()
     finite = actual.isfinite().all(1)
     same = (actual.argmax(1) == expected.argmax(1)) & finite

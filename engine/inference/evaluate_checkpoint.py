@@ -17,10 +17,8 @@ from recipes.settings.load import Recipe, restore
 
 
 def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[Recipe, Result]:
-    """(the recipe with `settings`, the result on its test split); EngineError without one or for other classes.
-
-    If `settings` name another data set, the recipe loses the settings that only fit its own.
-    """
+    """(the recipe with `settings`, the result on its test split); EngineError without one or for other classes. If
+    `settings` name another data set, the recipe loses the settings that only fit its own."""
     values = dict(trained.recipe.values)
     if settings.get("data.name", values["data.name"]) != values["data.name"]:
         # Early stopping watches held-out images, which the other data set's settings need not have.

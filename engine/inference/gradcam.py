@@ -36,9 +36,7 @@ def overlays(trained: Trained, images_bhwc: np.ndarray, targets: Sequence[int] |
 
 def heatmaps(model: nn.Module, inputs_bchw: torch.Tensor, targets: Sequence[int] | None = None) -> np.ndarray:
     """GradCAM of a network in evaluation mode: float32 (B, H, W); each map with any evidence runs from 0 to 1.
-
-    inputs_bchw: normalised float (B, 3, H, W) on the network's device. Raises as `overlays`.
-    """
+    inputs_bchw: normalised float (B, 3, H, W) on the network's device. Raises as `overlays`."""
     try:
         from pytorch_grad_cam import GradCAM
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -92,10 +90,8 @@ def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Mod
 
 
 def way_to_bchw(shape: Sequence[int]) -> ToBchw | None:
-    """The function that makes an output of this shape (B, C, H, W) with H = W > 1; None if it has no positions.
-
-    Known are BCHW, BHWC (Swin) and tokens (B, prefix + H * W, C) (vision transformers).
-    """
+    """The function that makes an output of this shape (B, C, H, W) with H = W > 1; None if it has no positions. Known
+    are BCHW, BHWC (Swin) and tokens (B, prefix + H * W, C) (vision transformers)."""
     if len(shape) == 4 and shape[2] == shape[3] > 1:
         return lambda output: output
     if len(shape) == 4 and shape[1] == shape[2] > 1:

@@ -97,10 +97,8 @@ class RunData:
 
 
 def open_run_data(trained: Trained, settings: Mapping[str, object] = NO_SETTINGS, say: OnWarning = None) -> RunData:
-    """The data that a run was trained on, its recipe changed by `settings` (data.root, ...).
-
-    Raises EngineError or DataError if they cannot be read or are not the run's.
-    """
+    """The data that a run was trained on, its recipe changed by `settings` (data.root, ...). Raises EngineError or
+    DataError if they cannot be read or are not the run's."""
     recipe, betons, difference = trained.open_betons(settings, say)
     if difference:
         raise EngineError(f"{difference}: name the run's own data with --data.root=DIR")

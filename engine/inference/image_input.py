@@ -73,10 +73,8 @@ def from_pillow(image: Image.Image, side_px: int, name: str = "the image", stret
 
 
 def pillow_of(pixels: np.ndarray, name: str = "the image") -> Image.Image:
-    """The Pillow image of a uint8 array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
-
-    Raises EngineError for another shape or type: floats may be scaled in many ways, so nothing is guessed.
-    """
+    """The Pillow image of a uint8 array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Raises EngineError for
+    another shape or type: floats may be scaled in many ways, so nothing is guessed."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[2] in (3, 4)) \

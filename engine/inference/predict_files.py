@@ -45,10 +45,8 @@ def predict_files(predictor: Predictor, names: Iterable[str]) -> Iterator[tuple[
 
 
 def find_images(names: Iterable[str]) -> Iterator[tuple[Path, EngineError | None]]:
-    """Each file as named; each folder's images at any depth, sorted, known by suffix, without hidden ones (`.name`).
-
-    A folder that holds no image or cannot be listed comes with its error.
-    """
+    """Each file as named; each folder's images at any depth, sorted, known by suffix, without hidden ones (`.name`). A
+    folder that holds no image or cannot be listed comes with its error."""
     for name in names:
         if not os.path.isdir(name):
             yield Path(name), None
@@ -71,9 +69,7 @@ def find_images(names: Iterable[str]) -> Iterator[tuple[Path, EngineError | None
 def print_predictions(files: Iterable[tuple[str, Prediction | EngineError]], top: int, *, as_json: bool = False,
                       show: bool = False) -> int:
     """Print the `top` classes of each file, as lines or as one JSON list, errors on stderr; 1 after any error, else 0.
-
-    show: draw the pixels that the network received beside the lines.
-    """
+    show: draw the pixels that the network received beside the lines."""
     entries, status = [], 0
     for name, outcome in files:
         if isinstance(outcome, EngineError):

@@ -23,10 +23,8 @@ NOT_FINITE = "no prediction: not finite (the training diverged: use another of t
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image. probabilities: float32 (classes,), in the order of class_names.
-
-    seen_hwc: uint8 (side_px, side_px, 3), the pixels that the network received.
-    """
+    """The prediction for one image. probabilities: float32 (classes,), in the order of class_names. seen_hwc: uint8
+    (side_px, side_px, 3), the pixels that the network received."""
 
     class_names: tuple[str, ...]
     probabilities: np.ndarray
@@ -69,19 +67,15 @@ class Predictor:
             self.to_side = DevicePolicy(evaluation_policy_of(trained.recipe), mean_rgb=(0, 0, 0), device="cpu")
 
     def __call__(self, images: AnyImage | Sequence[AnyImage]) -> Prediction | list[Prediction]:
-        """The prediction for a path, bytes of a file, Pillow image or uint8 array (H, W, 3); for a list, a list.
-
-        Raises EngineError for the first input that is not an image; of a list, it gives the position.
-        """
+        """The prediction for a path, bytes of a file, Pillow image or uint8 array (H, W, 3); for a list, a list. Raises
+        EngineError for the first input that is not an image; of a list, it gives the position."""
         if isinstance(images, AnyImage):
             return self.predict([self.pixels(images)])[0]
         return self.predict([self.pixels(image, f"image {number}") for number, image in enumerate(images, 1)])
 
     def pixels(self, image: AnyImage, name: str = "the image", **limits: int) -> np.ndarray:
-        """The image in the size of the network's data set: uint8 (resolution_px, resolution_px, 3).
-
-        limits: max_bytes and max_pixels of `read_image`, for paths and bytes.
-        """
+        """The image in the size of the network's data set: uint8 (resolution_px, resolution_px, 3). limits: max_bytes
+        and max_pixels of `read_image`, for paths and bytes."""
         side_px = self.trained.resolution_px
         if isinstance(image, bytes):
             return read_image(image, side_px, name, self.stretch, **limits)

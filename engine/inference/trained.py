@@ -24,9 +24,7 @@ from recipes.settings.load import Recipe, RecipeError, restore
 @dataclass(frozen=True)
 class Trained:
     """A network in evaluation mode. The data set's images have sides of resolution_px and are resized to side_px.
-
-    epoch: epochs trained. trained_on: split -> SHA-256 of the beton that the run read; {} if unknown.
-    """
+    epoch: epochs trained. trained_on: split -> SHA-256 of the beton that the run read; {} if unknown."""
 
     path: Path
     recipe: Recipe
@@ -46,9 +44,7 @@ class Trained:
 
     def logits(self, images_bhwc: torch.Tensor) -> torch.Tensor:
         """uint8 (B, side_px, side_px, 3), on any device -> float32 (B, classes) on the network's, in full precision.
-
-        Keeps no gradients; for those, call `model` on the output of `to_input`.
-        """
+        Keeps no gradients; for those, call `model` on the output of `to_input`."""
         with torch.inference_mode():
             return self.model(self.to_input(images_bhwc.to(self.device))).float()
 

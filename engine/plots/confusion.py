@@ -43,10 +43,8 @@ def shares_percent(matrix: np.ndarray) -> np.ndarray:
 
 
 def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Colours are percent of the true class, numbers (up to 20 classes) are images.
-
-    The figure grows with the classes so that names do not overlap; above 150 classes it names every second, third ...
-    """
+    """Colours are percent of the true class, numbers (up to 20 classes) are images. The figure grows with the classes
+    so that names do not overlap; above 150 classes it names every second, third ..."""
     count = len(matrix)
     numbers = count <= MOST_CLASSES_WITH_NUMBERS
     font_pt = 10 if numbers else 7

@@ -51,10 +51,8 @@ def overview_spec(history: list[dict]) -> FigureSpec:
 
 
 def draw_curves(history: list[dict], folder: Path, title: str) -> list[Path]:
-    """Write loss.png, accuracy.png, learning_rate.png, generalisation_gap.png and overview.png into `folder`.
-
-    Returns the five paths; raises EngineError if the folder cannot be written.
-    """
+    """Write loss.png, accuracy.png, learning_rate.png, generalisation_gap.png and overview.png into `folder`. Returns
+    the five paths; raises EngineError if the folder cannot be written."""
     make_folder(folder)
     specs = {name: FigureSpec([panel]) for name, panel in curve_panels(history).items()}
     return [write_png(draw(spec, title), folder / f"{name}.png")
@@ -63,9 +61,7 @@ def draw_curves(history: list[dict], folder: Path, title: str) -> list[Path]:
 
 def comparison_spec(histories: Mapping[str, list[dict]]) -> FigureSpec:
     """Several runs overlaid: loss, accuracy and learning rate over the epochs, accuracy over training time.
-
-    `histories`: a run's name to its epochs. Training is dotted, the watched splits are solid.
-    """
+    `histories`: a run's name to its epochs. Training is dotted, the watched splits are solid."""
     loss, accuracy, rate, over_time = panels = [[], [], [], []]
     for number, (run, history) in enumerate(histories.items()):
         look = {"colour": RUN_COLOURS[number % len(RUN_COLOURS)], "group": str(number)}

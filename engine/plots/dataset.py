@@ -19,7 +19,6 @@ MOST_PAIRS = 16
 MOST_PX = 64
 TITLE_IN = 0.5
 FEW_CLASSES = 20
-MOST_LABELS = 120
 CHANNELS = {"red": "#c43c39", "green": "#3b8c3b", "blue": "#3a63b8"}
 WRONG = "#b00020"
 
@@ -57,7 +56,7 @@ def counts_panel(axes: Axes, class_names: Sequence[str], counts: Mapping[str, Se
         each = f"{most:,} each" if least == most else f"{least:,} to {most:,} each"
         axes.bar(places + (number - (len(counts) - 1) / 2) * width, values, width, color=LOOKS[split][0],
                  label=f"{split}: {sum(values):,} images, {each}")
-    named = places[::math.ceil(len(class_names) / MOST_LABELS)]
+    named = places[::math.ceil(len(class_names) / MOST_CLASSES)]
     many = len(class_names) > FEW_CLASSES
     axes.set_xticks(named, [cut(class_names[place]) for place in named], rotation=90 if many else 30,
                     ha="center" if many else "right", rotation_mode="default" if many else "anchor",
@@ -89,14 +88,12 @@ def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mea
 
 
 def draw_samples(class_names: Sequence[str], samples: Sequence[np.ndarray], path: Path, title: str) -> Path:
-    """Write a figure with a row of images per class to `path`, in one block up to 20 classes, then in up to 4.
-
-    samples: uint8 (n, H, W, 3) for each of up to 120 classes.
-    """
+    """Write a figure with a row of images per class to `path`, in one block up to 20 classes, then in up to 4. samples:
+    uint8 (n, H, W, 3) for each of up to 120 classes."""
     shown = len(samples)
     if shown < len(class_names):
         title += f" (the first {shown} of {len(class_names)} classes)"
-    blocks = 1 if shown <= FEW_CLASSES else min(4, math.ceil(shown / FEW_CLASSES))
+    blocks = min(4, math.ceil(shown / FEW_CLASSES))
     rows, across = math.ceil(shown / blocks), max(map(len, samples))
     cell_in, font_pt = (0.62, 11) if blocks == 1 else (0.46, 9)
     names = [cut(name) for name in class_names[:shown]]
@@ -149,11 +146,8 @@ def mosaic(samples: Sequence[np.ndarray], rows: int, across: int) -> np.ndarray:
 
 
 def draw_pairs(captions: Sequence[tuple[str, str, str, str, str]], images: np.ndarray, title: str, path: Path) -> Path:
-    """Write a figure of up to 16 pairs of images, uint8 (n, 2, H, W, 3), to `path`.
-
-    captions: each pair's first image and its class, second image and its class, and similarity. Different classes are
-    red.
-    """
+    """Write a figure of up to 16 pairs of images, uint8 (n, 2, H, W, 3), to `path`. captions: each pair's first image
+    and its class, second image and its class, and similarity. Different classes are red."""
     across = min(4, len(images))
     down = math.ceil(len(images) / across)
     figure = new_figure(max(8.0, 3.3 * across), 2.0 * down + 0.4, title)

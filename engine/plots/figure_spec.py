@@ -46,10 +46,8 @@ class Bars:
 
 @dataclass(frozen=True)
 class Panel:
-    """Series on one pair of axes.
-
-    epochs: `x` has whole numbers. Only a PNG has the scales, the zero line and the legend "above" or "inside".
-    """
+    """Series on one pair of axes. epochs: `x` has whole numbers. Only a PNG has the scales, the zero line and the
+    legend "above" or "inside"."""
 
     title: str
     x_label: str

@@ -19,18 +19,13 @@ def draw_lr_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Seq
     rates, losses, smoothed: one value per step, rates rising and above 0. marks: label -> rate, up to three. Raises
     EngineError if `path` cannot be written.
     """
-    limits = loss_limits(losses)
+    # At the end the loss grows without bound, and may leave the figure.
+    bottom, mostly = min(losses), np.quantile(losses, 0.75)
+    height = max(mostly - bottom, 1e-6)
+    limits = bottom - 0.05 * height, mostly + 0.5 * height
     lines = [Line("each step", rates, losses, BATCHES, "", marker="."),
              Line("smoothed", rates, smoothed, BLUE, dots=False),
              *(Line(f"{label} {rate:.2g}", (rate, rate), limits, colour, dash, 1.8, dots=False)
                for (label, rate), (colour, dash) in zip(marks.items(), MARKS, strict=False))]
     panel = Panel("", "learning rate", "training loss", lines, y_limits=limits, x_scale="log")
     return write_png(draw(FigureSpec([panel]), title), path)
-
-
-def loss_limits(losses: Sequence[float]) -> tuple[float, float]:
-    """The shown range of loss: from the lowest to 1.5 times the height of the third quartile, as the loss grows without
-    bound at the end, where it may leave the figure."""
-    bottom, mostly = min(losses), np.quantile(losses, 0.75)
-    height = max(mostly - bottom, 1e-6)
-    return bottom - 0.05 * height, mostly + 0.5 * height

@@ -103,10 +103,8 @@ def parts(out: Path) -> list[Path]:
 
 
 def push(folder: Path, repo_id: str, private: bool) -> str:
-    """Create the repository if it is missing, upload the folder's files, and return the address.
-
-    Raises EngineError if that fails, or, before any upload, if `private` is set and the repository is public.
-    """
+    """Create the repository if it is missing, upload the folder's files, and return the address. Raises EngineError if
+    that fails, or, before any upload, if `private` is set and the repository is public."""
     from huggingface_hub import HfApi
 
     hub = HfApi()

@@ -29,11 +29,8 @@ PRIVATE = ("run.folder", "data.cache", "run.report", "log.to")
 
 def model_card(repo_id: str, recipe: Recipe, class_names: Sequence[str], side_px: int, summary: dict, env: dict,
                files: Sequence[str], licence: str | None = None) -> str:
-    """The card: Markdown below YAML.
-
-    summary, env: the run's; files: the names of the files beside the card. Raises KeyError, TypeError or jinja2's
-    UndefinedError if `summary` or `env` is incomplete.
-    """
+    """The card: Markdown below YAML. summary, env: the run's; files: the names of the files beside the card. Raises
+    KeyError, TypeError or jinja2's UndefinedError if `summary` or `env` is incomplete."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     data_set, hardware, info = recipe.section("data").name, summary["hardware"], dataset_info_of(recipe)

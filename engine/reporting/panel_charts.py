@@ -27,10 +27,8 @@ def plain(text: str) -> str:
 
 
 def chart(spec: FigureSpec) -> go.Figure:
-    """The figure that `spec` describes. Zooming into a panel zooms all with the same x quantity.
-
-    `layout.meta` holds the layouts for a wide and a narrow window, for plotly's relayout.
-    """
+    """The figure that `spec` describes. Zooming into a panel zooms all with the same x quantity. `layout.meta` holds
+    the layouts for a wide and a narrow window, for plotly's relayout."""
     figure, groups, first_over = go.Figure(), set(), {}
     for panel in spec.panels:
         figure.add_annotation(text=panel.y_label[0].upper() + panel.y_label[1:], showarrow=False, xref="paper",

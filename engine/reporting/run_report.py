@@ -46,10 +46,8 @@ def sections_of(record: Record, plots: Path, settings: Mapping[str, object] = NO
 
 def measured_sections(record: Record, plots: Path, settings: Mapping[str, object],
                       say: OnWarning) -> tuple[list[Section], Result | None, str, Section]:
-    """(sections on the predictions, their Result or None, their split, the section on the augmentation).
-
-    A section that gives the reason replaces what cannot be shown.
-    """
+    """(sections on the predictions, their Result or None, their split, the section on the augmentation). A section that
+    gives the reason replaces what cannot be shown."""
     try:
         trained = open_trained(str(record.folder), device=str(settings.get("train.device", "auto")))
         data = open_run_data(trained, settings, say)
