@@ -1,4 +1,4 @@
-"""Sharing a run: the folder loads back bit for bit, the card says what the run folder says, and nothing private."""
+"""Sharing a run: the folder loads back bit for bit, and the card shows the run folder's facts and nothing private."""
 
 import contextlib
 import io
@@ -24,12 +24,12 @@ pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("ne
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("safetensors")
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES = torch.arange(4 * 16 * 16 * 3, dtype=torch.int64).mul(37).remainder(251).to(torch.uint8).view(4, 16, 16, 3)
+IMAGES = torch.arange(4 * 24 * 24 * 3, dtype=torch.int64).mul(37).remainder(251).to(torch.uint8).view(4, 24, 24, 3)
 
 
 @pytest.fixture
 def run(reported_run, tmp_path):
-    """A copy of it that a test may change."""
+    """A copy of that run for a test to change."""
     return shutil.copytree(reported_run, tmp_path / "run")
 
 
@@ -61,7 +61,7 @@ trained = load_shared(sys.argv[1], device="cpu")
 images = torch.load(sys.argv[2])
 answer = {"logits": trained.logits(images), "names": trained.class_names, "history": len(trained.history)}
 torch.save(answer, sys.argv[3])
-assert not trained.model.training and trained.side_px == 16
+assert not trained.model.training and trained.side_px == 24
 """
 
 
@@ -72,7 +72,7 @@ def test_the_folder_loads_back_in_a_fresh_process_bit_for_bit(reported_run, shar
     assert done.returncode == 0, done.stderr
     answer, here = torch.load(tmp_path / "answer.pt"), open_trained(str(reported_run), device="cpu")
     assert torch.equal(answer["logits"], here.logits(IMAGES)) and not torch.equal(*answer["logits"][:2])
-    assert answer["names"] == here.class_names and answer["history"] == 2
+    assert answer["names"] == here.class_names and answer["history"] == 4
 
 
 def test_a_folder_opens_like_a_checkpoint(reported_run, shared):
@@ -86,7 +86,7 @@ def test_the_folder_is_evaluated_like_its_run_and_stays_unchanged(run, shared, t
     for folder in (run, shared):
         assert evaluate.main([str(folder), *settings, "--json", str(tmp_path / f"{folder.name}.json")]) == 0
     own, theirs = (json.loads((tmp_path / f"{folder.name}.json").read_text()) for folder in (run, shared))
-    assert {**theirs, "checkpoint": own["checkpoint"]} == own and theirs["images"] == 200
+    assert {**theirs, "checkpoint": own["checkpoint"]} == own and theirs["images"] == 400
     assert sorted(shared.iterdir()) == there and "only with --out=DIR" in capsys.readouterr().out
     assert evaluate.main([str(shared), *settings, "--out", str(tmp_path / "new")]) == 0
     assert (tmp_path / "new" / "confusion.csv").read_bytes() == (run / "confusion.csv").read_bytes()
@@ -102,9 +102,9 @@ def test_the_card_has_the_runs_figures_for_the_hub(reported_run, shared):
     assert card.data.get("license") is None and card.data.get("datasets") is None
     text = card.text
     for said in (f"{summary['test_top1']:.2%}", f"{summary['parameters']:,} parameters",
-                 "disc, square", "exponential average of the weights", "16 x 16 px", "--train.epochs=2",
-                 summary["commit"], "snapshot_download(\"me/small\")", "| `train.batch` | `60` |",
-                 "270 images for training, 30 held out", "crop(pad_px=2)"):
+                 "disc, square", "exponential average of the weights", "24 x 24 px", "--train.epochs=4",
+                 summary["commit"], "snapshot_download(\"me/small\")", "| `train.batch` | `25` |",
+                 "1,800 images for training, 200 held out", "resize(px=24)"):
         assert said in text, said
 
 
@@ -121,7 +121,7 @@ def test_the_shared_report_is_the_runs_without_the_machines_settings(reported_ru
     assert str(reported_run) in own and "data.cache" in own and "argv" in own
     for private in ("data.cache", "run.folder", "argv", "/tmp", str(Path.home())):
         assert f">{private}" not in page and f"={private}" not in page, private
-    for kept in ("train.batch", "versions: torch", "predictions", "gradcam", "--train.epochs=2"):
+    for kept in ("train.batch", "versions: torch", "predictions", "gradcam", "--train.epochs=4"):
         assert kept in page, kept
 
 

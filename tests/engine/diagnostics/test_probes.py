@@ -44,6 +44,6 @@ def test_an_import_that_hangs_is_ended(tmp_path, monkeypatch):
     assert "within 0.5 s" in probes.run_probe("ffcv", limit_s=0.5)["error"]
 
 
-def test_torch_tells_the_cpu_and_the_precision_chosen():
+def test_torch_reports_the_cpu_and_the_chosen_precision():
     cpu = probes.torch_facts()["cpu"]
     assert cpu["precisions"][0] == "fp32" and cpu["auto"] in ("fp32", "bf16")

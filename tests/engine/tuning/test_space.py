@@ -81,7 +81,7 @@ def test_a_bad_space_is_refused_in_one_line(text, message, file):
     assert message.replace("\\", "") in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_no_mapping_is_one_line(file, tmp_path):
+def test_a_missing_file_or_one_without_a_mapping_is_one_line(file, tmp_path):
     for path in (str(tmp_path / "absent.yaml"), file("- 1"), file("{", "x.json"), file("a: 1\na: 2")):
         with pytest.raises(RecipeError):
             read_space(path, QUICK)
