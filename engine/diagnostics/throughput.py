@@ -14,14 +14,14 @@ from loaders.feeds.stream import Batch, Stream
 Transfer = Callable[[Batch], object]
 Wait = Callable[[], None]
 
-# The best round of each part counts, as other load on the machine can only slow one.
+# Each part's best round counts, as other load on the machine can only slow one.
 ROUNDS = 3
 HELD_BATCHES = 4
 ISSUED_STEPS = 10
 
 
 def stepper(step: TrainStep) -> Callable[[Batch], None]:
-    """A function that trains on a batch on the device, repeating epoch 0 and with it the schedule."""
+    """A function that trains on a batch on the device, repeating epoch 0 and its schedule."""
     numbers = itertools.cycle(range(step.steps_per_epoch))
 
     def train(batch: Batch) -> None:
@@ -33,7 +33,7 @@ def stepper(step: TrainStep) -> Callable[[Batch], None]:
 
 
 def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait) -> list[Batch]:
-    """Some full batches on the device, after the step has compiled, captured and tuned for them and an epoch's last."""
+    """Some full batches on the device, after the step compiled, captured and tuned for them and for an epoch's last."""
     with feed.epoch(0) as batches:
         held = list(itertools.islice(batches, min(HELD_BATCHES, max(1, len(feed) - 1))))
     with feed.epoch(0, start=len(feed) - 1) as batches:
@@ -66,7 +66,7 @@ def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float
 
 
 def endless(feed: Stream | Feed) -> Generator[Batch, None, None]:
-    """The batches of one epoch after another, with what starting an epoch costs in training."""
+    """The batches of one epoch after another, with the cost of starting an epoch."""
     for epoch in itertools.count():
         with feed.epoch(epoch) as batches:
             yield from batches
@@ -74,8 +74,8 @@ def endless(feed: Stream | Feed) -> Generator[Batch, None, None]:
 
 def timed(batches: Generator[Batch, None, None], use: Callable[[Batch], object], seconds: float,
           wait: Wait) -> tuple[float, float]:
-    """(images per second, share of the time spent waiting for a batch) of using batches for about `seconds`, at least
-    one, after one that warms up. Closes the generator."""
+    """(images per second, share of the time spent waiting for a batch) over about `seconds` and at least one batch,
+    after a warm-up batch. Closes the generator."""
     with closing(batches):
         use(next(batches))
         wait()

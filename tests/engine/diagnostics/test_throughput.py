@@ -84,7 +84,7 @@ def test_timed_counts_the_images_of_at_least_one_batch_after_a_warm_up(clock, se
     assert sizes == [5] * (1 + used)
 
 
-def test_what_the_device_still_has_to_do_is_in_the_time_and_what_it_had_before_is_not(clock):
+def test_the_time_includes_work_queued_during_it_but_not_before(clock):
     left = [3.0]
 
     def drain():
