@@ -192,7 +192,9 @@ def _within(value: object, parameter: Parameter) -> bool:
 
 
 def _literal(node: ast.expr) -> object:
-    """A number, a string or a tuple (a list as one); None for what is not a literal."""
+    """A number without a plus sign, a string or a tuple (also from a list); None for anything else."""
+    if any(isinstance(inner, ast.UAdd) for inner in ast.walk(node)):
+        return None
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError):
