@@ -41,10 +41,7 @@ def usable_cores() -> int:
 
 
 class BufferPool:
-    """Batch buffers, each reused only when nobody outside holds it; thread-safe.
-
-    CPython's reference count shows that: a tensor made from a buffer holds a reference to it.
-    """
+    """Batch buffers, reused when CPython's count shows no outside reference, as a tensor of it holds; thread-safe."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.shape, self.dtype = shape, dtype

@@ -78,7 +78,7 @@ def _tail(source: np.ndarray, pointers: np.ndarray, indices: np.ndarray, size: i
         raise DataError(f"indices from {indices.min()} to {indices.max()}: they must be from 0 to {pointers.size - 1}")
     last = int(pointers[indices].max())
     if last + size > source.size:
-        raise DataError(f"an image begins at byte {last} and takes {size}, but the source ends at {source.size}: it is "
+        raise DataError(f"an image starts at byte {last} and takes {size}, but the source ends at {source.size}: it is "
                         "cut short, or of another size")
     if last + size + batch.READABLE <= source.size:
         return np.empty(0, np.uint8)
