@@ -8,7 +8,7 @@ class EngineError(ValueError):
 
 
 def check(setting: str, value: object, allowed: bool, range_: str) -> None:
-    """Raise EngineError "setting=value must be range_" unless `allowed`."""
+    """EngineError "setting=value must be range_" unless `allowed`."""
     if not allowed:
         raise EngineError(f"{setting}={value} must be {range_}")
 

@@ -81,7 +81,7 @@ class ProcessGroup:
     def image_before(self, images_bhwc: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The image uint8 (1, H, W, 3) and label int64 (1,) just before this process's block of the batch.
 
-        The first process gets the last image of the whole batch. Does not wait for the device.
+        For the first process they are the last of the whole batch. Does not wait for the device.
         """
         own = torch.cat([images_bhwc[-1].reshape(-1), labels[-1:].view(torch.uint8)])
         everyones = own.new_empty(self.ranks * len(own))

@@ -37,7 +37,7 @@ class Layout:
         self.file_bytes = self.table_at + samples * ALLOCATION.itemsize
 
     def pointers(self) -> np.ndarray:
-        """uint64 (samples,): the byte offset of each image in the file."""
+        """uint64 (samples,): each image's byte offset in the file."""
         page, place = np.divmod(np.arange(self.samples, dtype=np.uint64), np.uint64(self.images_per_page))
         return np.uint64(self.pages_at) + page * np.uint64(PAGE_BYTES) + place * np.uint64(self.image_bytes)
 
@@ -53,7 +53,7 @@ class Layout:
 
 
 def blocks(images_nhwc: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, bytes | memoryview]]:
-    """The file's bytes in order, as (number of samples whose pixels are in the block, block); a page is one block.
+    """The file's bytes in order, as (number of samples with pixels in the block, block); a page is one block.
 
     images_nhwc: uint8 (N, H, W, 3) with 0 < H * W * 3 <= PAGE_BYTES; labels: integers (N,).
     """

@@ -61,7 +61,6 @@ class Resident(Order):
         self.images_nhwc, self.labels = held or hold(beton, device)
 
     def keys(self, epoch: int) -> torch.Tensor:
-        """The policy's keys for the seed and `epoch`: int64 (3,), on the device."""
         return keys_of(self.seed, epoch, self.device)
 
     @contextmanager

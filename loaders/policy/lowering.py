@@ -25,10 +25,8 @@ from loaders.policy.passes import Gate, Pass, PixelOp
 
 
 def lower(operations: tuple, height: int, width: int) -> tuple[Pass, ...]:
-    """The passes of the operations (`loaders.policy.syntax.Operation`) for height x width images.
-
-    Raises DataError if an operation does not fit its input's size, or if moves of one run have different fills.
-    """
+    """The passes of `loaders.policy.syntax.Operation`s for height x width images; DataError for sizes or fills that do
+    not fit."""
     resizes = [operation for operation in operations if operation.name == "resize"]
     if len(resizes) > 1:
         raise DataError(f"policy: {len(resizes)} resize operations; keep one")

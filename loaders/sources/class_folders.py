@@ -18,10 +18,8 @@ MAX_FILE_BYTES = 512 << 20
 
 
 def open_folder(root: Path, resolution: int) -> Source:
-    """List and hash every file. Classes are the folders in train; classes and files are sorted by name.
-
-    Hidden entries (`.name`) are ignored. Raises DataError naming what is missing, empty or in the wrong place.
-    """
+    """List and hash every file, except hidden ones. Classes are the folders in train; all entries are sorted by name.
+    Raises DataError naming what is missing, empty or in the wrong place."""
     train = _list_split(root / "train")
     splits = {"train": train}
     if os.path.exists(root / "test"):

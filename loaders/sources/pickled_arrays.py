@@ -41,10 +41,7 @@ class Dtype:
 
 
 class Array:
-    """An array, complete (content, dtype, shape, order) or built in two steps: empty, then filled.
-
-    Only `value` reads the content, so a million arrays of one long string cost a million references.
-    """
+    """An array, complete (content, dtype, shape, order) or first empty, then filled; only `value` reads the content."""
 
     def __init__(self, *parts: object):
         self.parts = parts

@@ -52,10 +52,7 @@ class Recipe:
         return tree
 
     def changed(self, changes: Mapping[str, object]) -> "Recipe":
-        """The recipe with settings changed as on the command line, without those that no longer have an effect.
-
-        Raises RecipeError as `load` does.
-        """
+        """The recipe with settings changed as on the command line, without those that lose their effect; as `load`."""
         values = check(self.values, changes)
         refuse_conflicts(values, changes)
         return _frozen(self.name, values, {**self.given, **changes})
