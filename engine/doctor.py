@@ -41,9 +41,9 @@ def check_install(argv: list[str]) -> int:
     try:
         options, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise EngineError(f"{error} (--help shows what there is)") from None
+        raise EngineError(f"{error} (see --help)") from None
     if rest:
-        raise EngineError(f"{rest[0]} is unknown, or needs --recipe NAME (--help shows what there is)")
+        raise EngineError(f"{rest[0]} is unknown, or needs --recipe NAME (see --help)")
     return report_install(options.json)
 
 

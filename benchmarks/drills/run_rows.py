@@ -123,7 +123,7 @@ def changed_data(checks: Checks, place: Path) -> None:
         whole = beton.read_bytes()
         beton.write_bytes(whole[:-7] + b"changed")
     ended = small_run.start_or_resume(place, "run")
-    checks.survives(ended, small_run.weights_of(place / "run") == weights, "it is written anew")
+    checks.survives(ended, small_run.weights_of(place / "run") == weights, "rewriting it")
 
     def spoil_train() -> None:
         train = next(beton for beton in betons if "train" in beton.name)

@@ -101,7 +101,7 @@ def whole_run(run: Run, mode: str, check: Deviation | None) -> Contender:
     run.loop.set_modes(run.loop.stage)
     step, feed, streams = run.step, run.feeds.train, run.feeds.kind == "stream"
     facts = {"feed": run.feeds.kind, "step": mode, "precision": run.precision.name,
-             "workers": feed.stream.threads if streams else 0, "self_check": asdict(check) if check else None}
+             "workers": feed.threads if streams else 0, "self_check": asdict(check) if check else None}
     return Contender("ours", feed.epoch,
                      lambda batch, epoch, index: step(batch.images_bhwc, batch.labels, epoch, index),
                      batch=run.recipe.section("train").batch, images=feed.samples,

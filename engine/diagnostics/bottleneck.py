@@ -20,9 +20,9 @@ from engine.training.precision import resolve
 from loaders.beton.cache import pointers_of
 from loaders.common import counter_rng
 from loaders.device.executor import DevicePolicy
-from loaders.feeds.build import DeviceFeed, Feed
+from loaders.feeds.build import Feed
 from loaders.feeds.resident import Resident, fits
-from loaders.feeds.stream import usable_cores
+from loaders.feeds.stream import Stream, usable_cores
 from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import Policy, parse
 from recipes.settings.load import Recipe
@@ -125,7 +125,7 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
                          and all(fits(beton, run.device) for beton in run.betons.values()))
     facts = RunFacts(
         device=run.device.type, feed=run.feeds.kind, resident_fits=could_be_resident, cores=usable_cores(),
-        workers=feed.stream.threads if isinstance(feed, DeviceFeed) else 0, threads=torch.get_num_threads(),
+        workers=feed.threads if isinstance(feed, Stream) else 0, threads=torch.get_num_threads(),
         samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=step.mode,
         precision=precision.name, channels_last=train.channels_last, limit=limit, reached=reached,
         ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()}, gains=gains)
@@ -134,7 +134,7 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
 
 def policy_of(feed: Feed) -> Policy:
     """The augmentation policy of a feed."""
-    return feed.stream.policy if isinstance(feed, DeviceFeed) else feed.policy.policy
+    return feed.policy if isinstance(feed, Stream) else feed.policy.policy
 
 
 def transfer_of(run: Run) -> Transfer | None:
@@ -171,6 +171,6 @@ def augmenter(run: Run, policy: Policy, indices: np.ndarray) -> Callable[[], obj
         return lambda: on_device(feed.images_nhwc, there, keys)
     beton, program = run.betons["train"], PackedPolicy(policy, mean)
     source, pointers = np.memmap(beton.path, np.uint8, mode="r"), pointers_of(beton)
-    state = counter_rng.epoch_state(feed.stream.seed, 0)
+    state = counter_rng.epoch_state(feed.seed, 0)
     images_bhwc = np.empty((len(indices), *program.out_shape), np.uint8)
     return lambda: augment(source, pointers, indices, program, state, images_bhwc)

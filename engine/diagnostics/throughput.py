@@ -8,7 +8,7 @@ from contextlib import closing
 
 from engine.diagnostics.advice import Rates
 from engine.training.step import TrainStep
-from loaders.feeds.build import DeviceFeed, Feed
+from loaders.feeds.build import Feed
 from loaders.feeds.stream import Batch, Stream
 
 Transfer = Callable[[Batch], object]
@@ -49,11 +49,11 @@ def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float
                   wait: Wait) -> Rates:
     """Measure each part for about `seconds`. `held`: batches on the device; `transfer` copies a batch there, None where
     nothing is copied."""
-    source = feed.stream if isinstance(feed, DeviceFeed) else feed
+    host_epochs = feed.host_epoch if isinstance(feed, Stream) else feed.epoch
     on_host = Batch(*(tensor.cpu() for tensor in held[0]))
-    parts = {"feed": lambda: (endless(source), lambda batch: None),
+    parts = {"feed": lambda: (endless(host_epochs), lambda batch: None),
              "step": lambda: ((batch for batch in itertools.cycle(held)), stepper(step)),
-             "together": lambda: (endless(feed), stepper(step)),
+             "together": lambda: (endless(feed.epoch), stepper(step)),
              "transfer": lambda: ((on_host for _ in itertools.count()), transfer)}
     names = [name for name in parts if name != "transfer" or transfer]
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -65,10 +65,10 @@ def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float
     return Rates(best["feed"][0], best["transfer"][0] if transfer else None, best["step"][0], *best["together"])
 
 
-def endless(feed: Stream | Feed) -> Generator[Batch, None, None]:
+def endless(open_epoch: Callable) -> Generator[Batch, None, None]:
     """The batches of one epoch after another, with the cost of starting an epoch."""
     for epoch in itertools.count():
-        with feed.epoch(epoch) as batches:
+        with open_epoch(epoch) as batches:
             yield from batches
 
 

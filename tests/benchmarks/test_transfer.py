@@ -130,6 +130,6 @@ def test_the_whole_comparison_on_shapes(monkeypatch, tmp_path, capsys):
     rows = read_rows(tmp_path / "rows.json")
     assert [(row["name"], row["epochs"]) for row in rows] == [(f"{ARMS[0]} seed 0", 3), (f"{ARMS[1]} seed 0", 1)]
     assert all(0 <= row["test_top1"] <= 1 and row["train_seconds"] > 0 for row in rows)
-    assert "starts anew" in capsys.readouterr().out
+    assert "starts from scratch" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         "pretrained", "fine-tuned_in_three_stages_0", "from_nothing_0"}

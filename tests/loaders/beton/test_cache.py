@@ -142,8 +142,8 @@ def manifest_with_another_shape(found):
 
 @pytest.mark.parametrize(("spoil", "part"), [
     (flip_a_pixel, "its content does not match its checksum"), (drop_manifest, "json is missing"),
-    (drop_file, "beton is missing"), (truncate, "it has 0 bytes"), (manifest_of_another, "another beton's"),
-    (manifest_with_other_counts, "labels are not those"), (manifest_with_another_shape, "not all 6 x 8 pixels")])
+    (drop_file, "beton is missing"), (truncate, "it has 0 bytes"), (manifest_of_another, "that of another beton"),
+    (manifest_with_other_counts, "labels do not match"), (manifest_with_another_shape, "not all 6 x 8 pixels")])
 def test_a_damaged_file_is_rewritten_to_a_new_inode_with_one_warning(source, tmp_path, spoil, part):
     found = ensure(source, "train", tmp_path)
     # Held open as a training process would: what it has mapped must not change under it.
@@ -258,7 +258,7 @@ def test_labels_and_pointers_refuse_a_file_of_another_shape(source, tmp_path):
     for other in (replace(train, path=test.path), replace(train, height=4), replace(train, samples=59),
                   replace(train, class_names=("a", "b", "c"))):
         for ask in (labels_of, pointers_of):
-            with pytest.raises(DataError, match="is not what it was when it was checked: .*start again"):
+            with pytest.raises(DataError, match="has changed since it was checked: .*start again"):
                 ask(other)
     train.path.unlink()
     with pytest.raises(DataError, match="cannot be read: no such file"):
@@ -294,7 +294,7 @@ def test_two_processes_share_one_beton(tmp_path):
     # Each reads its data only after a line from here, so the first holds the lock until the second says it waits.
     both = [start(), start()]
     try:
-        waiting = next(line for line in iter_lines(both) if "another process is at work on made-train" in line)
+        waiting = next(line for line in iter_lines(both) if "another process is writing made-train" in line)
         assert waiting.startswith("warned")
         for process in both:
             process.stdin.write("go\n")

@@ -89,7 +89,7 @@ def test_another_shape_or_number_of_classes_is_refused(small, layout, classes, p
 
 @pytest.mark.parametrize(("at", "value", "part"), [
     (0, 3, "header"), (5, 0, "header"), (8, 21, "header"), (17, 0, "header"), (24, 1, "fields"), (30, 1, "fields"),
-    (2106, 0, "do not lie"), (2107, 7, "not all"), (2109, 7, "not all"), (2111, 1, "do not lie"),
+    (2106, 0, "are not at the"), (2107, 7, "not all"), (2109, 7, "not all"), (2111, 1, "are not at the"),
     (2106 + 16, 7, "labels run from 0 to 7"), (2106 + 23, 255, "labels run from -")])
 def test_every_field_of_the_metadata_is_checked(small, at, value, part):
     path, _ = small

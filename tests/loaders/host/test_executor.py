@@ -146,7 +146,7 @@ GOOD = {"source_u8": FLAT, "pointers": POINTERS, "indices": np.arange(2), "polic
     ({"pointers": POINTERS.astype(np.int64)}, "pointers of type int64"),
     ({"source_u8": CIFAR_SIZED}, "source of type uint8 and shape (16, 32, 32, 3)"),
     ({"state": np.array([1, 2, 3])}, "state of type int64"),
-    ({"source_u8": FLAT[:4000]}, "an image begins at byte 3072 and takes 3072, but the source ends at 4000"),
+    ({"source_u8": FLAT[:4000]}, "an image starts at byte 3072 and takes 3072, but the source ends at 4000"),
     ({"threads": 0}, "threads=0: at least 1 is needed"),
 ])
 def test_wrong_arguments_are_refused_before_any_byte_is_read(change, words):

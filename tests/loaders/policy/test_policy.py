@@ -62,6 +62,8 @@ def test_canonical_text(text, canonical):
     ("flip(p=1.5)", "flip(p=1.5): p must be a number from 0 to 1 (probability)"),
     ("flip(p=1e999)", "p must be a number from 0 to 1"),
     ("flip(p=[1])", "p must be a number from 0 to 1"),
+    ("flip(p=+1)", "flip(p=+1): p must be a number from 0 to 1"),
+    ("coarse_dropout(hole_px=(+4, 8))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
     ("flip(**a)", "unknown parameter 'None'"),
     ("flip(1)", "name the parameter"),
     ("jitter()", "it changes nothing"),

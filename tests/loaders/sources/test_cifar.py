@@ -113,7 +113,7 @@ def test_missing_data_is_reported_with_the_folders_searched_and_the_remedy(tmp_p
 def test_half_a_data_set_is_refused(small10):
     root, _ = small10
     (root / "cifar-10-batches-py" / "data_batch_3").unlink()
-    with pytest.raises(DataError, match="data_batch_3 is missing, so this is half a cifar10"):
+    with pytest.raises(DataError, match="data_batch_3 is missing, so cifar10 is incomplete"):
         open_source("cifar10", root=root, download=True)
 
 
@@ -124,11 +124,11 @@ BAD_BATCHES = {
     "wider": ({"data": np.zeros((4, 3075), np.uint8), "labels": [0] * 4}, r"shape \(4, 3075\)"),
     "floats": ({"data": np.zeros((4, 3072), np.float32), "labels": [0] * 4}, "float32 of shape"),
     "flat": ({"data": np.zeros(4 * 3072, np.uint8), "labels": [0] * 4}, r"shape \(12288,\)"),
-    "no labels": ({"data": np.zeros((4, 3072), np.uint8)}, "'labels' is no list of 4 whole numbers"),
-    "other labels": ({"data": np.zeros((4, 3072), np.uint8), "fine_labels": [0] * 4}, "'labels' is no list"),
-    "few labels": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0] * 3}, "'labels' is no list of 4"),
-    "texts": ({"data": np.zeros((4, 3072), np.uint8), "labels": "0123"}, "'labels' is no list of 4"),
-    "fractions": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 2, 2.5]}, "'labels' is no list of 4"),
+    "no labels": ({"data": np.zeros((4, 3072), np.uint8)}, "'labels' is not a list of 4 whole numbers"),
+    "other labels": ({"data": np.zeros((4, 3072), np.uint8), "fine_labels": [0] * 4}, "'labels' is not a list"),
+    "few labels": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0] * 3}, "'labels' is not a list of 4"),
+    "texts": ({"data": np.zeros((4, 3072), np.uint8), "labels": "0123"}, "'labels' is not a list of 4"),
+    "fractions": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 2, 2.5]}, "'labels' is not a list of 4"),
     "label 10": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 10, 3]}, "out of range in row 2; 10 classes"),
     "label -1": ({"data": np.zeros((4, 3072), np.uint8), "labels": [-1, 1, 2, 3]}, "out of range in row 0"),
     "label 9e99": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 2, 10**400]}, "out of range in row 3"),
@@ -176,7 +176,7 @@ def test_hostile_truncated_and_too_large_files_are_refused(small10):
         open_source("cifar10", root=root).read("test")
     for kept in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:kept])
-        with pytest.raises(DataError, match="test_batch: is no readable pickle, it is damaged or cut short"):
+        with pytest.raises(DataError, match="test_batch: is not a readable pickle, it is damaged or cut short"):
             open_source("cifar10", root=root).read("test")
     with path.open("wb") as file:
         file.truncate(50_000_000_000)

@@ -158,8 +158,8 @@ def png_of(width, height):
 
 
 @pytest.mark.parametrize(("content", "part"), [
-    (b"", "no image of a known kind"), (b"hello", "no image of a known kind"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n", "no image of a known kind"),
+    (b"", "not an image of a known kind"), (b"hello", "not an image of a known kind"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n", "not an image of a known kind"),
     (png_of(8001, 8001), "has 8001 x 8001 pixels; at most 64,000,000"), (png_of(60_000, 60_000), "up to 64,000,000"),
     (png_of(4, 4), "damaged image"), (stored(Image.fromarray(RGB))[:-30], "damaged image"),
     (stored(Image.fromarray(RGB), "JPEG")[:-20], "damaged image"),
