@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms import v2
 
-from engine.build.optimizer import build_optimizer, build_schedule
+from engine.build.optimizer import build_optimizer
 from engine.build.preflight import policy_of
 from engine.build.run import Run
+from engine.build.schedule import build_schedule
 from engine.training.stages import Stage, set_modes
 from loaders.beton.cache import Beton
 from loaders.feeds.resident import hold

@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 
 from torch import nn
 
-from engine.build.optimizer import build_optimizer, build_stages
+from engine.build.optimizer import build_optimizer
 from engine.build.run import build
+from engine.build.schedule import build_stages
 from engine.exporting import prune
 from engine.exporting.verify import all_logits, top1
 from engine.inference.sample_images import SampleImages

@@ -16,7 +16,7 @@ from engine.plots.bars import calibration_spec, per_class_figure
 from engine.plots.confusion import write_confusion
 from engine.plots.figure import draw, write_png
 from engine.plots.image_grids import Card, Strip, cards_figure, coloured, in_a_row, strips_figure
-from engine.reporting.class_charts import confusion_chart, per_class_chart
+from engine.reporting.confusion_charts import confusion_chart, per_class_chart
 from engine.reporting.html_page import Cards, Chart, Heading, Note, Section, Strips, Table
 from engine.reporting.panel_charts import chart
 

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 
-from engine.reporting.class_charts import confusion_chart, per_class_chart
+from engine.reporting.confusion_charts import confusion_chart, per_class_chart
 
 
 def test_classes_stand_worst_first_and_empty_ones_last():
