@@ -56,6 +56,10 @@ class TrainStep:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rate = schedule.at(0)[0]
         self.executor.start_stage()
+        if self.lookahead:
+            # Its copy must not pull weights that no longer train, nor hold what those that now train were before. The
+            # average goes on: it follows all weights, frozen ones to where they stand.
+            self.lookahead.reset()
         if self.process_group:
             if self.reducer:
                 self.reducer.close()

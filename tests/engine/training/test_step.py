@@ -183,7 +183,8 @@ def test_lookahead_then_ema_follow_each_update_and_nothing_else():
             weights.append(next(model.parameters()).flatten()[0].item())
     # Three batches are two updates: the second closes a pair, the third stands alone at the epoch's end.
     after = [weights[1], weights[2], weights[4], weights[5]]
-    assert heard == [(name, number, weight) for number, weight in enumerate(after, 1) for name in ("lookahead", "ema")]
+    updates = [(name, number, weight) for number, weight in enumerate(after, 1) for name in ("lookahead", "ema")]
+    assert heard == [("lookahead", "reset"), *updates], "its stage starts from the weights as they are"
     assert step.updates == step.updates_done == 4
 
 
