@@ -97,6 +97,14 @@ def test_both_metric_files_say_the_same(run):
     assert rows[0]["test_top1"] == "" and lines[0]["test_top1"] is None and np.isnan(arrays["test_top1"]).all()
 
 
+def test_the_recorded_rates_are_the_plans(run):
+    from engine.build.plan import make_plan
+
+    folder, _ = run
+    planned = make_plan(load("quickstart", str(folder / "config.yaml")))["lr_after_epoch"]
+    assert [row["lr"] for row in read_history(folder / "metrics.csv", [])] == planned
+
+
 def test_config_yaml_holds_the_whole_recipe(run):
     folder, _ = run
     loaded = load("quickstart", str(folder / "config.yaml"))

@@ -12,7 +12,7 @@ from engine.common.errors import EngineError
 from engine.models.resnet import ResNet
 from engine.optim.averaging import Lookahead
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
-from engine.optim.schedule import OneCycle
+from engine.optim.schedule import OneCycle, lr_after_epochs
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.loop import Loop, Stops
 from engine.training.precision import Precision
@@ -282,12 +282,12 @@ def test_every_parts_rate_and_momentum_are_its_own_onecycle_at_every_step():
         assert ours[3:] == pytest.approx(row[3:], rel=1e-9), row
 
 
-def test_the_recorded_rate_is_the_fastest_parts():
+def test_the_recorded_rate_is_the_plans_of_the_fastest_part():
     records = list(Staged().loop.run())
     for each in STAGES:
         schedule = OneCycle(max(each.lrs.values()), STEPS * each.epochs)
         assert [record.lr for record in records[each.first_epoch: each.end]] == pytest.approx(
-            [schedule.at(STEPS * number + STEPS - 1)[0] for number in range(each.epochs)])
+            lr_after_epochs(schedule, STEPS, each.epochs))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
