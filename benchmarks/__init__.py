@@ -1,1 +1,1 @@
-"""Benchmarks: one question per file; each number is kept with its commit, hardware, versions and command."""
+"""Benchmarks: one question per file; each row records its commit, hardware, versions and command."""

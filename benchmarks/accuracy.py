@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy --recipes baseline,cnn4 --seeds 3 --budget-minutes 60 --data.root=DIR
     python -m benchmarks.accuracy --render
 
-A run that the budget stops can be resumed and continues with the next call; runs that have a row are not repeated.
+The next call resumes a run that the budget stopped; a run that has a row is not repeated.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from engine.common.files import read_json
 from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-# What each seed system's author reports for the recipe that reproduces it.
+# The accuracy that each seed system's author reports, by the recipe that reproduces it.
 CLAIMS = {"baseline": "44.34 % (notebook)", "cnn4": "about 89 %", "resnet34": "75.14 %, test-selected",
           "resnet50": "84.35 %"}
-# What a row takes from a run's summary.
+# Keys that a row copies from a run's summary.
 SUMMARY_KEYS = ("recipe", "dataset", "model", "parameters", "epochs", "steps", "train_top1", "val_top1", "test_top1",
                 "test_top5", "test_loss", "stopped", "train_seconds", "epochs_per_second", "images_per_second",
                 "feed_wait_share", "compile_seconds", "device", "precision", "seed", "weights_sha256")
@@ -34,12 +34,10 @@ HEAD = ("recipe", "data", "author's", "test top-1, last epoch", "epochs", "secon
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the recipes, write their rows, render the table."""
     parser = Parser("benchmarks.accuracy", __doc__)
     parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to run, separated by commas")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each recipe, seeds 0..N-1")
-    parser.add_argument("--budget-minutes", type=float, default=60.0, metavar="M", help="stop, resumably, after M "
-                                                                                        "minutes")
+    parser.add_argument("--budget-minutes", type=float, default=60.0, metavar="M", help="time limit (60); resumable")
     parser.add_argument("--json", default=str(RESULTS), metavar="FILE", help=f"results file (default {RESULTS.name})")
     parser.add_argument("--runs", default="runs/accuracy", metavar="DIR", help="folder of the run folders")
     parser.add_argument("--render", action="store_true", help="write the README's table from the rows")
@@ -47,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     names = names_in(options.recipes)
     if not names and not options.render:
         parser.error("--recipes is missing: name some, or --render the table from the existing rows")
-    own = [path for path in settings if path in ("train.seed", "train.repeats", "run.folder")]
-    if own:
+    if own := [path for path in settings if path in ("train.seed", "train.repeats", "run.folder")]:
         parser.error(f"--{own[0]} cannot be given here: --seeds sets the number of runs, --runs their folder")
     if options.seeds < 1 or not 0 < options.budget_minutes < float("inf"):
         parser.error(f"--seeds={options.seeds} and --budget-minutes={options.budget_minutes:g} must be above 0")
@@ -62,24 +59,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def label(recipe: load.Recipe, seed: int) -> str:
-    """A row's name: the recipe, the changed settings that can change the result, the seed."""
+    """A row's name: the recipe, the given settings that affect the result, the seed."""
     return f"{label_of(recipe, 'data.workers')} seed {seed}"
 
 
 def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, deadline: float) -> bool:
-    """Run or resume seeds 0..seeds-1 of a recipe until each has its row; False if the time ran out first.
-
-    The seeds without a row go through one process as train.repeats, which compiles once.
-    """
+    """Run or resume seeds 0..seeds-1 of a recipe, in one process, which compiles once; False if time ran out first."""
     known = {row["name"] for row in read_rows(results)} if results.exists() else set()
-    missing = [seed for seed in range(seeds) if label(recipe, seed) not in known]
-    if not missing:
+    if not (missing := [seed for seed in range(seeds) if label(recipe, seed) not in known]):
         return True
     if time.monotonic() >= deadline:
         return False
     first, last = missing[0], missing[-1]
     name = label(recipe, first) + (f" to {last}" if last > first else "")
-    # Interrupted repeats up to the same seed may have started with an earlier one, which has its row by now.
+    # Interrupted repeats may have started at an earlier seed, which has its row by now.
     repeats = [runs / folder_name(f"{label(recipe, seed)} to {last}") for seed in range(min(first, last - 1) + 1)]
     folder = next((each for each in repeats if (each / "repeats.json").exists()), runs / folder_name(name))
     repeated = last > first or (folder / "repeats.json").exists()
@@ -87,7 +80,7 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, deadli
     if not folder.exists():
         words = [sys.executable, *shlex.split(recipe.command())[1:], f"--train.seed={first}", f"--run.folder={folder}"]
         words += [f"--train.repeats={last - first + 1}"] if repeated else []
-        # A report for each of many seeds would use up the budget.
+        # A report per seed would use up the budget.
         words += ["--run.report=false"] if "run.report" not in recipe.given else []
     status = 0 if (folder / "summary.json").exists() else run_until(words, deadline)
     for seed in missing:
@@ -100,13 +93,12 @@ def run_seeds(recipe: load.Recipe, seeds: int, runs: Path, results: Path, deadli
 
 
 def folder_name(name: str) -> str:
-    """A row's name as a folder's; a long one is cut and gets a digest."""
+    """A row's name as a folder name; a long one is cut and gets a digest."""
     plain = "".join(letter if letter.isalnum() or letter in "._-=" else "_" for letter in name)
     return plain if len(plain) <= 120 else f"{plain[:100]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def add_row(name: str, folder: Path, results: Path) -> None:
-    """Write the row of a finished run."""
     advice = "remove the folder and run again"
     summary = read_json(folder / "summary.json", advice)
     try:
@@ -119,7 +111,7 @@ def add_row(name: str, folder: Path, results: Path) -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown: a line for each recipe and each change of one, over its seeds, or that it is not yet measured."""
+    """Markdown: a line for each recipe, its changed settings and machine, over the seeds; unmeasured recipes too."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in rows:
         facts = row["environment"]["hardware"]

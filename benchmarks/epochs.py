@@ -1,13 +1,13 @@
-"""How fast training is, beside its peers: all timed in turns, in one run on this machine.
+"""How fast training is, compared with its peers: all timed in turns, in one run on this machine.
 
     python -m benchmarks.epochs --recipes baseline,resnet34 --data.root=DIR [--modes eager,compile] [--seconds S]
     python -m benchmarks.epochs --render            # the README's table and the picture from the existing rows
 
-Each feed and step mode of this engine; a: a loop in the style of the seeds (torchvision under a DataLoader, the loss
-read in each step, their precision); b: a well-tuned plain PyTorch loop, with torch.compile and without; c: FFCV's own
-operations under the tuned loop's step; the step alone, on batches that are already there; a large matrix product. All
-train the same network on the same data with the same batch size. A step mode counts only if its losses are those of
-the eager step. A recipe with stages is timed in its longest one, with images of full size and new weights.
+It times each feed and step mode of this engine; a: a loop in the style of the seeds (torchvision under a DataLoader,
+the loss read in each step, their precision); b: a well-tuned plain PyTorch loop, with and without torch.compile; c:
+FFCV's own operations under the tuned loop's step; the step alone, on batches in memory; a large matrix product. All
+train the same network on the same data with the same batch size. A step mode counts only if its losses match the eager
+step's. A recipe with stages is timed in its longest stage, at full image size, from new weights.
 """
 
 import gc
@@ -32,22 +32,20 @@ from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
 FEEDS = ("stream", "resident")
-# Settings that this command chooses itself, and by which option.
+# Settings that this command chooses itself -> the option for it.
 OPTION_OF = {"data.feed": "--feeds", "train.step": "--modes"}
-# More epochs than anyone times: the schedule never ends.
+# Enough that the schedule never ends while it is timed.
 ENDLESS_EPOCHS = 100_000
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Time each recipe, show and write its rows, render."""
     parser = Parser("benchmarks.epochs", __doc__)
     parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to time, separated by commas")
-    parser.add_argument("--modes", metavar="A,B", default="", help=f"step modes of {', '.join(MODES)} (default: those "
-                                                                   "that this machine has)")
+    parser.add_argument("--modes", metavar="A,B", default="", help=f"of {','.join(MODES)} (default: all possible here)")
     parser.add_argument("--feeds", metavar="A,B", default=",".join(FEEDS), help="feeds (default: both)")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="timed per round and way (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time per round and way (3)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (5)")
-    parser.add_argument("--check-steps", type=int, default=50, metavar="N", help="steps of a mode's check (50)")
+    parser.add_argument("--check-steps", type=int, default=50, metavar="N", help="steps that check a mode (50)")
     parser.add_argument("--json", metavar="FILE", help="add the rows to this file, and a picture beside it")
     parser.add_argument("--render", action="store_true", help=f"write the README's table from FILE ({RESULTS.name})")
     options, settings = parser.read(argv)
@@ -68,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = time_recipe(recipe, feeds, modes, options.seconds, options.repeats, options.check_steps)
         show(rows)
         if file:
-            # After each recipe, so that a long command keeps what it has measured.
+            # After each recipe, so that a command that is interrupted keeps its rows.
             device = choose_device(recipe.section("train").device).type
             save_rows(str(file), rows, "benchmarks.epochs", argv, device=device)
     if file:
@@ -80,18 +78,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def for_timing(recipe: load.Recipe) -> load.Recipe:
-    """The recipe as it is timed: its longest stage without end, images of full size, new weights."""
-    changes: dict[str, object] = {"train.sizes": {}, "model.weights": ""}
-    stages = recipe.section("train").stages
-    if stages:
+    """The recipe's longest stage without end, at full image size, from new weights."""
+    length = {"train.epochs": ENDLESS_EPOCHS}
+    if stages := recipe.section("train").stages:
         longest = max(stages, key=lambda stage: stage["epochs"])
-        return recipe.changed(changes | {"train.stages": ({**longest, "epochs": ENDLESS_EPOCHS},)})
-    return recipe.changed(changes | {"train.epochs": ENDLESS_EPOCHS})
+        length = {"train.stages": ({**longest, "epochs": ENDLESS_EPOCHS},)}
+    return recipe.changed({"train.sizes": {}, "model.weights": "", **length})
 
 
 def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds: float, repeats: int,
                 check_steps: int) -> list[dict]:
-    """Check the step modes, then time all ways of training `recipe` in turns; a row each."""
+    """A row for each way of training `recipe`, timed in turns after the step modes were checked."""
     label, timed, checks, failed = label_of(recipe), for_timing(recipe), {}, []
     for mode in modes:
         try:
@@ -101,7 +98,7 @@ def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds
             print(f"{label}, step {mode} is not timed: {error}")
             failed.append(failed_row(label, f"step {mode}", "ours", str(error)))
     rows = time_ways(timed, feeds, checks, seconds, repeats, label) if checks else []
-    # Another recipe's compiled code must not count against the compiler's limits, nor its workers keep their memory.
+    # So that the next recipe starts with the compiler's limits unused and the workers' memory free.
     torch._dynamo.reset()
     gc.collect()
     return rows + failed

@@ -2,11 +2,11 @@
 
     python -m benchmarks.faults [--trials 200] [--fuzz 1000] [--parts kills,table,fuzz] [--json FILE]
 
-kills: small CPU runs get SIGKILL at seeded moments, half of them inside the write of a checkpoint or a beton, are
-resumed until they end, and must have the undisturbed run's weights; so must runs that get SIGTERM at each of their
-steps. A control, with checkpoints by a plain torch.save, must lose some, or the drill could not fail. table: damaged,
-hostile and impossible inputs, each refused in one line or survived. fuzz: mutated recipes and files. Ends with status 1
-if anything was lost, or too few kills landed inside a write.
+kills: small CPU runs get SIGKILL at seeded moments, half of them while they write a checkpoint or a beton. Resumed to
+the end, they must have the undisturbed run's weights; so must runs that get SIGTERM at each step. A control, whose
+checkpoints a plain torch.save writes, must lose some, or the drill could not fail. table: damaged, hostile and
+impossible inputs, each refused in one line or survived. fuzz: mutated recipes and files. The status is 1 if anything
+was lost, or too few kills landed inside a write.
 """
 
 import itertools
@@ -33,12 +33,11 @@ FUZZ_LIMIT_S = 900.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the parts, show and write the rows."""
     parser = Parser("benchmarks.faults", __doc__, settings=False)
-    parser.add_argument("--trials", type=int, default=200, metavar="N", help="runs that are killed (200)")
+    parser.add_argument("--trials", type=int, default=200, metavar="N", help="runs to kill (200)")
     parser.add_argument("--fuzz", type=int, default=1000, metavar="N", help="recipes, and files, to mutate (1000)")
-    parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B", help="which parts (all)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="which moments (0)")
+    parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B", help="parts to run (all)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the kills' moments (0)")
     parser.add_argument("--json", metavar="FILE", help="rows go here")
     options, _ = parser.read(argv)
     parts = chosen("--parts", options.parts, PARTS)
@@ -46,13 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(options, name) < 10:
             parser.error(f"--{name}={getattr(options, name)} must be 10 or more")
     with tempfile.TemporaryDirectory(prefix="cadence-faults-", ignore_cleanup_errors=True) as name:
-        folder, rows = Path(name), []
-        if "kills" in parts:
-            rows += kill_rows(options.trials, options.seed, folder / "kills")
-        if "table" in parts:
-            rows += table_rows(folder / "table")
-        if "fuzz" in parts:
-            rows += fuzz_rows(options.fuzz, folder / "fuzz")
+        run = {"kills": lambda: kill_rows(options.trials, options.seed, Path(name, "kills")),
+               "table": lambda: table_rows(Path(name, "table")),
+               "fuzz": lambda: fuzz_rows(options.fuzz, Path(name, "fuzz"))}
+        rows = [row for part in PARTS if part in parts for row in run[part]()]
     show(rows)
     save_rows(options.json, rows, "benchmarks.faults", argv)
     return 1 if any(row["lost"] for row in rows) else 0
@@ -65,15 +61,14 @@ def kill_rows(count: int, seed: int, folder: Path) -> list[dict]:
     trials = kills.drill(planned, reference, folder / "drill", cache, workers,
                          on_trial=progress(f"killed of {count}", count))
     drilled = outcome("killed by SIGKILL, gone on with", trials, reference)
-    problem = kills.too_few(trials)
-    if problem:
+    if problem := kills.too_few(trials):
         drilled["lost"], drilled["how_lost"] = drilled["lost"] + 1, [problem, *drilled["how_lost"]]
 
     ordinary = undisturbed(folder / "plain", kills.plain_writer)
     aimed = [kill for kill in planned if kill.kind == "checkpoint"]
     trials = kills.drill(aimed, ordinary, folder / "control", folder / "plain" / "cache", workers, kills.plain_writer)
     control = outcome("control: the same kills in checkpoint writes by a plain torch.save", trials, reference)
-    # A drill that finds nothing wrong with such a writer would find nothing wrong with any.
+    # A drill that finds no fault with such a writer would find none with any.
     control["control_lost"], control["lost"] = control["lost"], int(not control["lost"])
     control["how_lost"] = ["no run was lost: the drill cannot fail"] if control["lost"] else []
     stopped = kills.drill(kills.signals(reference), reference, folder / "signals", cache, workers)
@@ -81,15 +76,14 @@ def kill_rows(count: int, seed: int, folder: Path) -> list[dict]:
 
 
 def undisturbed(folder: Path, *prepare: Callable) -> kills.Reference:
-    """The run to compare with; EngineError if it fails, for then there is nothing to compare with."""
+    """The run that the killed ones are compared with; EngineError if it fails."""
     try:
         return run_isolated(kills.record_reference, folder, *prepare, limit_s=2 * kills.REFERENCE_LIMIT_S)
     except ChildDied as error:
-        raise EngineError(f"the run that is to be killed fails by itself: {last_line(str(error))}") from None
+        raise EngineError(f"the undisturbed run fails: {last_line(str(error))}") from None
 
 
 def outcome(name: str, trials: list[kills.Trial], reference: kills.Reference) -> dict:
-    """A row for runs that were stopped."""
     lost = kills.lost(trials, reference)
     return {"name": name, "tried": len(trials), "refused": 0, "survived": len(trials) - len(lost), "lost": len(lost),
             "landed": kills.landings(trials), "skipped": "",
@@ -97,32 +91,30 @@ def outcome(name: str, trials: list[kills.Trial], reference: kills.Reference) ->
 
 
 def table_rows(folder: Path) -> list[dict]:
-    """A row for each fault of TABLE."""
-    report = progress(f"faults of {len(TABLE)}", len(TABLE))
-
-    def check(row: Callable) -> Checks:
-        checks = check_row(row, folder / f"{row.__module__.rpartition('.')[2]}-{row.__name__}")
-        report()
-        return checks
-
-    return checked_rows("fault", TABLE, check)
+    return checked_rows("fault", TABLE, lambda row: check_row(
+        row, folder / f"{row.__module__.rpartition('.')[2]}-{row.__name__}"))
 
 
 def fuzz_rows(count: int, folder: Path) -> list[dict]:
-    """A row for each kind of mutated file."""
     return checked_rows("fuzz", fuzz_files.PARTS, lambda part: check_row(
         part, folder / part.__name__, round(count * fuzz_files.SHARES[part]), limit_s=FUZZ_LIMIT_S))
 
 
 def checked_rows(kind: str, rows: Sequence[Callable], check: Callable[[Callable], Checks]) -> list[dict]:
-    """`check` of each row, as many at a time as there are cores, for the results file."""
+    """Results rows of `check(row)` for each row, run on all cores."""
+    report = progress(f"{kind} rows of {len(rows)}", len(rows))
+
+    def checked(row: Callable) -> dict:
+        found = row_of(f"{kind}: {title(row)}", check(row))
+        report()
+        return found
+
     with ThreadPoolExecutor(usable_cores()) as pool:
-        outcomes = pool.map(check, rows)
-        return [row_of(f"{kind}: {title(row)}", checks) for row, checks in zip(rows, outcomes, strict=True)]
+        return list(pool.map(checked, rows))
 
 
 def progress(what: str, total: int) -> Callable[[], None]:
-    """A function that counts its calls and prints ten of the counts."""
+    """A function that counts its calls and prints the count about ten times."""
     counts, step = itertools.count(1), max(1, total // 10)
 
     def report() -> None:
@@ -134,7 +126,6 @@ def progress(what: str, total: int) -> Callable[[], None]:
 
 
 def show(rows: list[dict]) -> None:
-    """Print the table, and what was lost."""
     lines = []
     for row in rows:
         landed = ", ".join(f"{count} {kind}" for kind, count in row.get("landed", {}).items())

@@ -1,11 +1,11 @@
-"""How many images per second each way of loading delivers, all timed in turns in one run.
+"""How many images per second each loader delivers, all timed in turns in one run.
 
     python -m benchmarks.loaders [--data.name=shapes|cifar100 --data.root=DIR] [--seconds S] [--json FILE]
     python -m benchmarks.loaders --op jitter --policy cnn4      # one operation of a policy against decoding alone
     python -m benchmarks.loaders --large                        # the ResNet-50 seed's pipeline at 224 px
 
-Rows: {name, policy, threads, batch, images_per_second: {median, min, max, n}, ratio_to_ffcv_stock}; the ratio is to
-FFCV's own operations at the same threads, batch and output (uint8, or float32 for the normalised ones).
+Rows: {name, policy, threads, batch, images_per_second: {median, min, max, n}, ratio_to_ffcv_stock}; the ratio compares
+with FFCV's own operations at equal threads, batch and output (uint8, or float32 if normalised).
 """
 
 import sys
@@ -34,17 +34,16 @@ STOCK = {"uint8": "ffcv stock ops", "float32": "ffcv stock ops + normalise"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Open the data, time the peers, show and write the rows."""
     parser = Parser("benchmarks.loaders", __doc__)
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="timed per peer and round")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds")
+    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="time per peer and round (1)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (5)")
     parser.add_argument("--threads", default="", metavar="A,B", help="loader threads (default: 1 and every core)")
     parser.add_argument("--batches", default="512,2000", metavar="A,B", help="batch sizes")
     parser.add_argument("--op", metavar="NAME", help="time this operation of --policy against decoding alone")
-    parser.add_argument("--policy", default=peers.POLICY, metavar="TEXT", help="with --op: the policy it is in")
+    parser.add_argument("--policy", default=peers.POLICY, metavar="TEXT", help="with --op: the policy that has it")
     parser.add_argument("--large", action="store_true", help="the ResNet-50 seed's policy at 224 px, batch 32")
     parser.add_argument("--json", metavar="FILE", help="write the rows, and a bar chart beside them")
-    parser.add_argument("--render", action="store_true", help="measure nothing: write the README's table from the rows")
+    parser.add_argument("--render", action="store_true", help="only write the README's table from the rows")
     options, settings = parser.read(argv)
     if options.render:
         fill("loaders", summary(*(read_rows(RESULTS / name) for name in ("loaders.json", "loaders-224.json"))))
@@ -54,15 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     beton = open_betons(recipe, source)["train"]
     threads = [int(count) for count in options.threads.split(",") if count] or sorted({1, usable_cores()})
     batches = [32] if options.large else [int(size) for size in options.batches.split(",")]
-    rows = []
-    for batch in batches:
-        for count in threads:
-            if options.op:
-                rows += time_operation(beton, batch, count, options)
-            elif options.large:
-                rows += time_large(beton, source.read("train").images_nhwc, batch, count, options)
-            else:
-                rows += time_peers(beton, source.read("train").images_nhwc, batch, count, options)
+    images_nhwc = None if options.op else source.read("train").images_nhwc
+    time = time_operation if options.op else time_large if options.large else time_peers
+    rows = [row for batch in batches for count in threads for row in time(beton, images_nhwc, batch, count, options)]
     show(rows)
     if options.json:
         save_rows(options.json, rows, "benchmarks.loaders", argv, device=choose_device("auto").type, merge=False)
@@ -71,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def time_peers(beton, images_nhwc, batch: int, threads: int, options) -> list[dict]:
-    """Every peer at one batch size and number of threads (a DataLoader's workers: 0 for one thread)."""
+    """Every peer at one batch size and thread count; for one thread a DataLoader has 0 workers."""
     torch.set_num_threads(threads)
     workers = 0 if threads == 1 else threads
     outputs = {
@@ -86,14 +79,13 @@ def time_peers(beton, images_nhwc, batch: int, threads: int, options) -> list[di
         "cadence kernel alone": ("uint8", peers.cadence_kernel(beton, batch, threads, peers.POLICY)),
         f"torchvision v2, {workers} workers": ("float32", peers.torchvision_loader(images_nhwc, batch, workers)),
     }
-    albumentations = peers.albumentations_loader(images_nhwc, batch, workers)
-    if albumentations:
+    if albumentations := peers.albumentations_loader(images_nhwc, batch, workers):
         outputs[f"albumentations, {workers} workers"] = ("float32", albumentations)
     return measure(outputs, peers.POLICY, batch, threads, options)
 
 
 def time_large(beton, images_nhwc, batch: int, threads: int, options) -> list[dict]:
-    """The ResNet-50 seed's policy at 224 px, normalised to float32: its own pipeline and this project's."""
+    """The ResNet-50 seed's policy at 224 px: its own pipeline and this project's."""
     outputs = {
         "the seed's own pipeline": ("float32", peers.seed_at_224(images_nhwc, batch, 0 if threads == 1 else threads)),
         "cadence fused + normalise": ("float32", peers.cadence_stream(beton, batch, threads, "resnet50", "float32",
@@ -103,8 +95,8 @@ def time_large(beton, images_nhwc, batch: int, threads: int, options) -> list[di
     return measure(outputs, "resnet50", batch, threads, options, to="the seed's own pipeline")
 
 
-def time_operation(beton, batch: int, threads: int, options) -> list[dict]:
-    """Decoding alone, and with the one operation named by --op, as the policy writes it."""
+def time_operation(beton, _, batch: int, threads: int, options) -> list[dict]:
+    """Decoding alone, and with the operation that --op names, as the policy writes it."""
     policy = parse(options.policy, beton.height, beton.width)
     text_of = {operation.name: operation.text for operation in reversed(policy.operations)}
     if options.op not in text_of:
@@ -117,7 +109,7 @@ def time_operation(beton, batch: int, threads: int, options) -> list[dict]:
 
 
 def measure(outputs: dict, policy: str, batch: int, threads: int, options, to: str | None = None) -> list[dict]:
-    """Time the peers in turns and make their rows; `to` names the peer that `ratio_to_seed` compares with."""
+    """Rows of the peers, timed in turns; `ratio_to_seed` compares with the peer `to`."""
     timed = alternate({name: call for name, (_, (_, call)) in outputs.items()}, options.seconds, options.repeats)
     rates = {name: timed[name].map(lambda pass_s, images=images: images / pass_s)
              for name, (_, (images, _)) in outputs.items()}
@@ -142,7 +134,6 @@ def show(rows: list[dict]) -> None:
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """One bar per row, images per second on a logarithmic axis."""
     figure = new_figure(9, 1.2 + 0.28 * len(rows))
     axes = figure.add_subplot()
     rates = [row["images_per_second"]["median"] for row in rows]

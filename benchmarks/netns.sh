@@ -5,8 +5,8 @@
 #     benchmarks/netns.sh cut [SECONDS]  the cable is unplugged for SECONDS (15) in the middle; torchrun may restart
 #     benchmarks/netns.sh gone           the cable is unplugged for good
 #
-# Each node has its own cache; both see the run folder. Prints the exit statuses of both torchruns and the seconds from
-# the unplugging to the end, which comes within LIMIT_S seconds.
+# Each node has its own cache; both see the run folder. Prints the exit status of each torchrun and the seconds from
+# unplugging to the end, at most LIMIT_S (400).
 set -u
 what=${1:-whole}
 cut_s=${2:-15}

@@ -1,11 +1,12 @@
-"""Checks that the fast ways are right: step modes against the eager step, the device's augmentation against the host's.
+"""Checks the fast code: step modes against the eager step, the device's augmentation against the host's.
 
     python -m benchmarks.selfcheck [--recipes A,B] [--modes compile,graph] [--json FILE] [--section.name=VALUE ...]
 
-Ends with status 1 if a check fails; each check has its row. Recipes by default: quickstart.
+Each check has a row; the status is 1 if one fails. Recipes by default: quickstart.
 """
 
 import sys
+from contextlib import closing
 
 from benchmarks.common.commands import chosen, names_in
 from benchmarks.common.results import save_rows
@@ -20,17 +21,16 @@ from loaders.policy.named_policies import POLICIES
 from recipes.settings import load
 
 MODES = ("compile", "graph")
-# Batches of each policy whose pixels are compared.
+# Batches to compare per policy: the last ones of an epoch.
 BATCHES = 4
-# Settings of data sets in files. Without a data set's name the embedded shapes are compared, which have none of them.
+# Settings that the embedded shapes lack; without data.name the pixels of shapes are compared.
 FILE_SETTINGS = ("data.root", "data.download", "data.labels")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check, print, write the rows."""
     parser = Parser("benchmarks.selfcheck", __doc__)
     parser.add_argument("--recipes", metavar="A,B", default="quickstart", help="recipes whose steps are compared")
-    parser.add_argument("--modes", metavar="A,B", default="", help="step modes (default: those this machine has)")
+    parser.add_argument("--modes", metavar="A,B", default="", help="step modes (default: all possible here)")
     parser.add_argument("--steps", type=int, default=50, metavar="N", help="steps to compare (50)")
     parser.add_argument("--json", metavar="FILE", help="rows go here")
     options, settings = parser.read(argv)
@@ -49,7 +49,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def mode_row(recipe: load.Recipe, mode: str, steps: int) -> dict:
-    """The row of one step mode of one recipe."""
     name = f"{recipe.name}, step {mode} against eager"
     try:
         found = check_mode(recipe, mode, steps)
@@ -61,7 +60,7 @@ def mode_row(recipe: load.Recipe, mode: str, steps: int) -> dict:
 
 
 def pixel_row(policy: str, settings: dict[str, str]) -> dict:
-    """The row of one named policy: labels, indices and pixels of the host's and the device's last batches."""
+    """The row of a policy: are labels, indices and pixels of host and device equal in an epoch's last batches?"""
     device, digests = choose_device("auto"), {}
     data = {path: value for path, value in settings.items() if path.startswith("data.") and path != "data.feed"}
     if "data.name" not in data:
@@ -70,12 +69,8 @@ def pixel_row(policy: str, settings: dict[str, str]) -> dict:
     recipe = load.load("quickstart", settings={**data, "augment.policy": policy, "train.batch": 50})
     betons = open_betons(recipe, open_data(recipe))
     for kind in ("stream", "resident"):
-        feed = build_train_feed(recipe.changed({"data.feed": kind}), betons, device, 1)
-        try:
-            # Opened near its end, an epoch holds only the batches to compare.
+        with closing(build_train_feed(recipe.changed({"data.feed": kind}), betons, device, 1)) as feed:
             digests[kind] = sample_digests(feed, 1, start=max(0, len(feed) - BATCHES))
-        finally:
-            feed.close()
     same = digests["stream"] == digests["resident"]
     return {"name": f"policy {policy}, {device.type} against host", "ok": same,
             "said": f"{len(digests['stream'])} images, {'every bit equal' if same else 'they differ'}"}

@@ -2,9 +2,9 @@
 
     python -m benchmarks.soak [--minutes 120] [--arms A,B] [--json FILE]
 
-Small runs on the embedded shapes, all at once: a long run with each feed, many runs in one process, one run in two
-processes. Every second the usage of each one's processes is added up. The first fifth of the time is for warming up; of
-the rest the last third is compared with the first. Ends with status 1 if something grew, or an arm ended by itself.
+The arms are small runs on the embedded shapes, all at once: a long run with each feed, many runs in one process, one
+run in two processes. Every second the usage of an arm's processes is summed. The first fifth of the time is warm-up; of
+the rest, the last third is compared with the first. The status is 1 if something grew or an arm ended by itself.
 """
 
 import statistics
@@ -27,7 +27,7 @@ SMALL = ["-m", "engine.train", "--recipe", "quickstart", "--data.train_count=200
          "--data.resolution=16", "--model.width=8", "--train.threads=1", "--run.report=false", "--log.to=tensorboard",
          "--checkpoint.every_minutes=0.01"]
 LONG = [*SMALL, "--train.epochs=100000", "--augment.policy=flip(), crop(pad_px=2), cutout(hole_px=4)"]
-# Arm -> what follows the interpreter on its command line.
+# Arm -> its command, without the interpreter.
 ARMS = {
     "one stream run": [*LONG, "--data.feed=stream", "--average.ema=0.99"],
     "one resident run": [*LONG, "--data.feed=resident", "--train.on_nan=skip"],
@@ -38,14 +38,14 @@ ARMS = {
 EVERY_S = 1.0
 WARM_UP_SHARE = 0.2
 STOP_LIMIT_S = 20.0
-# Memory may grow by this share or amount, whichever is more: a run's history, and what an allocator keeps.
+# Memory may grow by the larger of this share and amount: a run's history, and what an allocator keeps.
 GROWTH_SHARE, GROWTH_MIB = 0.02, 8.0
 MEASURES = ("memory_mib", "handles", "threads")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Resident memory, open handles and threads of all processes of an arm, `at_s` seconds after its start."""
+    """Resident memory, open handles and threads of an arm's processes, `at_s` seconds after its start."""
 
     at_s: float
     memory_mib: float
@@ -54,17 +54,16 @@ class Usage:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Start the arms, measure them, stop them, report."""
     parser = Parser("benchmarks.soak", __doc__, settings=False)
     parser.add_argument("--minutes", type=float, default=120.0, metavar="M", help="how long (120)")
-    parser.add_argument("--arms", metavar="A,B", help="which arms, by how their names start (all)")
+    parser.add_argument("--arms", metavar="A,B", help="arms to run, by the start of their names (all)")
     parser.add_argument("--json", metavar="FILE", help="rows go here")
     options, _ = parser.read(argv)
     if not 0.1 <= options.minutes <= 10_000:
         parser.error(f"--minutes={options.minutes:g} must be 0.1 to 10,000")
     wanted = [part.strip() for part in (options.arms or "").split(",")]
     if not all(any(name.startswith(part) for name in ARMS) for part in wanted):
-        parser.error(f"--arms={options.arms} must be how one or more of these start: {'; '.join(ARMS)}")
+        parser.error(f"--arms={options.arms} must list starts of these names: {'; '.join(ARMS)}")
     arms = {name: words for name, words in ARMS.items() if name.startswith(tuple(wanted))}
     with tempfile.TemporaryDirectory(prefix="cadence-soak-", ignore_cleanup_errors=True) as folder:
         rows = soak(arms, Path(folder), options.minutes * 60)
@@ -74,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def soak(arms: Mapping[str, Sequence[str]], folder: Path, seconds: float) -> list[dict]:
-    """Run the arms for `seconds`, in folders below `folder`; a row each."""
+    """A row for each arm, run for `seconds` in a folder below `folder`."""
     processes, logs, usages = {}, {}, {name: [] for name in arms}
     try:
         for number, (name, words) in enumerate(arms.items()):
@@ -103,7 +102,7 @@ def soak(arms: Mapping[str, Sequence[str]], folder: Path, seconds: float) -> lis
 
 
 def measure(process: psutil.Process, at_s: float) -> Usage:
-    """The usage of a process and all below it; one that ends meanwhile counts for nothing."""
+    """The usage of a process and its descendants; one that ends meanwhile counts nothing."""
     memory_bytes = handles = threads = 0
     with suppress(psutil.NoSuchProcess):
         for each in [process, *process.children(recursive=True)]:
@@ -114,7 +113,7 @@ def measure(process: psutil.Process, at_s: float) -> Usage:
 
 
 def stop(process: psutil.Popen) -> None:
-    """Terminate a process; whatever is left of it and of its children after STOP_LIMIT_S is killed."""
+    """Terminate a process; kill what is left of it and its descendants after STOP_LIMIT_S."""
     family = [*process.children(recursive=True), process] if process.poll() is None else []
     if family:
         process.terminate()
@@ -125,7 +124,7 @@ def stop(process: psutil.Popen) -> None:
 
 
 def judge(usages: Sequence[Usage]) -> dict:
-    """{flat, why, samples, of each measure: first, last (medians of the thirds), most}; `why` is "" if all are flat."""
+    """{flat, why ("" if flat), samples, and for each measure {first, last (medians of the thirds), most}}."""
     kept = [each for each in usages if each.at_s >= WARM_UP_SHARE * usages[-1].at_s]
     if len(kept) < 6:
         return {"flat": False, "why": f"{len(kept)} samples are too few to judge by", "samples": len(kept)}
@@ -142,7 +141,6 @@ def judge(usages: Sequence[Usage]) -> dict:
 
 
 def show(rows: Sequence[dict]) -> None:
-    """Print what each measure was at first and in the end."""
     lines = [(row["name"].removeprefix("soak: "), f"{row['minutes']:g}",
               *(f"{row[each]['first']:g} -> {row[each]['last']:g}" if each in row else "-" for each in MEASURES),
               "flat" if row["flat"] else row["why"]) for row in rows]

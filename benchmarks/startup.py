@@ -1,8 +1,8 @@
 """How long a user waits before anything happens: `python -m benchmarks.startup [--json FILE] [--data.root=DIR]`.
 
-Each command runs in a process of its own and is timed from its start to its end, except the first training step,
-which the run itself times from the start of its process. Given the folder of the real CIFAR-100, its conversion and the
-check of the cached betons are timed too. Caches and run folders are temporary.
+Each command is timed from the start of its process to the end, except the first training step, which the run itself
+times from the start of its process. With the folder of the real CIFAR-100, its conversion and the check of the cached
+betons are timed too. Caches and run folders are temporary.
 """
 
 import shlex
@@ -28,9 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Case:
-    """One wait: `words` follow `python -m`, with {n} for the number of the repeat.
+    """`python -m *words`, where {n} is the number of the repeat; with `warm_up` repeat -1 comes first and is not timed.
 
-    `warm_up`: run it once unmeasured first (repeat -1). `run_folder`: of a run whose own time of its first step counts.
+    If there is a `run_folder`, the seconds of the first step in its summary count.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Case:
 
 
 def cases(folder: Path, data_root: str | None) -> list[Case]:
-    """The cases with their limits; `folder` takes caches and runs. Without `data_root` CIFAR-100 is left out."""
+    """The cases, with caches and runs below `folder`; without `data_root` those of CIFAR-100 are left out."""
     quickstart, run_folder = ["engine.train", "--recipe", "quickstart"], f"{folder}/run{{n}}"
     convert = ["engine.data", "convert", "--data.name=cifar100", f"--data.root={data_root}"]
     found = [
@@ -63,7 +63,7 @@ def cases(folder: Path, data_root: str | None) -> list[Case]:
 
 
 def launch(words: list[str], status: int) -> float:
-    """Seconds of `python -m words...`; EngineError if it ends with another status, or not within LIMIT_S."""
+    """Seconds of `python -m *words`; EngineError if it ends with another status, or not within LIMIT_S."""
     start = time.perf_counter()
     try:
         done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
@@ -78,7 +78,6 @@ def launch(words: list[str], status: int) -> float:
 
 
 def measure(case: Case, repeats: int = REPEATS, launch: Callable[[list[str], int], float] = launch) -> Timings:
-    """Time one case `repeats` times."""
     if case.warm_up:
         launch(case.command(-1), case.status)
     values = []
@@ -92,16 +91,14 @@ def measure(case: Case, repeats: int = REPEATS, launch: Callable[[list[str], int
 
 
 def row_of(case: Case, timings: Timings) -> dict:
-    """A results row; `within`: whether the median keeps the limit."""
     seconds = timings.row(digits=3)
     return {"name": case.name, "n": seconds.pop("n"), "seconds": seconds, "limit_s": case.limit_s,
             "within": timings.median <= case.limit_s}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Time every case, show the table, write the rows."""
     parser = Parser("benchmarks.startup", __doc__, settings=False)
-    parser.add_argument("--json", metavar="FILE", help="write the rows there")
+    parser.add_argument("--json", metavar="FILE", help="rows go here")
     parser.add_argument("--data.root", dest="data_root", metavar="DIR", help="folder that holds the real CIFAR-100")
     options, _ = parser.read(argv)
     data_root = str(Path(options.data_root).expanduser().resolve()) if options.data_root else None

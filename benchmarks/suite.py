@@ -1,11 +1,11 @@
-"""All benchmarks of a machine in one command with a time budget, most important first.
+"""All benchmarks in one command with a time budget, most important first.
 
-    python -m benchmarks.suite --budget-minutes 9 --json FILE --data.root=DIR     # again to continue where it stopped
+    python -m benchmarks.suite --budget-minutes 9 --json FILE --data.root=DIR     # run it again to continue
     python -m benchmarks.suite --small --json FILE                                # all of it, tiny, on embedded data
 
 Self-checks of every step mode and of the device's pixels, then the loaders, then epochs of each recipe against its
-peers, then accuracies. Each part is a command of its own with its rows beside FILE; FILE says which are done, so a
-suite that is cut off keeps what it has. The page <device>-<date>.md beside FILE shows it all, with its picture.
+peers, then accuracies. Each part is a command whose rows lie beside FILE; FILE lists the parts that are done, so a
+suite that is stopped keeps its results. The page <device>-<date>.md beside FILE shows them all, with a picture.
 """
 
 import sys
@@ -23,7 +23,7 @@ from engine.common.files import make_folder, read_json, write_json
 from recipes.settings import load
 
 RECIPES = ("resnet34", "resnet50", "sprint10", "baseline")
-# How --small scales down a recipe's benchmark.
+# Settings that --small gives a recipe.
 SMALL = {"resnet34": ["--train.batch=4"], "resnet50": ["--train.batch=2", "--model.weights=", "--model.arch=resnet18",
                                                       "--augment.policy=resize(px=64), flip()"],
          "sprint10": ["--train.batch=50"], "baseline": ["--train.batch=16"]}
@@ -32,7 +32,7 @@ EMBEDDED = ["--data.name=shapes", "--data.train_count=500", "--data.test_count=1
 
 @dataclass(frozen=True)
 class Part:
-    """One command of the suite: module and arguments; `resumable`: it takes a budget, and the next call resumes it."""
+    """One command of the suite: module and arguments. A `resumable` one takes a budget and can be resumed."""
 
     name: str
     words: tuple[str, ...]
@@ -46,7 +46,7 @@ class Part:
 def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
     """The suite's commands in order of importance."""
     given = [f"--{path}={value}" for path, value in settings.items()]
-    # Parts that run on embedded shapes take no other setting of the real data.
+    # The only given setting that suits parts on the embedded shapes.
     cache = [word for word in given if word.startswith("--data.cache=")]
     quick = ["--seconds", "0.05", "--repeats", "1"] if small else ["--seconds", "1.5", "--repeats", "3"]
     checked = "quickstart" if small or not gpu else "baseline,sprint10"
@@ -55,7 +55,7 @@ def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
              Part("loaders", ("benchmarks.loaders", *quick, *cache))]
     for name in RECIPES:
         own = [*EMBEDDED, *SMALL[name], "--check-steps", "5", *cache] if small else given
-        # On a CPU a compiled step takes most of a minute to build and is not the default: one recipe shows it.
+        # On a CPU, compiling takes most of a minute and is not the default: one recipe shows it.
         modes = [] if gpu or name == "baseline" else ["--modes", "eager"]
         found.append(Part(f"epochs-{name}", ("benchmarks.epochs", "--recipes", name, *quick, *modes, *own)))
     if small:
@@ -72,16 +72,14 @@ def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the parts that are not done, while there is time; write the page."""
     parser = Parser("benchmarks.suite", __doc__)
-    parser.add_argument("--budget-minutes", type=float, default=9.0, metavar="M", help="stop after so long (9)")
-    parser.add_argument("--json", required=True, metavar="FILE", help="what is done; rows and page lie beside it")
+    parser.add_argument("--budget-minutes", type=float, default=9.0, metavar="M", help="stop after M minutes (9)")
+    parser.add_argument("--json", required=True, metavar="FILE", help="the finished parts; rows and page lie beside it")
     parser.add_argument("--small", action="store_true", help="everything tiny, on embedded data")
     options, settings = parser.read(argv)
     if not options.budget_minutes > 0:
         parser.error(f"--budget-minutes={options.budget_minutes:g} must be above 0")
-    other = [path for path in settings if path != "data.cache"]
-    if options.small and other:
+    if options.small and (other := [path for path in settings if path != "data.cache"]):
         parser.error(f"--small runs on embedded data with its own settings: leave --{other[0]} out")
     for name in [] if options.small else RECIPES:
         load.load(name, settings=settings)
@@ -101,8 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         write_page(file, state)
     write_page(file, state)
     failed = [name for name, part in state["parts"].items() if part["status"] not in (0, None)]
-    waiting = [part.name for part in todo if not known_of(part, state).get("done")]
-    if waiting:
+    if waiting := [part.name for part in todo if not known_of(part, state).get("done")]:
         print(f"the budget of {options.budget_minutes:g} minutes is spent; run the same command again for "
               f"{', '.join(waiting)}")
     if failed:
@@ -111,39 +108,38 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read_state(file: Path) -> dict:
-    """The suite's {environment, parts}, both empty if there is no file yet; EngineError if it is another file."""
+    """The suite's {environment, parts}, empty if there is no file yet; EngineError if it is another kind of file."""
     if not file.exists():
         return {"environment": {}, "parts": {}}
     advice = "remove it, or give another name with --json"
     state = read_json(file, advice)
     try:
-        whole = ({"hardware", "versions", "commit", "utc"} <= set(state["environment"])
-                 and all({"done", "status", "seconds", "command"} <= set(part) for part in state["parts"].values()))
+        if ({"hardware", "versions", "commit", "utc"} <= set(state["environment"])
+                and all({"done", "status", "seconds", "command"} <= set(part) for part in state["parts"].values())):
+            return state
     except (KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise EngineError(f"{file} is not a suite's file: {advice}")
-    return state
+        pass
+    raise EngineError(f"{file} is not a suite's file: {advice}")
 
 
 def known_of(part: Part, state: dict) -> dict:
-    """What the suite's file says of a part; nothing if it was another command then."""
+    """A part's entry in the suite's file; empty if its command was another one then."""
     known = state["parts"].get(part.name, {})
     return known if known.get("command") == part.command else {}
 
 
 def run(part: Part, rows: Path, seconds: float, spent_s: float) -> dict:
-    """Run a part for at most `seconds`: what the suite's file says of it. status is None if time ran out."""
-    # A resumable command gets a little less, to stop by itself.
+    """Run a part for at most `seconds`; returns its entry for the suite's file, with status None if time ran out."""
+    # A resumable command gets a little less, so that it stops by itself.
     words, budget_s = [*part.words, "--json", str(rows)], max(seconds - 5, 1)
     if part.resumable:
         words += ["--budget-minutes", f"{budget_s / 60:.4f}", "--runs", str(rows.with_suffix(""))]
     start = time.monotonic()
     status = run_until([sys.executable, "-m", *words], start + seconds)
     took_s = time.monotonic() - start
-    # It exits with 0 when its budget is spent, too: only the time tells whether it was done.
+    # Its status is 0 also when its budget is spent: only the time shows whether it was done.
     cut_off = part.resumable and took_s >= budget_s
-    # A part that was killed is tried again; one that failed would fail again.
+    # A part that was killed runs again; one that failed would fail again.
     return {"done": status is not None and status >= 0 and not cut_off, "status": status,
             "seconds": round(spent_s + took_s, 3), "command": part.command}
 

@@ -1,10 +1,10 @@
-"""Does fine-tuning in stages pay? A pretrained network against the same one from random weights, on little CIFAR-10.
+"""Does fine-tuning in stages pay? A pretrained network against random weights, on a tenth of CIFAR-10.
 
     python -m benchmarks.transfer --data.root=DIR [--seeds 3] [--json FILE]
 
 The network of `pocket10` is pretrained on CIFAR-100, once. Then, on a tenth of CIFAR-10's training images (the rest is
-held out as validation) and for the same number of epochs, it is fine-tuned in three stages (head; upper group and head;
-all) and trained from random weights by its own recipe. Both are measured on the test set once, at the end.
+held out for validation) and for equally many epochs, it is fine-tuned in three stages (head; upper group and head; all)
+and trained from random weights by its own recipe. Both are measured on the test set once, at the end.
 """
 
 import shlex
@@ -20,11 +20,11 @@ from engine.common.files import read_json
 from recipes.settings import load
 
 RESULTS = Path(__file__).parent / "results" / "transfer.json"
-# How pocket10 trains: all of the network but its stem at once.
+# As pocket10 trains: everything but the stem.
 RATES = {"head": 100.0, "groups.*.bias": 10.0, "groups": 0.1}
 PRETRAIN = {"data.name": "cifar100", "train.sizes": {0: 20, 3: 24, 5: 32},
             "train.stages": [{"name": "all", "epochs": 6, "lrs": RATES, "frozen": ["stem"]}]}
-# A tenth of the images is left for training; small batches, so that few images still give many updates.
+# A tenth of the images is left for training; small batches give them enough updates.
 LITTLE = {"data.name": "cifar10", "data.validation": 0.9, "train.batch": 125, "train.sizes": {}}
 # Chosen on the held-out images, seed 0.
 STAGES = [
@@ -35,12 +35,11 @@ STAGES = [
 ]
 EPOCHS = sum(stage["epochs"] for stage in STAGES)
 FROM_NOTHING = [{"name": "all", "epochs": EPOCHS, "lrs": RATES, "frozen": ["stem"]}]
-# Settings that the comparison makes itself; others hold for all of its runs.
+# Settings that the comparison makes itself; the user's others apply to all runs.
 OWN = {*PRETRAIN, *LITTLE, "model.weights", "train.seed", "train.repeats", "run.folder"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Pretrain, fine-tune, train from random weights, write the rows."""
     parser = Parser("benchmarks.transfer", __doc__)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each, seeds 0..N-1 (default 3)")
     parser.add_argument("--json", default=str(RESULTS), metavar="FILE", help=f"rows go here (default {RESULTS.name})")
@@ -48,8 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     options, settings = parser.read(argv)
     if options.seeds < 1:
         parser.error(f"--seeds {options.seeds} must be 1 or more")
-    taken = sorted(OWN & set(settings))
-    if taken:
+    if taken := sorted(OWN & set(settings)):
         parser.error(f"--{taken[0]} is set by the comparison itself: leave it out")
     rows, runs = [], Path(options.runs)
     train(runs / "pretrained", {**settings, **PRETRAIN})
@@ -73,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(folder: Path, settings: dict[str, object]) -> dict:
-    """Train pocket10 with `settings` into `folder`, unless a finished run is there; returns its summary."""
+    """The summary of pocket10 trained with `settings` into `folder`, unless a finished run is there already."""
     summary, advice = folder / "summary.json", "remove the folder and run again"
     if not summary.exists():
         recipe = load.load("pocket10", settings={**settings, "run.folder": str(folder)})

@@ -9,10 +9,10 @@ from engine.common.errors import EngineError
 
 
 def main() -> int:
-    """Run the command that the first word names, or print what was asked for; returns the exit status."""
+    """Run the command named by the first word, or print help, version or completion; returns the exit status."""
     name, *rest = sys.argv[1:] or ["--help"]
     if name in SUMMARIES:
-        # As python -m does it: the command is the main module, and processes that it starts find it.
+        # As python -m: the command is the main module, so that processes it starts find it.
         sys.argv = [name, *rest]
         runpy.run_module(f"engine.{name}", run_name="__main__", alter_sys=True)
         return 0
@@ -31,7 +31,7 @@ def answer(name: str, rest: list[str]) -> str:
     """The help, the version or a shell's completion; EngineError for anything else."""
     if name in ("-h", "--help"):
         return OVERVIEW
-    # Further imports take time that the help does not need.
+    # Imported late: the help needs none of these.
     if [name, *rest] == ["--version"]:
         from importlib import metadata
 
@@ -45,7 +45,7 @@ def answer(name: str, rest: list[str]) -> str:
         return script(rest)
     from engine.common.text import known_names
 
-    raise EngineError(f"{name} is no command; {known_names(name, [*SUMMARIES, 'completion'])}")
+    raise EngineError(f"{name} is not a command; {known_names(name, [*SUMMARIES, 'completion'])}")
 
 
 if __name__ == "__main__":

@@ -17,26 +17,26 @@ from recipes.settings import load
 OPTIONS = {"recipe": (("digest", "sheet", "explore"), "quickstart"), "epoch": (("digest", "sheet"), 0),
            "start": (("digest",), 0), "threads": (("digest",), None), "feed": (("digest",), None),
            "processes": (("digest",), 1), "out": (("sheet", "explore"), None), "json": (("explore",), None)}
-# Settings of an epoch's data, not of the data set.
+# Settings that change an epoch's data, not the data set.
 OF_EPOCHS = ("data.validation", "data.split_seed", "data.feed", "data.workers", "data.batches_ahead")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, check, run one of the tasks, show its result."""
+    """Parse, check, run the task, show its result."""
     parser = Parser("engine.data", __doc__)
     parser.add_argument("task", choices=("explore", "convert", "digest", "sheet"),
                         help="explore: classes, channels, samples, duplicate images; convert: one beton per split; "
                         "digest: the SHA-256 of an epoch's images, labels and indices, in order; sheet: a picture of "
                         "the named policies at work")
     parser.add_argument("--recipe", metavar="NAME",
-                        help="whose data and policy (quickstart); explore: whose data, mean and std")
+                        help="for data and policy (quickstart); explore: for data, mean and std")
     parser.add_argument("--epoch", type=int, metavar="E", help="digest, sheet: which epoch (from 0)")
-    parser.add_argument("--start", type=int, metavar="BATCH", help="digest: from this batch on")
+    parser.add_argument("--start", type=int, metavar="BATCH", help="digest: the first batch (from 0)")
     parser.add_argument("--threads", metavar="T", help="digest: loader threads (data.workers)")
     parser.add_argument("--feed", metavar="F", help="digest: which feed (data.feed)")
-    parser.add_argument("--processes", type=int, metavar="P", help="digest: how many processes draw the epoch")
-    parser.add_argument("--out", metavar="PATH", help="sheet: the picture (policies.png); explore: the pictures' "
-                        "folder (runs/explore/<data set>)")
+    parser.add_argument("--processes", type=int, metavar="P", help="digest: how many processes share the epoch")
+    parser.add_argument("--out", metavar="PATH", help="sheet: the picture (policies.png); explore: the folder for "
+                        "pictures (runs/explore/<data set>)")
     parser.add_argument("--json", metavar="FILE", help="explore: write the result as JSON")
     options, settings = parser.read(argv)
     task = options.task

@@ -13,11 +13,11 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, load the networks, serve the page on this machine until Ctrl-C."""
     parser = Parser("engine.demo", __doc__, settings=False)
     parser.add_argument("checkpoints", metavar="RUN_OR_CHECKPOINT", nargs="+",
-                        help="run folders (their last.pt) or .pt files; with several, the page lets one choose")
+                        help="run folders (their last.pt) or .pt files; with several, the page has a menu")
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860")
     parser.add_argument("--share", action="store_true",
-                        help="also open a public address through Gradio's servers, for a week, for anyone who knows it")
-    parser.add_argument("--no-samples", action="store_true", help="offer no images of the networks' own test sets")
+                        help="also open an address through Gradio's servers, for a week, to anyone who knows it")
+    parser.add_argument("--no-samples", action="store_true", help="offer no images from the networks' test sets")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     options, _ = parser.read(argv)
     if options.port is not None and not 1 <= options.port <= 65535:
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     if twice:
         parser.error(f"{twice} is given twice: give each network once")
 
-    # Gradio reads both on import; uploads go into a folder that is removed when the page ends.
+    # Gradio reads both variables on import. Uploads go into a folder that is removed with the page.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with tempfile.TemporaryDirectory(prefix="cadence_demo_") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads

@@ -1,11 +1,11 @@
-"""Is everything installed, and what bounds the run of a recipe?
+"""Check the installation, or measure what bounds the run of a recipe.
 
     python -m engine.doctor [--json FILE]
     python -m engine.doctor --recipe NAME [--seconds S] [--json FILE] [--out DIR] [--section.name=VALUE ...]
 
-Without a recipe: what is installed, which devices and precisions there are, and the one command that installs what is
-missing; the exit status is 0 where nothing is missing, else 1. With one: its feed, transfer and step measured alone
-and together, which of them bounds the run, and which setting to change; a roofline in --out.
+Without a recipe: the installed packages, devices and precisions, and one command that installs what is missing; the
+exit status is 1 if anything is missing, else 0. With a recipe: measures feed, transfer and step, alone and together,
+and names the one that bounds the run and the settings to change; --out gets a roofline.
 """
 
 import argparse
@@ -27,12 +27,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return diagnose_recipe(argv)
     except ImportError as error:
-        raise EngineError(f"--recipe needs a package that cannot be imported ({error}): python -m engine.doctor alone "
-                          "says how to install it") from None
+        raise EngineError(f"--recipe needs a package that cannot be imported ({error}): python -m engine.doctor shows "
+                          "how to install it") from None
 
 
 def check_install(argv: list[str]) -> int:
-    """Parse and check with the standard library alone, as any other package may be missing."""
+    """Parse and check; standard library only, as any other package may be missing."""
     from engine.diagnostics.install_report import report_install
 
     parser = argparse.ArgumentParser("python -m engine.doctor", description=__doc__, allow_abbrev=False,
@@ -41,9 +41,9 @@ def check_install(argv: list[str]) -> int:
     try:
         options, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise EngineError(f"{error} (--help shows what there is)") from None
+        raise EngineError(f"{error} (see --help)") from None
     if rest:
-        raise EngineError(f"{rest[0]} is unknown, or needs --recipe NAME (--help shows what there is)")
+        raise EngineError(f"{rest[0]} is unknown, or needs --recipe NAME (see --help)")
     return report_install(options.json)
 
 

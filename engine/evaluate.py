@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.cli.parser import Parser, run_command
 
-# The settings, or sections of them, that change an evaluation.
+# The settings and sections that affect an evaluation.
 USED = ("data.", "eval.", "train.device", "train.precision")
 
 
@@ -19,9 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON")
     parser.add_argument("--out", metavar="DIR", help="folder for confusion.csv and .png (default: the run's)")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if not path.startswith(USED)]
-    if refused:
-        parser.error(f"--{refused[0]} has no effect on an evaluation: data.*, eval.* and train.device have")
+    if refused := [path for path in settings if not path.startswith(USED)]:
+        parser.error(f"--{refused[0]} has no effect on an evaluation: only {', '.join(USED)} have")
 
     from rich.console import Console
     from rich.table import Table
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     for label in worst_first(result.per_class):
         share = float(result.per_class[label])
         per_class.add_row(names[label], percent(None if math.isnan(share) else share, "no images"))
-    # Names of classes and folders must not be read as markup.
+    # Rich must not read names of classes and folders as markup.
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(per_class)
     console.print(table)

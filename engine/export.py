@@ -1,6 +1,6 @@
 """Write a trained network for other programs: `python -m engine.export RUN_OR_CHECKPOINT --format onnx,safetensors`.
 
-    safetensors    weights, and how to build the network around them; no pickle
+    safetensors    the weights, and how to build their network; no pickle
     torch-export   a torch.export program (.pt2)
     onnx           for onnxruntime and others
     int8           a quantised torch.export program, for torch.compile on x86 CPUs
@@ -25,14 +25,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--best", action="store_true", help="the run's best.pt instead of its last.pt")
     parser.add_argument("--out", metavar="DIR", help="folder for the files (default: export/ in the run's)")
     parser.add_argument("--images", type=int, default=1000, metavar="N", help="test images to check on (default: 1000)")
-    parser.add_argument("--prune", type=float, metavar="SHARE", help="first set this share (0 to 1) to zero")
+    parser.add_argument("--prune", type=float, metavar="SHARE", help="first set this share of weights to zero (0 to 1)")
     parser.add_argument("--prune-kind", choices=("weights", "channels"), metavar="KIND",
                         help="prune single weights (default) or whole output channels of convolutions: channels")
     parser.add_argument("--prune-epochs", type=int, metavar="E", help="then fine-tune for E epochs (default: 1)")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if not path.startswith("data.")]
-    if refused:
+    if refused := [path for path in settings if not path.startswith("data.")]:
         parser.error(f"--{refused[0]} has no effect on an export: only data.* settings have")
     if not options.format:
         parser.error(f"--format is missing: give one or more of {','.join(FILES)}")

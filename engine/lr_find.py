@@ -13,7 +13,7 @@ from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
 from recipes.settings import load
 
-# Settings that only matter to a whole run; schedule.lrs, which sets the rates of single layers, does matter here.
+# Settings that only matter to a whole run. schedule.lrs, the rates of single layers, does matter here.
 IDLE = ("run.", "schedule.", "eval.", "checkpoint.", "log.", "average.ema", "train.epochs", "train.repeats",
         "train.stop_at", "train.patience", "train.min_delta")
 

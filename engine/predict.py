@@ -17,7 +17,7 @@ def load(run_or_file: str | PathLike, which: str = "last", device: str = "auto")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, load the network, show its prediction for each image; 1 where an image could not be read."""
+    """Parse, load the network, show its prediction for each image; 1 if an image could not be read."""
     parser = Parser("engine.predict", __doc__, settings=False)
     parser.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT", help="a run folder (its last.pt) or a .pt file")
     parser.add_argument("images", metavar="IMAGE_OR_FOLDER", nargs="+",
@@ -33,8 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.show and options.json:
         parser.error("--show draws for people and --json prints for programs: keep one")
     if options.show and Console().color_system is None:
-        parser.error("--show draws with colours, and the output is not a terminal that has them: leave it out, or set "
-                     "FORCE_COLOR=1")
+        parser.error("--show needs a terminal with colours: leave it out, or set FORCE_COLOR=1")
 
     from engine.inference.predict_files import predict_files, print_predictions
 

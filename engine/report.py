@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.cli.parser import Parser, run_command
 
-# Settings that say where things are; any other would describe another run.
+# Settings for where the data and the device are; any other would describe a different run.
 ALLOWED = ("data.root", "data.cache", "data.download", "data.workers", "train.device")
 
 
@@ -18,11 +18,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("engine.report", __doc__)
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder, finished or not")
     parser.add_argument("--compare", nargs="+", default=[], metavar="RUN",
-                        help="a page of these runs (and RUN) over each other instead")
+                        help="instead, one page that compares these runs (and RUN)")
     parser.add_argument("--out", metavar="FILE", help="the page's file (default: in the first run's folder)")
     options, settings = parser.read(argv)
-    refused = [path for path in settings if path not in ALLOWED]
-    if refused:
+    if refused := [path for path in settings if path not in ALLOWED]:
         parser.error(f"--{refused[0]} has no effect on a report, which shows what the run used: give one of "
                      f"{', '.join(ALLOWED)}")
     runs = [Path(run) for run in ([options.run] if options.run else []) + options.compare]

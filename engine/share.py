@@ -13,9 +13,7 @@ from engine.cli.parser import Parser, run_command
 
 def load_shared(folder: str | Path, device: str = "auto"):
     """The network in a folder that this command wrote, as engine.inference.trained.Trained; loading it runs no code.
-
-    device: as the setting train.device. Raises EngineError where the folder is damaged or holds something else.
-    """
+    device: as the setting train.device. Raises EngineError if the folder is damaged or holds something else."""
     from engine.inference.trained import open_shared
 
     return open_shared(Path(folder), device)
@@ -26,10 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("engine.share", __doc__, settings=False)
     parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
     parser.add_argument("--push", metavar="OWNER/NAME", help="the repository on the Hub, created if missing")
-    parser.add_argument("--private", action="store_true", help="make it a private one")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
-    parser.add_argument("--out", metavar="DIR", help="the folder that is pushed (default: RUN/share)")
-    parser.add_argument("--license", metavar="ID", help="the Hub's name of the weights' licence (default: none stated)")
+    parser.add_argument("--out", metavar="DIR", help="the folder to push (default: RUN/share)")
+    parser.add_argument("--license", metavar="ID", help="the weights' licence, by its name on the Hub (default: none)")
     options, _ = parser.read(argv)
     if not options.push:
         parser.error("--push OWNER/NAME is missing: the card names the repository, also in a dry run")
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     for path in written:
         print(f"{path}  {path.stat().st_size:,} bytes")
     if options.dry_run:
-        print(f"nothing was pushed; the same without --dry-run pushes {out} to {options.push}")
+        print(f"nothing was pushed; without --dry-run, this pushes {out} to {options.push}")
     else:
         print(push(out, options.push, options.private))
     return 0

@@ -26,9 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("engine.sweep", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
     parser.add_argument("--config-file", metavar="FILE", help="settings of all trials, below the command line's")
-    parser.add_argument("--space", metavar="FILE", help="the settings that are searched, with ranges or choices")
-    parser.add_argument("--trials", type=int, default=20, metavar="N", help="in all, the recipe's own first (20)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the proposed settings (0)")
+    parser.add_argument("--space", metavar="FILE", help="the settings to search, with ranges or choices")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="in all; the first is the recipe's (20)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="for the proposed settings (0)")
     parser.add_argument("--no-pruning", action="store_true", help="train every trial to its end")
     parser.add_argument("--out", metavar="DIR", help="the sweep's folder (default: runs/sweep/<recipe>)")
     parser.add_argument("--storage", metavar="FILE", help="Optuna's SQLite file (default: sweep.db in that folder)")
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command_of(asked: load.Recipe, options: Namespace) -> str:
-    """The shell command that runs the sweep again; `asked`: the recipe without what a sweep sets."""
+    """The shell command that runs the sweep again; `asked`: the recipe without the sweep's settings."""
     words = ["--space", options.space, "--trials", str(options.trials), "--seed", str(options.seed)]
     words += ["--no-pruning"] if options.no_pruning else []
     words += [word for name in ("out", "storage") if (value := getattr(options, name)) for word in (f"--{name}", value)]

@@ -1,8 +1,8 @@
 """CIFAR-100 baseline CNN: three conv blocks, 2,520,676 parameters, Adam at a constant rate, 20 epochs.
 
-From the project "CIFAR-100 baseline CNN" (000). Its README gives no figure; its notebook shows 44.34 % (GPU) and
-30.02 % (a local run). The author kept the epoch that was best on the test set. Here the last epoch counts; a best one
-is chosen only where `data.validation` holds images out.
+From the project "CIFAR-100 baseline CNN" (000). Its README gives no accuracy; its notebook shows 44.34 % (GPU) and
+30.02 % (a local run). The author kept the epoch that was best on the test set. Here the last epoch is the result; a
+best epoch is chosen only if `data.validation` holds images out.
 
     python -m engine.train --recipe baseline --data.root=DIR
 """

@@ -1,6 +1,6 @@
 """The enhanced ResNet-34 at its best: 160 epochs of strong augmentation, CutMix and MixUp, and an average of weights.
 
-Meant to reach 82 % at the last epoch, without using the test set before.
+The target is 82 % at the last epoch, without an earlier look at the test set.
 
     python -m engine.train --recipe best34 --data.root=DIR
 """

@@ -1,7 +1,7 @@
 """CIFAR-10 CNN from scratch: four conv blocks, 2,553,994 parameters, Adam at a constant rate, 60 epochs.
 
-From the project "CIFAR-10 CNN from scratch" (004), which reports about 89 % test accuracy. It saved its last epoch,
-although its notes say that another was best; here too the last epoch is the result.
+From the project "CIFAR-10 CNN from scratch" (004), which reports about 89 % test accuracy. The last epoch is the
+result, there and here, although its notes call another epoch the best.
 
     python -m engine.train --recipe cnn4 --data.root=DIR
 """

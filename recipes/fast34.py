@@ -1,7 +1,6 @@
 """The enhanced ResNet-34 in 28 epochs instead of 165: larger batches, a cycle for the short run, light augmentation.
 
-Meant to reach the 75.14 % that its author reports for 165 epochs, at the last epoch and without using the test set
-before.
+The target is the 75.14 % that its author reports for 165 epochs, without an earlier look at the test set.
 
     python -m engine.train --recipe fast34 --data.root=DIR
 """

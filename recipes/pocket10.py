@@ -1,6 +1,6 @@
-"""CIFAR-10 on two CPU cores: cnn4's 89 % in a small fraction of its time, by a whitened net of 26 million products.
+"""CIFAR-10 on two CPU cores: cnn4's 89 % in a fraction of its time, by a whitened network of 26 million products.
 
-sprint10's net and optimiser, narrow and with ReLU. Its stem does not train, so no gradient is computed through the
+sprint10's network and optimiser, narrow and with ReLU. The stem does not train, so no gradient passes through the
 largest images, and most epochs use 20 and 24 px, where a step costs a third. Predictions are not averaged over flips.
 Widths, rates and sizes were chosen on 5,000 held-out training images.
 

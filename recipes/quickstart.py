@@ -1,6 +1,6 @@
 """Embedded procedural shapes, a small CNN: the whole engine in about a minute on two CPU cores.
 
-Needs no network and no files; shows what a run prints and writes.
+Needs no network and no files; shows the output and files of a run.
 
     python -m engine.train --recipe quickstart
 """

@@ -1,10 +1,9 @@
 """Enhanced ResNet-34 for 32 px on CIFAR-100: [5, 5, 5, 5] blocks, 30,032,292 parameters, OneCycle over 200 epochs.
 
 From the project "Enhanced ResNet-34" (003), which reports 75.14 % at epoch 165 (1.8 h on a T4): it evaluated the test
-set after each epoch and stopped at 75 %; `eval.select=test` and `train.stop_at` keep that choice as published. Left
-out: "gradient accumulation", which its README names and its code lacks. Its code sets no momentum range, so
-OneCycleLR's own .85-.95 replaces the .9. Its crop and affine are one resampling here, so a pixel that the crop moves
-out of the frame returns where the affine moves it back.
+set after each epoch and stopped at 75 %; `eval.select=test` and `train.stop_at` reproduce that. Left out: "gradient
+accumulation", which its README names and its code lacks. Its code sets no momentum range, so OneCycleLR's default
+.85-.95 replaces the .9. Crop and affine are one resampling here: the affine can restore pixels that the crop removes.
 
     python -m engine.train --recipe resnet34 --data.root=DIR
 """

@@ -1,8 +1,8 @@
-"""CIFAR-10, meant for 94 % in seconds on one GPU: a whitened net, Muon, 8 epochs of batches of 2,000.
+"""CIFAR-10, for 94 % in seconds on one GPU: a whitened network, Muon, 8 epochs of batches of 2,000.
 
 After Jordan, cifar10-airbench (`airbench94_muon`: 94 % in 2.59 s on an A100, mean of 200 runs). Its loss is a sum over
-the batch, ours a mean, so its rates of the head and of the biases are multiplied by 2,000 here. Unlike there, the
-stem's bias trains to the end.
+the batch, ours a mean, so its rates of head and biases are multiplied by 2,000 here. Here the stem's bias trains to the
+end.
 
     python -m engine.train --recipe sprint10 --data.root=DIR --train.repeats=30
 """

@@ -1,4 +1,4 @@
-"""CIFAR-100, meant for 75 % in seconds on one GPU: sprint10's net, wider and with residual groups, 14 epochs.
+"""CIFAR-100, for 75 % in seconds on one GPU: sprint10's network, wider and with residual groups, 14 epochs.
 
     python -m engine.train --recipe sprint100 --data.root=DIR --train.repeats=30
 """

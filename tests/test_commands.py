@@ -263,7 +263,7 @@ def test_a_run_stopped_between_batches_that_share_an_update_goes_on_to_the_same_
 def test_a_run_starts_from_another_runs_weights_with_a_new_head(run, tmp_path, cache):
     folder, _ = run
     shown = train(tmp_path / "tuned", cache, f"--model.weights={folder}/checkpoints/last.pt").stdout
-    assert "starts anew" in shown
+    assert "starts from scratch" in shown
     assert "cannot be read" in train(tmp_path / "none", cache, "--model.weights=/nowhere/a.pt", status=2).stderr
 
 

@@ -129,7 +129,7 @@ def test_a_folder_has_few_files(folder):
 def test_the_engines_own_files_are_commands_and_none_needs_another():
     assert {"train", "evaluate", "data", "doctor", "lr_find", "reproduce"} <= {path.stem for path in COMMANDS}
     for path in COMMANDS:
-        assert '__name__ == "__main__"' in path.read_text(), f"{path.name} is no command"
+        assert '__name__ == "__main__"' in path.read_text(), f"{path.name} is not a command"
         assert not imported_files(path) & set(COMMANDS), f"{path.name} imports another command"
 
 

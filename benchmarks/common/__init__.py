@@ -1,1 +1,1 @@
-"""What the benchmarks share: timing, results files, the README's tables, the check of a step mode."""
+"""Shared by the benchmarks: timing, results files, the README's tables, the check of a step mode."""

@@ -1,4 +1,4 @@
-"""What several benchmark commands share: options that are lists of names, and running a command until a deadline."""
+"""For several benchmark commands: options that list names, and running a command until a deadline."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ def names_in(text: str) -> list[str]:
 
 
 def chosen(option: str, text: str, known: Iterable[str]) -> list[str]:
-    """The names in the comma-separated `text` of an option; EngineError unless they are one or more of `known`."""
+    """The names in an option's comma-separated `text`; EngineError unless they are one or more of `known`."""
     names = names_in(text)
     if not names or not set(names) <= set(known):
         raise EngineError(f"{option}={text} must be one or more of {','.join(known)}")
@@ -23,7 +23,7 @@ def chosen(option: str, text: str, known: Iterable[str]) -> list[str]:
 
 
 def run_until(words: list[str], deadline: float) -> int | None:
-    """A command's exit status; None if it had not ended at `deadline` (time.monotonic) and was stopped by SIGTERM."""
+    """A command's exit status; None if SIGTERM stopped it at the `deadline` (of time.monotonic)."""
     # A SIGTERM to this process must not leave the command running.
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen(words)

@@ -1,4 +1,4 @@
-"""How rows are shown: on the screen, as text, as bars."""
+"""Shows rows: on the screen, as text, as bars."""
 
 import statistics
 import sys
@@ -10,12 +10,11 @@ from rich.table import Table
 
 
 def console() -> Console:
-    """A console as wide as the terminal, or 150 columns if the output goes to a file."""
+    """A console as wide as the terminal, or 150 columns where there is none."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def print_table(head: Iterable[str], rows: Iterable[Iterable[str]], title: str | None = None) -> None:
-    """Print rows of text under a head of column names."""
     table = Table(*head, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
@@ -23,14 +22,14 @@ def print_table(head: Iterable[str], rows: Iterable[Iterable[str]], title: str |
 
 
 def draw_rates(axes: Axes, names: Sequence[str], rates: Sequence[float], colours: Sequence[str]) -> None:
-    """One horizontal bar per rate, labelled with it, the first at the top."""
+    """A labelled horizontal bar per rate, the first at the top."""
     bars = axes.barh(names[::-1], rates[::-1], color=colours[::-1])
     axes.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates[::-1]], padding=3, fontsize=8)
     axes.tick_params(labelsize=8)
 
 
 def spread(shares: Sequence[float]) -> str:
-    """Mean and, of two or more values, standard deviation of shares of 1, in percent."""
+    """Mean and, for two or more values, standard deviation of shares of 1, in percent."""
     values = [100 * share for share in shares]
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{deviation} %"

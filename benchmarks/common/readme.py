@@ -1,5 +1,6 @@
-"""The README's tables: each stands between two marks and is generated from rows, never written by hand."""
+"""The README's tables: each is generated from rows, between two marks."""
 
+import re
 from pathlib import Path
 
 from engine.common.errors import EngineError
@@ -9,13 +10,9 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def fill(name: str, text: str, page: Path = README) -> None:
-    """Replace what stands between `<!-- name: ... -->` and `<!-- /name -->` by `text` (whole lines).
-
-    Raises EngineError if the page lacks the marks.
-    """
-    content = page.read_text("utf-8")
-    begins, ends = content.find(f"<!-- {name}: "), content.find(f"<!-- /{name} -->")
-    if not 0 <= begins < ends:
+    """Replace the lines between `<!-- name: ... -->` and `<!-- /name -->` by `text`; EngineError without marks."""
+    content, found = re.subn(rf"(<!-- {name}: .*\n)(?s:.*?)(<!-- /{name} -->)",
+                             lambda marks: marks[1] + text + marks[2], page.read_text("utf-8"), count=1)
+    if not found:
         raise EngineError(f"{page.name} lacks the marks <!-- {name}: ... --> and <!-- /{name} -->: put them back")
-    first_line_ends = content.index("\n", begins) + 1
-    write_atomic(page, (content[:first_line_ends] + text + content[ends:]).encode())
+    write_atomic(page, content.encode())

@@ -1,4 +1,4 @@
-"""Results files: JSON lists of rows. Each row is complete, so rows of different days can stand in one file."""
+"""Results files: JSON lists of rows. Each row is complete, so a file may mix rows of different days."""
 
 import json
 import os
@@ -15,50 +15,44 @@ from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
 from recipes.settings.load import Recipe, as_text
 
-# Options whose values say nothing about a result but where files lie.
+# Options that only say where files lie.
 PRIVATE = ("--json", "--runs", "--run.folder", "--data.cache")
 
 
 def environment(device: str = "cpu") -> dict[str, object]:
-    """What a row was measured on: commit, versions, hardware, time (UTC) and the machine's 1-minute load."""
+    """Where a row was measured: commit, versions, hardware, time (UTC) and the machine's 1-minute load."""
     return {"commit": commit(), "versions": versions(), "hardware": hardware(torch.device(device)),
             "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load_1min": round(os.getloadavg()[0], 2)}
 
 
 def device_name(hardware: dict) -> str:
-    """What computed, given the `hardware` of an environment: the GPU, or the processor."""
+    """The GPU, or without one the processor, in an environment's `hardware`."""
     return hardware.get("gpu") or hardware["processor"]
 
 
 def shareable(words: Iterable[str]) -> str:
-    """A command without the files and folders of the machine it ran on, and with DIR for the folder of its data."""
-    kept, words = [], list(words)
-    while words:
-        word = words.pop(0)
+    """A command without the machine's files and folders; DIR stands for the data's folder."""
+    kept, words = [], iter(words)
+    for word in words:
         name, equals, _ = word.partition("=")
         if name not in (*PRIVATE, "--data.root"):
             kept.append(word)
-            continue
-        if not equals and words:
-            words.pop(0)
+        elif not equals:
+            next(words, None)
         if name == "--data.root":
             kept.append("--data.root=DIR")
     return shlex.join(kept)
 
 
 def label_of(recipe: Recipe, *ignored: str) -> str:
-    """What the rows of a recipe are called: its name and the changed settings, without the `ignored` ones."""
+    """A recipe's name in rows: its own and the settings given, without folders and the `ignored` ones."""
     ignored = ("data.root", "data.cache", "data.download", "run.", *ignored)
     return " ".join([recipe.name, *(f"{path}={as_text(value)}" for path, value in sorted(recipe.given.items())
                                     if not path.startswith(ignored))])
 
 
 def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str, merge: bool = False) -> None:
-    """Write `rows` (each with a `name`), adding `command` and `environment` to each.
-
-    With `merge` the rows of the file stay, and one of the same name is replaced where it stands. Raises ValueError for
-    a name used twice, EngineError where the file cannot be written or, to be merged, not be read.
-    """
+    """Write `rows`, each with its `name`, `command` and `environment`; `merge` keeps the file's rows of other names."""
     rows = [{**row, "command": command, "environment": environment} for row in rows]
     new = {row["name"]: row for row in rows}
     if len(new) != len(rows):
@@ -70,7 +64,7 @@ def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str
 
 def save_rows(file: str | None, rows: Iterable[dict], module: str, argv: Sequence[str] | None, *, device: str = "cpu",
               merge: bool = True) -> None:
-    """Write rows measured here and now by `python -m module argv` (None: this process's) to `file`, if there is one."""
+    """Write rows measured now by `python -m module *argv` (None: this process's argv) to `file`, if one is given."""
     if file:
         command = shareable(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])
         write_rows(Path(file), rows, environment(device), command, merge)

@@ -1,4 +1,4 @@
-"""Does a faster executor compute what the eager one does? Both train on the same batches, and losses are compared."""
+"""Does a faster executor compute what the eager one does? Trains both on the same batches and compares the losses."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from engine.common.errors import EngineError
 from engine.training.nan_guard import NotFinite
 from recipes.settings.load import Recipe
 
-# How far the loss of a step may be off, as a share of it. Rounding differs and accumulates from step to step.
+# Allowed deviation of a step's loss, as a share of it: rounding differs and accumulates.
 TOLERANCE = {"fp32": 2e-3, "bf16": 5e-2, "fp16": 2e-2}
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """The largest and the mean difference of a step's loss, as shares of the eager step's loss, over `steps`."""
+    """The largest and the mean deviation over `steps` losses, as shares of the eager step's losses."""
 
     mode: str
     precision: str
@@ -29,17 +29,13 @@ class Deviation:
 
 
 def step_losses(run: Run, steps: int) -> list[float]:
-    """The mean loss of each of a run's first `steps` steps; EngineError if its stage has fewer.
-
-    Dropout and stochastic depth are switched off, because their draws differ.
-    """
+    """The mean loss of each of a run's first `steps` steps, without dropout or stochastic depth: draws differ."""
     for module in run.model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
             module.p = 0.0
-    most = len(run.feeds.train) * run.loop.stage.epochs
-    if steps > most:
+    if steps > (most := len(run.feeds.train) * run.loop.stage.epochs):
         raise EngineError(f"{steps} steps cannot be compared, stage {run.loop.stage.name} of {run.recipe.name} has "
-                          f"{most}: ask for that many at most")
+                          f"{most}: ask for at most that many")
     step, totals, epoch = run.step, [], 0
     step.reset_counts()
     run.loop.set_modes(run.loop.stage)
@@ -54,9 +50,9 @@ def step_losses(run: Run, steps: int) -> list[float]:
 
 
 def check_mode(recipe: Recipe, mode: str, steps: int = 50) -> Deviation:
-    """How far the losses of `mode` lie from the eager step's, over `steps` steps from the same weights and batches.
+    """How far the losses of `mode` are from the eager step's, from the same weights and on the same batches.
 
-    Raises EngineError where that is more than rounding in the recipe's precision explains, or a loss is not finite.
+    EngineError if rounding in the recipe's precision cannot explain it, or a loss is not finite.
     """
     losses_by_mode = {}
     for each in ("eager", mode):
@@ -72,7 +68,7 @@ def check_mode(recipe: Recipe, mode: str, steps: int = 50) -> Deviation:
             run.close()
     fast, eager = losses_by_mode[mode], losses_by_mode["eager"]
     shares = [abs(a - b) / max(abs(b), 1e-6) for a, b in zip(fast, eager, strict=True)]
-    # max() would overlook a NaN.
+    # max() would miss a NaN.
     shares = [share if math.isfinite(share) else math.inf for share in shares]
     worst, allowed = max(range(steps), key=shares.__getitem__), TOLERANCE[precision]
     if shares[worst] > allowed:

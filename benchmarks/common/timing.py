@@ -1,4 +1,4 @@
-"""How things are timed: warmed up, repeated, side by side in turns."""
+"""Timing: warmed up, repeated, in turns."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds per call (or something computed from them), one value per round, in order of measurement."""
+    """Seconds per call (or a figure computed from them), one value per round."""
 
     values: tuple[float, ...]
 
@@ -18,11 +18,10 @@ class Timings:
         return statistics.median(self.values)
 
     def map(self, function: Callable[[float], float]) -> "Timings":
-        """`function` of each round's value."""
         return Timings(tuple(map(function, self.values)))
 
     def per(self, other: "Timings") -> "Timings":
-        """self / other, round by round: what slows both in the same round cancels. As many rounds on both sides."""
+        """self / other, round by round: what slows both in the same round cancels."""
         return Timings(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
     def row(self, digits: int = 6) -> dict[str, float]:
@@ -32,7 +31,7 @@ class Timings:
 
 
 def in_turns(names: Iterable[str], repeats: int) -> Iterator[str]:
-    """Each name once per round; every other round runs backwards, so that drift (heat, load) affects all alike."""
+    """Each name once per round; every other round runs backwards, so that heat and load affect all alike."""
     order = list(names)
     for _ in range(repeats):
         yield from order
@@ -40,10 +39,10 @@ def in_turns(names: Iterable[str], repeats: int) -> Iterator[str]:
 
 
 def alternate(calls: Mapping[str, Callable[[], object]], seconds: float, repeats: int) -> dict[str, Timings]:
-    """Time each of `calls` in `repeats` rounds, in turns, for about `seconds` per round; returns seconds per call.
+    """Seconds per call of each of `calls`, timed in turns in `repeats` rounds of about `seconds` each.
 
-    Each is called twice first: once unmeasured (compiling, caches), once to learn how many calls fill `seconds`. A call
-    that starts work on a device must wait for it itself.
+    Each is called twice first: once to compile and fill caches, once to learn how many calls fill `seconds`. A call
+    that starts work on a device must wait for it.
     """
     counts = {}
     for name, call in calls.items():
@@ -57,7 +56,6 @@ def alternate(calls: Mapping[str, Callable[[], object]], seconds: float, repeats
 
 
 def time_calls(call: Callable[[], object], count: int) -> float:
-    """Total seconds of `count` calls."""
     start = time.perf_counter()
     for _ in range(count):
         call()

@@ -1,1 +1,1 @@
-"""What the faults benchmark does to runs, betons and checkpoints: kills, damage, full disks, fuzzing."""
+"""The faults benchmark's attacks on runs, betons and checkpoints: kills, damage, full disks, fuzzing."""

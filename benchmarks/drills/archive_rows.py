@@ -16,14 +16,8 @@ OFFICIAL = cifar.OFFICIAL["cifar10"]
 SIZE_BYTES = 5_000
 
 
-def members() -> list[tuple[tarfile.TarInfo, bytes]]:
-    """The members of the official archive, with other content."""
-    return [(tarfile.TarInfo(f"{OFFICIAL.folder}/{name}"), bytes(range(100)) * (SIZE_BYTES // 100))
-            for name in OFFICIAL.files]
-
-
 def other(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tuple[tarfile.TarInfo, bytes]:
-    """A member that does not belong there."""
+    """An archive member that should not be there."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
     return info, b"evil" if kind == tarfile.REGTYPE else b""
@@ -44,15 +38,17 @@ def evil(checks: Checks, place: Path) -> None:
     harmless = [other("../outside"), other(str(outside)), other(f"{OFFICIAL.folder}/../../outside"),
                 other(f"{OFFICIAL.folder}/link", tarfile.SYMTYPE, str(place)), other(f"{OFFICIAL.folder}/link/outside"),
                 other(f"{OFFICIAL.folder}/more"), other("/dev/sda", tarfile.BLKTYPE)]
-    rest = [member for member in members() if member[0].name != inside]
+    # The official archive's members, with other content.
+    official = [(tarfile.TarInfo(f"{OFFICIAL.folder}/{name}"), bytes(range(100)) * (SIZE_BYTES // 100))
+                for name in OFFICIAL.files]
+    rest = [member for member in official if member[0].name != inside]
     large = tarfile.TarInfo(inside), bytes(OFFICIAL.max_bytes("data_batch_1") + 1)
-    whole = archive(members())
-    refused = {"symbolic link": archive([other(inside, tarfile.SYMTYPE, "/etc/passwd"), *rest]),
-               "hard link": archive([other(inside, tarfile.LNKTYPE, "/etc/passwd"), *rest]),
-               "device": archive([other(inside, tarfile.CHRTYPE), *rest]),
-               "pipe": archive([other(inside, tarfile.FIFOTYPE), *rest]),
-               "folder": archive([other(inside, tarfile.DIRTYPE), *rest]),
-               "too large": archive([large, *rest]), "one missing": archive(rest)}
+    whole = archive(official)
+    evil_kinds = {"symbolic link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE,
+                  "pipe": tarfile.FIFOTYPE, "folder": tarfile.DIRTYPE}
+    refused = {name: archive([other(inside, kind, "/etc/passwd" if "link" in name else ""), *rest])
+               for name, kind in evil_kinds.items()}
+    refused |= {"too large": archive([large, *rest]), "one missing": archive(rest)}
     refused |= {f"cut {n}": whole[:len(whole) * n // 20] for n in range(20)}
 
     def serve(content: bytes, name: str) -> Path:
@@ -66,12 +62,10 @@ def evil(checks: Checks, place: Path) -> None:
         found = [file for _, _, files in os.walk(place / name.replace(" ", "_")) for file in files]
         checks.survives(lambda found=found: set(found) <= {OFFICIAL.archive, f".{OFFICIAL.folder}.lock"})
 
-    def takes_only_what_is_expected() -> bool:
-        root = serve(archive([*harmless, *members()]), "harmless")
-        return sorted(os.listdir(root / OFFICIAL.folder)) == sorted(OFFICIAL.files) and not outside.exists()
-
-    checks.survives(takes_only_what_is_expected)
-    # Packed correctly, but with nonsense inside: read as data, and refused.
+    # Only the expected files are taken.
+    checks.survives(lambda: sorted(os.listdir(serve(archive([*harmless, *official]), "harmless") / OFFICIAL.folder))
+                    == sorted(OFFICIAL.files) and not outside.exists())
+    # Packed correctly, but nonsense as data.
     checks.refuses(lambda: open_source("cifar10", root=place / "harmless"), "batches.meta")
 
 

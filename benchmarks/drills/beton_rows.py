@@ -27,21 +27,21 @@ FLIPS = 300
 
 
 def made(labels_off: int = 0) -> Source:
-    """A source of small random images whose labels are `labels_off` too high."""
+    """A source of small random images, its labels too high by `labels_off`."""
     images = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 6, 3), np.uint8)
     return Source("made", CLASSES, 8, "f" * 64, ("train",),
                   lambda split: Split(images, np.arange(COUNT) % len(CLASSES) + labels_off))
 
 
 def small(place: Path) -> tuple[Beton, bytes]:
-    """A beton and its bytes, with pages of 4 KiB, so that damage finds more than padding."""
+    """A beton and its bytes, with pages of 4 KiB, so that damage hits more than padding."""
     file_format.PAGE_BYTES = SMALL_PAGE_BYTES
     beton = ensure(made(), "train", place)
     return beton, beton.path.read_bytes()
 
 
 def is_mended(beton: Beton, whole: bytes) -> bool:
-    """Whether asking for the beton again warns once and writes the same file."""
+    """Whether ensuring the beton again warns once and writes the same file."""
     warnings: list[str] = []
     again = ensure(made(), "train", beton.path.parent, on_warning=warnings.append)
     return len(warnings) == 1 and again == beton and beton.path.read_bytes() == whole
@@ -72,7 +72,7 @@ def flipped(checks: Checks, place: Path) -> None:
 
 
 def write(words: list[str]) -> None:
-    """As a command's main: write the beton to the folder words[0]."""
+    """A command's main: write the beton to the folder words[0]."""
     ensure(made(), "train", words[0], on_warning=print)
 
 
@@ -132,7 +132,7 @@ def dying(checks: Checks, place: Path) -> None:
     warned: list[str] = []
 
     def kill_first(line: str) -> None:
-        # Called with the warning that another process is writing: now that one dies.
+        # Called with the warning that another process is writing.
         warned.append(line)
         os.kill(first, 9)
         os.waitpid(first, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.drills import small_run
 from benchmarks.drills.damage import cuts, fill, free, read_only, small_disk, with_flipped_bits
 from benchmarks.drills.hooks import at_steps
-from benchmarks.drills.processes import run_forked
+from benchmarks.drills.processes import ProcessResult, run_forked
 from benchmarks.drills.table import Checks
 from engine import evaluate
 from engine.storage import checkpoint
@@ -57,14 +57,11 @@ def other_recipe(checks: Checks, place: Path) -> None:
     checks.refuses(small_run.start_or_resume(place, "more", f"--model.weights={other}"))
 
 
-class Hostile:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, folder: str):
-        self.folder = folder
+class Hostile(str):
+    """The name of a folder, which unpickling makes."""
 
     def __reduce__(self):
-        return os.mkdir, (self.folder,)
+        return os.mkdir, (str(self),)
 
 
 def hostile(checks: Checks, place: Path) -> None:
@@ -87,17 +84,15 @@ def full_disk(checks: Checks, place: Path) -> None:
     """disk full while checkpoints are written: the run goes on, says so, and tries again."""
     weights = small_run.undisturbed_weights(place)
     with small_disk(place / "disk", DISK_KIB) as disk:
-        for name, actions in (("for a while", {FULL_FROM: lambda: fill(disk), FULL_TO: lambda: free(disk)}),
-                              ("to the end", {FULL_FROM: lambda: fill(disk)})):
+        def run(name: str, actions: dict) -> ProcessResult:
             words = small_run.arguments(disk / name, place / "cache")
-            ended = small_run.train_forked(words, place / "log", prepare=at_steps(actions))
-            if name == "for a while":
-                checks.survives(ended, small_run.weights_of(disk / name) == weights, "warning: .*no space left")
-                continue
-            checks.refuses(ended, "no space left")
-            free(disk)
-            again = small_run.train_forked(words, place / "log")
-            checks.survives(again, small_run.weights_of(disk / name) == weights, "resuming")
+            return small_run.train_forked(words, place / "log", prepare=at_steps(actions))
+
+        ended = run("for a while", {FULL_FROM: lambda: fill(disk), FULL_TO: lambda: free(disk)})
+        checks.survives(ended, small_run.weights_of(disk / "for a while") == weights, "warning: .*no space left")
+        checks.refuses(run("to the end", {FULL_FROM: lambda: fill(disk)}), "no space left")
+        free(disk)
+        checks.survives(run("to the end", {}), small_run.weights_of(disk / "to the end") == weights, "resuming")
 
 
 def read_only_disk(checks: Checks, place: Path) -> None:

@@ -1,4 +1,4 @@
-"""What harms files: damaged content, and a disk that is small, full or read-only."""
+"""Harm to files: damaged content, and a disk that is small, full or read-only."""
 
 import ctypes
 import itertools
@@ -20,24 +20,24 @@ class Skip(Exception):
 
 
 def after(count: int, action: Callable[[], None]) -> Callable[..., None]:
-    """A function that does nothing `count` times, whatever its arguments, and from then on calls `action`."""
+    """A function of any arguments that does nothing `count` times, then calls `action` each time."""
     calls = itertools.count()
     return lambda *arguments: action() if next(calls) >= count else None
 
 
 def fail(error: BaseException | type[BaseException]) -> None:
-    """Raise `error`: a function for places that take a call."""
+    """Raise `error`, in places that take a call."""
     raise error
 
 
 def cuts(content: bytes) -> Iterator[bytes]:
-    """The content empty, cut at every 1/50th, and without its last 7 bytes."""
+    """The content cut at every 1/50th, from empty on, and without its last 7 bytes."""
     for kept in [len(content) * n // 50 for n in range(50)] + [len(content) - 7]:
         yield content[:kept]
 
 
 def with_flipped_bits(content: bytes, count: int, dice: random.Random) -> Iterator[bytes]:
-    """`count` copies of the content, each with another of its bits flipped."""
+    """`count` copies of the content, each with a different bit flipped."""
     for bit in dice.sample(range(len(content) * 8), count):
         broken = bytearray(content)
         broken[bit // 8] ^= 1 << bit % 8
@@ -45,7 +45,7 @@ def with_flipped_bits(content: bytes, count: int, dice: random.Random) -> Iterat
 
 
 def mutated(content: bytes, dice: random.Random) -> bytes:
-    """The content with a few bytes changed, removed, doubled or inserted, and sometimes its end cut off."""
+    """The content with a few bytes changed, removed, doubled or inserted, and sometimes cut short."""
     broken = bytearray(content)
     for _ in range(dice.randint(1, 3)):
         at, count = dice.randrange(len(broken) + 1), dice.choice([1, 1, 1, 2, 8])
@@ -64,10 +64,7 @@ def mutated(content: bytes, dice: random.Random) -> bytes:
 
 @contextmanager
 def small_disk(place: Path, kib: int) -> Iterator[Path]:
-    """A folder on a disk of `kib` KiB that only this process and its children see.
-
-    Raises Skip where this process may not mount one.
-    """
+    """A folder on a disk of `kib` KiB that only this process and its children see; Skip where mounting is refused."""
     place.mkdir(parents=True, exist_ok=True)
     if ctypes.CDLL(None).unshare(_NEW_MOUNTS):
         raise Skip("mounting is not allowed here: a mount namespace is refused")
@@ -94,8 +91,8 @@ def free(place: Path) -> None:
 
 
 def read_only(folder: Path, on: bool = True) -> None:
-    """Make a folder of such a disk read-only, or writable again; open files stay writable."""
-    # By a second mount over it, because a disk with open files cannot be made read-only itself.
+    """Make a folder of a small disk read-only, or writable again; open files stay writable."""
+    # By a second mount over it, because a disk with open files cannot become read-only.
     words = ["mount", "--bind", str(folder), str(folder)], ["mount", "-o", "remount,bind,ro", str(folder)]
     for command in words if on else [["umount", str(folder)]]:
         subprocess.run(command, check=True, capture_output=True)

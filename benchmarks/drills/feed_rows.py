@@ -24,13 +24,12 @@ def beton_of(place: Path) -> Beton:
 
 
 def feed_of(beton: Beton, **options):
-    """A training feed of small batches over it."""
     policy = parse("crop(pad_px=2), flip()", SIDE_PX, SIDE_PX)
     return stream.Stream(beton, np.arange(COUNT), policy=policy, **{"batch": 32, "seed": 3, "shuffle": True, **options})
 
 
 def digest(feed, epoch: int = 0) -> str:
-    """One hash over an epoch's images and indices."""
+    """A hash of an epoch's images and indices."""
     hashed = hashlib.sha256()
     with feed.epoch(epoch) as batches:
         for batch in batches:

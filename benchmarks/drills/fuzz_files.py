@@ -5,7 +5,6 @@ import io
 import pickle
 import random
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks.drills.damage import mutated
-from benchmarks.drills.fuzz_recipes import ODD, audited, odd_settings, recipes
+from benchmarks.drills.fuzz_recipes import ODD, check_all, odd_settings, recipes
 from benchmarks.drills.processes import Failpoints
 from benchmarks.drills.small_run import interrupted, resume
 from benchmarks.drills.table import Checks
@@ -25,6 +24,9 @@ from engine.storage import checkpoint
 from loaders.sources import cifar
 from loaders.sources.image_file import square_rgb
 from loaders.sources.open import open_source
+
+# One of so many mutated checkpoints is also resumed.
+RESUMED_OF = 6
 
 
 def cifar_files(checks: Checks, place: Path, count: int) -> None:
@@ -46,7 +48,7 @@ def cifar_files(checks: Checks, place: Path, count: int) -> None:
     def once() -> None:
         file = dice.choice([*official.files, official.meta])
         content, edge = whole[file], 200
-        # Most bytes are pixels, of which any value is good: only what is around them can break.
+        # Most bytes are pixels, where any value is good: only the bytes around them can break.
         at = dice.choice([0, max(0, len(content) - edge)])
         content = content[:at] + mutated(content[at:at + edge], dice) + content[at + edge:]
         (folder / file).write_bytes(content)
@@ -93,7 +95,7 @@ def checkpoints(checks: Checks, place: Path, count: int) -> None:
     body, broken = whole[:-checkpoint.TAIL_BYTES], place / "broken.pt"
 
     def forget(failpoints: Failpoints) -> None:
-        # An earlier one may have been resumed to its end. In the forked process, which is not audited.
+        # An earlier run may have ended. The forked process is not audited.
         (place / "run" / "summary.json").unlink(missing_ok=True)
 
     def once(number: int) -> None:
@@ -103,7 +105,7 @@ def checkpoints(checks: Checks, place: Path, count: int) -> None:
             inner = mutated(body, dice)
             broken.write_bytes(inner + checkpoint.MAGIC + hashlib.sha256(inner).digest())
         else:
-            # Well-formed, but with an entry that is something else.
+            # Well-formed, but with one odd entry.
             odd = dice.choice([*ODD, torch.zeros(2), odd_settings("quickstart", dice)])
             broken.write_bytes(checkpoint.serialise(content | {dice.choice(sorted(content)): odd}))
         checks.bears(lambda: open_trained(str(broken), device="cpu"))
@@ -115,14 +117,6 @@ def checkpoints(checks: Checks, place: Path, count: int) -> None:
     check_all(checks, [partial(once, number) for number in range(count)])
 
 
-def check_all(checks: Checks, calls: list[Callable[[], None]]) -> None:
-    """Make the calls; none may do what FORBIDDEN lists."""
-    events = audited(lambda: [call() for call in calls])
-    checks.survives(lambda: not events)
-
-
-# Of so many mutated checkpoints one is resumed, too.
-RESUMED_OF = 6
 PARTS = (recipes, cifar_files, images, checkpoints)
-# Of as many files as recipes.
+# Mutations of each kind, as a share of the count that is asked for.
 SHARES = {recipes: 1.0, cifar_files: 0.4, images: 0.3, checkpoints: 0.3}

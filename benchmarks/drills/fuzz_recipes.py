@@ -3,7 +3,8 @@
 import json
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,7 +14,7 @@ from engine import train
 from engine.session import launch
 from recipes.settings import load
 
-# Audit events: starting a process, making or removing files, using the network.
+# Audit events that start a process, make or remove files, or use the network.
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "os.mkdir", "os.rmdir",
              "os.remove", "os.rename", "shutil.rmtree", "socket.connect", "ctypes.dlopen", "builtins.input")
 # Values that have broken readers of settings before.
@@ -63,21 +64,24 @@ def recipes(checks: Checks, place: Path, count: int) -> None:
         else:
             # Half are mutated as text, half are well-formed but odd.
             text = json.dumps(settings, indent=1).encode()
-            if number % 2:
-                text = mutated(text, dice)
-            if dice.random() < 0.15:
-                text = dice.choice(YAML_EVIL).encode()
+            text = mutated(text, dice) if number % 2 else text
+            text = dice.choice(YAML_EVIL).encode() if dice.random() < 0.15 else text
             file = place / f"file.{'json' if number % 3 == 1 else 'yaml'}"
             file.write_bytes(text)
             words += ["--config-file", str(file)]
-        # As the command does it, up to where the work starts.
+        # The command, up to the start of its work.
         with patch.object(launch, "start", lambda recipe, process_group=None: 0):
             checks.bears(lambda: train.main(words) in (0, None))
 
-    events = audited(lambda: [once(number) for number in range(count)])
-    checks.survives(lambda: not events and not (place / "run").exists())
+    check_all(checks, [partial(once, number) for number in range(count)], place / "run")
+
+
+def check_all(checks: Checks, calls: Iterable[Callable[[], None]], trap: Path | None = None) -> None:
+    """Make the calls; none may cause a FORBIDDEN event or make `trap`."""
+    events = audited(lambda: [call() for call in calls])
+    checks.survives(lambda: not events and not (trap and trap.exists()))
     if events:
-        checks.lost.append(f"it did {events[:5]}")
+        checks.lost.append(f"a file caused {events[:5]}")
 
 
 def audited(run: Callable[[], object]) -> list[str]:

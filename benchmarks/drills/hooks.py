@@ -1,6 +1,6 @@
 """Hooks that put failpoints into a forked command: in each step, and at each stage of writing a checkpoint or a beton.
 
-They replace, in that process alone, what writes and what names files; nothing of what the command computes changes.
+They wrap, in that process alone, the functions that write and name files; what the command computes stays the same.
 """
 
 import builtins
@@ -17,7 +17,7 @@ STEP = "step"
 
 
 def kind_of(path: str | Path) -> str:
-    """What a file, perhaps under its temporary name, is: "checkpoint", "beton" (or its manifest), or ""."""
+    """The kind of a file, also under its temporary name: "checkpoint", "beton" (or its manifest), or ""."""
     name, folder = Path(path).name, Path(path).parent.name
     if ".pt" in name and folder == "checkpoints":
         return "checkpoint"
@@ -25,7 +25,7 @@ def kind_of(path: str | Path) -> str:
 
 
 class SplitWriter(io.BufferedWriter):
-    """An open file of one kind whose writes are split in two, with a failpoint in between."""
+    """An open file that writes in two halves, with a failpoint in between."""
 
     def __init__(self, file, kind: str, failpoints: Failpoints):
         super().__init__(file if isinstance(file, io.RawIOBase) else file.detach())
@@ -61,34 +61,27 @@ def instrument(failpoints: Failpoints) -> None:
 
         return reach_and_call
 
-    def reaching_step(step, *arguments):
-        failpoints.reach(STEP)
-        return step(*arguments)
-
     builtins.open, Path.open = splitting(builtins.open), splitting(Path.open)
-    # The folder is flushed last, after the file in it.
+    # The folder, which has no kind, is flushed last.
     os.fsync = reaching(os.fsync, lambda descriptor: os.readlink(f"/proc/self/fd/{descriptor}"), "before fsync",
                         otherwise="working")
     os.replace = reaching(os.replace, lambda old, new: new, "before rename", "after rename")
     os.link = reaching(os.link, lambda old, new: old, "before keeping")
-    wrap_step(reaching_step)
+    wrap_step(lambda step, *arguments: failpoints.reach(STEP) or step(*arguments))
 
 
 def wrap_step(wrapper: Callable) -> None:
-    """Replace each training step by `wrapper(step, *arguments)`; `step(*arguments)` is the step itself."""
+    """Replace each training step by `wrapper(step, *arguments)`, where `step(*arguments)` is the original."""
     plain = TrainStep.__call__
     TrainStep.__call__ = lambda *arguments: wrapper(plain, *arguments)
 
 
 def at_steps(actions: dict[int, Callable[[], None]]) -> Callable[[Failpoints], None]:
-    """What prepares a process to call `actions[n]` before its step number n (from 1)."""
-    def prepare(failpoints: Failpoints) -> None:
-        numbers = itertools.count(1)
+    """A `prepare` that makes a process call `actions[n]` before its n-th step (from 1)."""
+    numbers = itertools.count(1)
 
-        def acting_step(step, *arguments):
-            actions.get(next(numbers), lambda: None)()
-            return step(*arguments)
+    def acting_step(step, *arguments):
+        actions.get(next(numbers), lambda: None)()
+        return step(*arguments)
 
-        wrap_step(acting_step)
-
-    return prepare
+    return lambda failpoints: wrap_step(acting_step)

@@ -16,25 +16,25 @@ from benchmarks.drills.small_run import arguments, last_line, train_forked, weig
 from engine.common.errors import EngineError
 from engine.storage import checkpoint
 
-# Of ten kills so many wait for the process inside such a write; the others come at any moment.
+# Of ten kills, so many hit the process inside such a write; the others come at any moment.
 AIMED = {"checkpoint": 3, "beton": 2}
 LEAST_SHARE = 0.25
 TRIAL_LIMIT_S = 120.0
-# The first run on a machine compiles what later ones find compiled.
+# The first run on a machine compiles for all.
 REFERENCE_LIMIT_S = 600.0
 ATTEMPTS = 6
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The undisturbed run: its weights hash, its seconds, and the failpoints it reaches, in order."""
+    """The undisturbed run: weights hash, seconds, and the failpoints in the order it reaches them."""
 
     weights: str
     seconds: float
     points: tuple[str, ...]
 
     def moments(self, kind: str) -> list[tuple[str, int]]:
-        """(failpoint, how often it has been reached by then) of each time that one of this kind is reached."""
+        """Each moment at which a failpoint of this kind is reached: (failpoint, how often so far)."""
         return [(point, self.points[:number + 1].count(point)) for number, point in enumerate(self.points)
                 if point.startswith(kind)]
 
@@ -50,22 +50,16 @@ class Kill:
 
 @dataclass(frozen=True)
 class Trial:
-    """A killed run: the failpoint it was killed at (None if it had ended before), its processes, its weights hash."""
+    """A killed run: its failpoint then (None if it had ended before), its processes, its weights hash."""
 
     point: str | None
     processes: int
     weights: str | None
     output: str
 
-    @property
-    def landed(self) -> str:
-        """The kind of failpoint: "step", "checkpoint", "beton" or "elsewhere"."""
-        kind = (self.point or "").partition(",")[0]
-        return kind if kind in (STEP, *AIMED) else "elsewhere"
-
 
 def plan(count: int, seed: int) -> list[Kill]:
-    """`count` kills, those of AIMED first in each ten, at moments drawn from `seed`."""
+    """`count` kills at moments drawn from `seed`; in each ten, those of AIMED come first."""
     generator = random.Random(seed)
     kinds = [kind for kind, each in AIMED.items() for _ in range(each)]
     return [Kill(kinds[number % 10] if number % 10 < len(kinds) else "time", generator.random())
@@ -73,7 +67,7 @@ def plan(count: int, seed: int) -> list[Kill]:
 
 
 def plain_writer(failpoints: Failpoints) -> None:
-    """The control: checkpoints are written as most programs do, straight to their name, and read without a check."""
+    """The control: checkpoints are written straight to their names and read unchecked, as most programs do it."""
     instrument(failpoints)
 
     def write(path, content, *_):
@@ -86,17 +80,14 @@ def plain_writer(failpoints: Failpoints) -> None:
 
 def run_once(folder: Path, cache: Path, prepare: Callable, failpoints: Failpoints | None = None,
              **limits: float | None) -> ProcessResult:
-    """Start or resume the run in `folder`, in one process."""
     return train_forked(arguments(folder, cache), folder.with_suffix(".log"), failpoints, prepare, **limits)
 
 
 def record_reference(place: Path, prepare: Callable = instrument) -> Reference:
-    """Run without a kill; the betons are written to place/cache. Raises EngineError if the run fails.
-
-    It runs twice, because kills are timed by its seconds and the first run compiles.
-    """
+    """The run without a kill, with its betons in place/cache; EngineError if it fails."""
     place.mkdir(parents=True, exist_ok=True)
     trail = place / "trail.txt"
+    # Twice: kills are timed by its seconds, and the first run compiles.
     run_once(place / "first", place / "first_cache", prepare, limit_s=REFERENCE_LIMIT_S)
     ended = run_once(place / "undisturbed", place / "cache", prepare, Failpoints(trail=trail),
                      limit_s=REFERENCE_LIMIT_S)
@@ -114,8 +105,7 @@ def try_kill(reference: Reference, kill: Kill, place: Path, shared_cache: Path,
     if kill.kind == "time":
         after_s = kill.share * reference.seconds
     else:
-        moments = reference.moments(kill.kind)
-        if not moments:
+        if not (moments := reference.moments(kill.kind)):
             return Trial(None, 0, None, f"the run reaches no {kill.kind}")
         failpoints = Failpoints(*moments[int(kill.share * len(moments))], signal.SIGTERM if kill.sigterm else "wait")
     stopped = run_once(folder, cache, prepare, failpoints, kill_after_s=after_s)
@@ -130,7 +120,7 @@ def try_kill(reference: Reference, kill: Kill, place: Path, shared_cache: Path,
 
 def drill(kills: Sequence[Kill], reference: Reference, place: Path, shared_cache: Path, workers: int,
           prepare: Callable = instrument, on_trial: Callable[[], None] = lambda: None) -> list[Trial]:
-    """Try every kill, `workers` at a time; one that came too late is repeated, twice as early."""
+    """Try every kill, `workers` at a time; one that comes too late is repeated at half its share."""
     def one(number: int) -> Trial:
         kill = kills[number]
         for attempt in range(ATTEMPTS):
@@ -156,17 +146,17 @@ def signals(reference: Reference) -> list[Kill]:
 
 
 def landings(trials: Sequence[Trial]) -> dict[str, int]:
-    """How many kills landed at each kind of failpoint."""
-    return dict(Counter(trial.landed for trial in trials if trial.point is not None).most_common())
+    """How many kills landed in a "step", "checkpoint" or "beton", or "elsewhere"."""
+    kinds = [trial.point.partition(",")[0] for trial in trials if trial.point is not None]
+    return dict(Counter(kind if kind in (STEP, *AIMED) else "elsewhere" for kind in kinds).most_common())
 
 
 def lost(trials: Sequence[Trial], reference: Reference) -> list[Trial]:
-    """The runs that did not end with the undisturbed run's weights."""
     return [trial for trial in trials if trial.weights != reference.weights]
 
 
 def too_few(trials: Sequence[Trial]) -> str:
-    """Why the kills prove too little: some did not land, or too few inside a write. "" if they prove enough."""
+    """Why the kills prove too little, "" if they prove enough."""
     landed = landings(trials)
     inside, needed = sum(landed.get(kind, 0) for kind in AIMED), LEAST_SHARE * len(trials)
     if sum(landed.values()) < len(trials):

@@ -1,4 +1,4 @@
-"""What every command would otherwise import at its start: the server of `run_isolated` imports this once.
+"""Imports that all commands need: the server of `run_isolated` imports them once, before it forks.
 
 Nothing here may start a thread, which a forked process would lack, or run a backward pass, which torch forbids there.
 """

@@ -1,4 +1,4 @@
-"""Processes of their own: a forked command, which may be stopped at a failpoint, and calls in a fresh process."""
+"""Separate processes: a forked command, which may be stopped at a failpoint, and calls in a fresh process."""
 
 import mmap
 import multiprocessing
@@ -21,10 +21,7 @@ _SHARED_BYTES = 64
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """How a process ended: its exit status (negative: a signal's number), output, last failpoint and seconds.
-
-    hung: whether it had to be killed because it took too long.
-    """
+    """How a process ended; a negative status is a signal's number. A `hung` process took too long and was killed."""
 
     status: int
     output: str
@@ -34,17 +31,17 @@ class ProcessResult:
 
     @property
     def error(self) -> str:
-        """Its one line of error; "" if it ended in another way, such as with a traceback."""
+        """Its error line; "" if it ended in any other way than with one line and status 2."""
         lines = [line for line in self.output.splitlines() if line.startswith("error: ")]
         refused = self.status == 2 and len(lines) == 1 and "Traceback" not in self.output
         return lines[0] if refused and self.output.rstrip().endswith(lines[0]) else ""
 
 
 class Failpoints:
-    """The named points that a forked process reaches, noted in memory that it shares with its parent.
+    """The named point that a forked process has reached, in memory shared with its parent.
 
-    The `count`-th time that `target` is reached, the process does `action`: "wait" for its parent to kill it, or raise
-    the signal of that number. `trail` is a file that takes every point, a line each.
+    The `count`-th time that it reaches `target`, the process does `action`: "wait" for its parent to kill it, or raise
+    the signal of that number. The file `trail` gets a line per point.
     """
 
     def __init__(self, target: str = "", count: int = 1, action: str | int = "wait", trail: Path | None = None):
@@ -82,8 +79,8 @@ def run_forked(main: Callable[[list[str]], int | None], words: list[str], log: P
                kill_after_s: float | None = None, limit_s: float = LIMIT_S) -> ProcessResult:
     """Run a command's `main(words)` in a process forked from this one, which must have no other threads.
 
-    Its output goes to `log`; `prepare(failpoints)` is called in it first. It gets SIGKILL `kill_after_s` after its
-    start, when a failpoint makes it wait, or after `limit_s`, when it counts as hung.
+    It first calls `prepare(failpoints)`; its output goes to `log`. It gets SIGKILL after `kill_after_s`, when a
+    failpoint makes it wait, or after `limit_s`, when it counts as hung.
     """
     failpoints = failpoints or Failpoints()
     log.write_bytes(b"")
@@ -134,10 +131,10 @@ class ChildDied(Exception):
 
 
 def run_isolated(function: Callable, *arguments: object, limit_s: float) -> object:
-    """What `function(*arguments)` returns in a process of its own, forked from one that has imported everything.
+    """Return `function(*arguments)`, called in a new process, which is forked from one that has imported everything.
 
-    The function is a module's, and all that goes in or out is pickled. The process leads a group: whatever it started
-    ends with it. Raises ChildDied if it ended by a signal or an exception, or was not done after `limit_s`.
+    The function is a module's; arguments and result are pickled. Whatever the process started ends with it. Raises
+    ChildDied if it ends by a signal or an exception, or is not done after `limit_s`.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.drills.preload"])
@@ -146,7 +143,7 @@ def run_isolated(function: Callable, *arguments: object, limit_s: float) -> obje
     process.start()
     theirs.close()
     try:
-        # The first message says that it was forked; the first time that takes as long as importing everything.
+        # The first message reports the fork, before which the server imports everything once.
         if not ours.poll(START_LIMIT_S):
             raise ChildDied(f"it did not start within {START_LIMIT_S:g} s")
         ours.recv()
@@ -173,5 +170,5 @@ def _call(pipe, function: Callable, arguments: tuple) -> None:
     pipe.send(None)
     try:
         pipe.send((True, function(*arguments)))
-    except BaseException:  # whatever it is, the caller is told
+    except BaseException:  # all are reported to the caller
         pipe.send((False, traceback.format_exc()))

@@ -13,12 +13,12 @@ from benchmarks.drills.table import Checks
 from engine.storage import checkpoint
 from engine.training.precision import Precision
 
-# (epoch, step) of the batch that is spoiled, each time it is trained on.
+# (epoch, step) of the batch that is spoiled.
 SPOILED = (0, 4)
 
 
 def spoil(hook: Callable[[object], object]) -> Callable[[Failpoints], None]:
-    """What prepares a process to train on the SPOILED batch with the hook that `hook(model)` registers."""
+    """A `prepare` that trains on the SPOILED batch with the hook that `hook(model)` registers."""
     def spoiled(plain, self, images_bhwc, labels, epoch, step):
         handle = hook(self.model) if (epoch, step) == SPOILED else None
         try:
@@ -37,7 +37,7 @@ def is_finite(folder: Path) -> bool:
 
 
 def not_finite(checks: Checks, place: Path, hook: Callable[[object], object]) -> None:
-    """Each value of train.on_nan with a spoiled batch; after a stop the run gets past it by rollback."""
+    """Each value of train.on_nan with a spoiled batch; a stopped run is resumed with rollback."""
     small_run.start_or_resume(place, "whole")
     for value in ("stop", "skip", "rollback"):
         folder = place / value
@@ -123,7 +123,7 @@ def changed_data(checks: Checks, place: Path) -> None:
         whole = beton.read_bytes()
         beton.write_bytes(whole[:-7] + b"changed")
     ended = small_run.start_or_resume(place, "run")
-    checks.survives(ended, small_run.weights_of(place / "run") == weights, "it is written anew")
+    checks.survives(ended, small_run.weights_of(place / "run") == weights, "rewriting it")
 
     def spoil_train() -> None:
         train = next(beton for beton in betons if "train" in beton.name)

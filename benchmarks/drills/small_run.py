@@ -16,12 +16,12 @@ STOPPED_AT = 8
 
 
 def arguments(folder: Path, cache: Path, *more: str) -> list[str]:
-    """What follows `python -m engine.train`, the same to start the run and to resume it."""
+    """The arguments of `engine.train` that start or resume the run."""
     return [*RUN, f"--data.cache={cache}", f"--run.folder={folder}", "--resume", "auto", *more]
 
 
 def train_forked(words: list[str], log: Path, *how, **options) -> ProcessResult:
-    """`python -m engine.train WORDS` in a forked process; further arguments as run_forked's."""
+    """`engine.train WORDS` in a forked process; for further arguments see run_forked."""
     return run_forked(train.main, words, log, *how, **options)
 
 
@@ -31,24 +31,22 @@ def start_or_resume(place: Path, name: str, *more: str, **options) -> ProcessRes
 
 
 def resume(place: Path, name: str, *more: str, **options) -> ProcessResult:
-    """`--resume` of the run in place/name."""
     return train_forked(["--resume", str(place / name), *more], place / f"{name}.log", **options)
 
 
 def weights_of(folder: Path) -> str | None:
-    """The weights hash in a run's summary, None if it has none."""
+    """The weights hash in a run's summary, None without a summary."""
     summary = folder / "summary.json"
     return json.loads(summary.read_text())["weights_sha256"] if summary.exists() else None
 
 
 def undisturbed_weights(place: Path) -> str | None:
-    """The weights hash of a run that nothing disturbs."""
     start_or_resume(place, "undisturbed")
     return weights_of(place / "undisturbed")
 
 
 def interrupted(place: Path, name: str = "run", *more: str) -> Path:
-    """The last checkpoint of a run in place/name that SIGTERM stopped; the one before is beside it."""
+    """The last checkpoint of a run in place/name that SIGTERM stopped; the previous one lies beside it."""
     start_or_resume(place, name, *more, failpoints=Failpoints(STEP, STOPPED_AT, signal.SIGTERM), prepare=instrument)
     return place / name / "checkpoints" / "last.pt"
 

@@ -1,7 +1,7 @@
-"""The fault table: each row provokes one kind of fault, in a process of its own, and counts the outcomes.
+"""The fault table: each row provokes one kind of fault in a separate process and counts the outcomes.
 
-A row is a function `row(checks, place)` with a docstring that names the fault; `place` is an empty folder. There are
-two good outcomes: a refusal in one line, or success with the right result. Anything else is lost.
+A row is a function `row(checks, place)`; its docstring names the fault, `place` is an empty folder. There are two good
+outcomes: a refusal in one line, or success with the right result. Anything else is lost.
 """
 
 import re
@@ -17,17 +17,12 @@ from loaders.beton.cache import Damaged
 
 CHECK_LIMIT_S = 5.0
 ROW_LIMIT_S = 120.0
-
-
 Attempt = Callable[[], object] | ProcessResult
 
 
 @dataclass
 class Checks:
-    """The outcomes of a row's checks; `lost` has a line for each bad one.
-
-    A check is given an attempt: a call, which is made now, or how a command ended.
-    """
+    """The outcomes of a row's checks; `lost` has a line for each bad one. An attempt: a call, or a command's result."""
 
     tried: int = 0
     refused: int = 0
@@ -37,15 +32,15 @@ class Checks:
     skipped: str = ""
 
     def refuses(self, attempt: Attempt, pattern: str = "") -> None:
-        """A user's error, or status 2, in one line that contains `pattern`."""
+        """Passes with a user's error, or status 2, in one line that contains `pattern`."""
         self._check(attempt, pattern, may_refuse=True)
 
     def survives(self, attempt: Attempt, good: bool = True, pattern: str = "") -> None:
-        """A true value, or status 0 with `pattern` in the output; and a result that is `good`."""
+        """Passes with a true value, or status 0 and `pattern` in the output; and if the result is `good`."""
         self._check(attempt, pattern, may_survive=True, good=good)
 
     def bears(self, attempt: Attempt, pattern: str = "") -> None:
-        """Either: any value or status 0, or a refusal that contains `pattern`."""
+        """Passes with any value, status 0, or a refusal that contains `pattern`."""
         self._check(attempt, pattern, may_refuse=True, may_survive=True)
 
     def _check(self, attempt: Attempt, pattern: str, may_refuse: bool = False, may_survive: bool = False,
@@ -59,7 +54,7 @@ class Checks:
             try:
                 value = attempt()
                 survived, story = may_refuse or bool(value), f"it returned {value!r:.200}"
-            except BaseException as error:  # whatever it is, it is an outcome
+            except BaseException as error:  # any exception is an outcome
                 survived, story = False, f"{type(error).__name__}: {error}"
                 refusal = str(error) if isinstance(error, (*USER_ERRORS, Damaged)) else ""
             seconds = time.monotonic() - start
@@ -79,10 +74,7 @@ def title(row: Callable) -> str:
 
 
 def check_row(row: Callable[..., None], place: Path, *more: object, limit_s: float = ROW_LIMIT_S) -> Checks:
-    """Run `row(checks, place, *more)` in a process of its own.
-
-    A check that took longer than CHECK_LIMIT_S is lost, and so is a row that died.
-    """
+    """Run `row(checks, place, *more)` in a separate process; a check over CHECK_LIMIT_S or a row that died is lost."""
     try:
         checks = run_isolated(_run_row, row, place, more, limit_s=limit_s)
     except ChildDied as error:

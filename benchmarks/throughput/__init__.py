@@ -1,1 +1,1 @@
-"""What the epochs and loaders benchmarks time: this engine and its peers; and the tables of their rows."""
+"""For the epochs and loaders benchmarks: this engine and its peers as they are timed, and the tables of rows."""

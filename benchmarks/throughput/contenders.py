@@ -1,4 +1,4 @@
-"""All ways of training one recipe, prepared one after another and timed in turns."""
+"""All ways of training one recipe, prepared one by one and timed in turns."""
 
 import itertools
 import resource
@@ -20,17 +20,14 @@ from engine.models.flops import flops_per_image
 from loaders.feeds.stream import usable_cores
 from recipes.settings.load import Recipe
 
-# Batches that the step alone cycles through; FFCV's thread and the copy to the device hold one each beside those ahead.
+# Batches that the step alone cycles through; batches that FFCV's thread and the copy to the device hold.
 HELD_BATCHES, IN_HANDS = 24, 2
 PRODUCT = "matrix product"
 
 
 def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviation | None], seconds: float,
               repeats: int, label: str) -> list[dict]:
-    """Time all ways of training `recipe` in turns: each feed with each step mode of `checks`, the peers, a product.
-
-    seconds: per round and way. Returns a row each, named by `label`.
-    """
+    """A row for each feed with each step mode of `checks`, each peer and a matrix product, timed in turns."""
     with closing(build(recipe.changed({"train.step": "eager", "data.feed": "stream"}))) as run:
         setup, precision = setup_of(run), run.precision.name
     del run
@@ -57,7 +54,7 @@ def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviati
 def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Iterable[str],
                 checks: Mapping[str, Deviation | None], seconds: float,
                 opened: ExitStack) -> tuple[dict[str, Contender], dict[str, str]]:
-    """({way: its contender, after its first steps}, {way that the compiler failed on: why}); `opened` closes them."""
+    """({way: its contender after its first steps}, {way that did not compile: why}); `opened` closes them."""
     contenders: dict[str, Contender] = {}
     failed: dict[str, str] = {}
     runs: dict[str, Run] = {}
@@ -75,7 +72,7 @@ def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Ite
         contender = make(*arguments)
         opened.callback(contender.close)
         contender.prepare(seconds)
-        # On a GPU its own; a process has one figure for all that it ever held.
+        # Per contender on a GPU; on a CPU the process only knows its peak so far.
         peak_bytes = (torch.cuda.max_memory_allocated(device) if on_gpu
                       else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         if contender.kind not in ("step", "peak"):
@@ -100,11 +97,11 @@ def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Ite
 
 
 def whole_run(run: Run, mode: str, check: Deviation | None) -> Contender:
-    """A composed run: its feed and its step, connected as in the training loop."""
+    """A run's feed and step, connected as in the training loop."""
     run.loop.set_modes(run.loop.stage)
     step, feed, streams = run.step, run.feeds.train, run.feeds.kind == "stream"
     facts = {"feed": run.feeds.kind, "step": mode, "precision": run.precision.name,
-             "workers": feed.stream.threads if streams else 0, "self_check": asdict(check) if check else None}
+             "workers": feed.threads if streams else 0, "self_check": asdict(check) if check else None}
     return Contender("ours", feed.epoch,
                      lambda batch, epoch, index: step(batch.images_bhwc, batch.labels, epoch, index),
                      batch=run.recipe.section("train").batch, images=feed.samples,
@@ -113,7 +110,7 @@ def whole_run(run: Run, mode: str, check: Deviation | None) -> Contender:
 
 
 def step_alone(run: Run, mode: str) -> Contender:
-    """A run's step on whole batches that its feed gave before."""
+    """A run's step on whole batches that its feed made before."""
     step, whole = run.step, max(1, run.feeds.train.samples // run.recipe.section("train").batch)
     with run.feeds.train.epoch(0) as batches:
         held = list(itertools.islice(batches, min(HELD_BATCHES, whole)))
@@ -125,7 +122,7 @@ def step_alone(run: Run, mode: str) -> Contender:
 
 
 def matrix_product(device: torch.device, dtype: torch.dtype, precision: str) -> Contender:
-    """A square product, again and again; a "batch" is one."""
+    """A square matrix product, repeated; each counts as a batch of one."""
     side = MATRIX_SIDE[device.type]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(left)

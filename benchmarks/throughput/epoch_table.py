@@ -1,4 +1,4 @@
-"""Rows of the epochs benchmark for readers: a table on the screen, the README's section, a picture."""
+"""Shows rows of the epochs benchmark: a table on the screen, the README's section, a picture."""
 
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ FIGURES = (("images_per_second", "{:,.0f}"), ("epochs_per_second", "{:.3g}"), ("
 
 
 def by_label(rows: Iterable[dict]) -> dict[str, list[dict]]:
-    """The rows of each recipe, in the order of the recipes' first rows."""
+    """The rows of each recipe, in the order of their first rows."""
     groups: dict[str, list[dict]] = {}
     for row in rows:
         groups.setdefault(row["label"], []).append(row)
@@ -30,19 +30,16 @@ def by_label(rows: Iterable[dict]) -> dict[str, list[dict]]:
 
 
 def title(row: Mapping) -> str:
-    """What a row timed, in words for readers."""
-    if row["kind"] == "ours":
-        return f"Cadence, {row['way']}"
-    return WAYS.get(row["way"], f"the {row['way']}")
+    """A row's way of training, in words."""
+    return f"Cadence, {row['way']}" if row["kind"] == "ours" else WAYS.get(row["way"], f"the {row['way']}")
 
 
 def cells(row: Mapping) -> list[str]:
-    """The figures of a row as text, "" where it has none."""
     return [form.format(row[key]["median"]) if row[key] else "" for key, form in FIGURES]
 
 
 def timed_rows(rows: Iterable[dict]) -> list[dict]:
-    """The rows of training that have figures, sorted by kind; merged files hold them in any order."""
+    """The rows of training that have figures, by kind; merged files hold them in any order."""
     return sorted((row for row in rows if row["images_per_second"]), key=lambda row: KINDS.index(row["kind"]))
 
 
@@ -61,11 +58,11 @@ def show(rows: list[dict]) -> None:
 
 
 def summary(rows: list[dict]) -> str:
-    """The README's section: a table of all recipes, this engine's fastest way in bold, and what they were timed on."""
+    """The README's section: a table of all recipes, our fastest way in bold, and the machines."""
     lines, notes = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"], []
     for label, group in by_label(rows).items():
         timed = timed_rows(group)
-        # By the ratio to peer a, which does not depend on the machine's pace in a round.
+        # By the ratio to peer a, which does not depend on the machine's speed in a round.
         best = max((row for row in timed if row["kind"] == "ours"), default=None, key=lambda row: (
             row["ratio_a"]["median"] if row["ratio_a"] else 0.0, row["images_per_second"]["median"]))
         for row in timed:
@@ -78,14 +75,13 @@ def summary(rows: list[dict]) -> str:
 
 
 def note(label: str, group: list[dict]) -> str:
-    """Where one recipe's rows come from, and which of its operations the peers leave out."""
+    """The machine and settings of one recipe's rows, and the operations that peers leave out."""
     machine, timed = group[0]["environment"]["hardware"], timed_rows(group)
     text = f"`{label}` on {device_name(machine)}, {machine['cores']} cores"
     if timed:
         own = next(row for row in timed if row["kind"] == "ours")
         text += f", {own['precision']}, batch {own['batch']}, {own['images_per_second']['n']} rounds in turns"
-    peak = next((row for row in group if row["kind"] == "peak"), None)
-    if peak:
+    if peak := next((row for row in group if row["kind"] == "peak"), None):
         text += f"; a large matrix product there: {peak['peak_tflops']['median']:.3g} TFLOP/s"
     left_out = [f"{row['way'].partition(':')[0].removeprefix('peer ')} without {row['left_out']}" for row in timed
                 if row["left_out"]]
@@ -93,7 +89,7 @@ def note(label: str, group: list[dict]) -> str:
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """One panel per recipe, one bar per way of training, images per second; no file where there are no figures."""
+    """A panel per recipe, a bar per way of training, images per second; no file if there are no figures."""
     groups = {label: timed for label, group in by_label(rows).items() if (timed := timed_rows(group))}
     if not groups:
         return

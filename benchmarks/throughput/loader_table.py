@@ -22,7 +22,7 @@ def summary(rows: list[dict], large: list[dict]) -> str:
         return f"{min(ratios):.1f} to {max(ratios):.1f} ×"
 
     head = [f"{count} thread{'s' if count > 1 else ''}" for count in threads]
-    lines = [f"| images a second, 32 × 32, batch {' / '.join(map(str, batches))} | {' | '.join(head)} |",
+    lines = [f"| images per second, 32 × 32, batch {' / '.join(map(str, batches))} | {' | '.join(head)} |",
              "|---" * (len(threads) + 1) + "|"]
     lines += [f"| {title} | {' | '.join(cell(peer, count) for count in threads)} |" for title, peer in SHOWN]
     slow = [next(row for row in rows if row["peer"].startswith("torchvision")
@@ -36,6 +36,6 @@ def summary(rows: list[dict], large: list[dict]) -> str:
               f"{span('cadence fused')} FFCV's own operations (uint8), {span('cadence fused + normalise')} normalised,",
               "where writing 12 KB an image is the bound.",
               "At 224 px the ResNet-50 seed's policy, sampled once from the 32 px originals, brings",
-              f"{best['images_per_second']['median']:,.0f} normalised images a second on {best['threads']} threads, "
+              f"{best['images_per_second']['median']:,.0f} normalised images per second on {best['threads']} threads, "
               f"{best['ratio_to_seed']:.0f} × its author's pipeline beside it.", ""]
     return "\n".join(lines)

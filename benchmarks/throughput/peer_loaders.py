@@ -1,7 +1,7 @@
-"""The ways to bring augmented images to a training loop that are compared: each a function that runs one pass.
+"""Loaders of augmented images to compare, each as a peer: (images per pass, a function that runs one pass).
 
-A peer is (images a pass, callable). All use the same images, batch size and policy: flip, shift by up to 4 px, a square
-hole of 8 px; the normalised ones give float32 with the same mean and std.
+All use the same images, batch size and policy: flip, shift by up to 4 px, a square hole of 8 px; normalised ones give
+float32 with the same mean and std.
 """
 
 from collections.abc import Callable
@@ -9,9 +9,13 @@ from importlib.util import find_spec
 
 import numpy as np
 import torch
+from PIL import Image
+from torchvision import transforms as v1
+from torchvision.transforms import v2
 
 from engine.training.forward import ToInput
-from loaders.beton.cache import Beton
+from loaders.beton.cache import Beton, pointers_of
+from loaders.common import counter_rng
 from loaders.feeds.ffcv_fixes import import_ffcv
 from loaders.feeds.resident import Resident
 from loaders.feeds.stream import Stream
@@ -20,14 +24,14 @@ from loaders.policy.policy import parse
 
 POLICY = "flip(), crop(pad_px=4), cutout(hole_px=8)"
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-# A pass of the slow peers covers this many images: seconds, not minutes.
+# Images per pass of the slow peers: seconds, not minutes.
 SLOW_IMAGES = 2_000
 
 Peer = tuple[int, Callable[[], object]]
 
 
 def memcpy(images_nhwc: np.ndarray, batch: int) -> Peer:
-    """Copy the pixels, batch by batch, into one buffer: what no loader can beat on one thread."""
+    """Copy the pixels, batch by batch, into one buffer: the bound of a loader on one thread."""
     target = np.empty((batch, *images_nhwc.shape[1:]), np.uint8)
 
     def run():
@@ -56,28 +60,23 @@ def ffcv_stock(beton: Beton, batch: int, threads: int, operations: str) -> Peer:
 
 def cadence_stream(beton: Beton, batch: int, threads: int, policy: str, dtype: str = "uint8",
                    images: int | None = None) -> Peer:
-    """This project's stream feed: FFCV's Loader around the one compiled pass, over `images` of them (None: all).
-
-    For float32 each batch is then normalised on the CPU, as the engine does.
-    """
+    """This project's stream feed: FFCV's Loader around the compiled pass, over `images` images (None: all)."""
     indices = np.arange(images or beton.samples)
     feed = Stream(beton, indices, batch, parse(policy, beton.height, beton.width), shuffle=True, threads=threads)
     to_input = ToInput(MEAN, STD, torch.device("cpu"))
+    return len(indices), lambda: read_epoch(feed, to_input if dtype == "float32" else None)
 
-    def run():
-        with feed.epoch(0) as batches:
-            for each in batches:
-                if dtype == "float32":
-                    to_input(each.images_bhwc)
 
-    return len(indices), run
+def read_epoch(feed: Stream | Resident, to_input: ToInput | None) -> None:
+    """Read an epoch, each batch normalised by `to_input` as the engine does it."""
+    with feed.epoch(0) as batches:
+        for batch in batches:
+            if to_input:
+                to_input(batch.images_bhwc)
 
 
 def cadence_kernel(beton: Beton, batch: int, threads: int, policy: str) -> Peer:
-    """The compiled pass alone, called batch by batch on the mapped file: what FFCV's Loader around it costs."""
-    from loaders.beton.cache import pointers_of
-    from loaders.common import counter_rng
-
+    """The compiled pass alone, batch by batch on the mapped file: the stream without FFCV's Loader."""
     program = PackedPolicy(parse(policy, beton.height, beton.width), (129, 124, 112))
     source, pointers, indices = np.memmap(beton.path, mode="r"), pointers_of(beton), np.arange(beton.samples)
     order, state = counter_rng.order(0, 0, indices), counter_rng.epoch_state(0, 0)
@@ -91,7 +90,7 @@ def cadence_kernel(beton: Beton, batch: int, threads: int, policy: str) -> Peer:
 
 
 def cadence_resident(beton: Beton, batch: int, policy: str, dtype: torch.dtype) -> Peer:
-    """This project's resident feed on the GPU, or a few of its batches on the CPU; float32 as in `cadence_stream`."""
+    """This project's resident feed on the GPU, or a few of its batches on the CPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parsed = parse(policy, beton.height, beton.width)
     images = beton.samples if device.type == "cuda" else 4 * batch
@@ -99,10 +98,7 @@ def cadence_resident(beton: Beton, batch: int, policy: str, dtype: torch.dtype) 
     to_input = ToInput(MEAN, STD, device)
 
     def run():
-        with feed.epoch(0) as batches:
-            for each in batches:
-                if dtype is torch.float32:
-                    to_input(each.images_bhwc)
+        read_epoch(feed, to_input if dtype is torch.float32 else None)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -110,9 +106,7 @@ def cadence_resident(beton: Beton, batch: int, policy: str, dtype: torch.dtype) 
 
 
 def torchvision_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer:
-    """torchvision's v2 transforms on tensors under torch's DataLoader, as its documentation has it."""
-    from torchvision.transforms import v2
-
+    """torchvision's v2 transforms on tensors under torch's DataLoader, as its documentation shows."""
     transform = v2.Compose([
         v2.RandomHorizontalFlip(), v2.RandomCrop(images_nhwc.shape[1], padding=4),
         v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
@@ -124,13 +118,10 @@ def torchvision_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Pee
 
 def seed_at_224(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer:
     """The ResNet-50 seed's own pipeline: PIL images, torchvision at 224 px, normalised, under a DataLoader."""
-    from PIL import Image
-    from torchvision import transforms as t
-
-    transform = t.Compose([
-        t.Resize(224), t.ColorJitter(0.3, 0.3, 0.3, 0.1), t.RandomGrayscale(0.2), t.RandomHorizontalFlip(),
-        t.RandomRotation(15), t.RandomAffine(15, translate=(0.1, 0.1)), t.RandomPerspective(0.5, p=0.2),
-        t.GaussianBlur(3, (0.1, 0.2)), t.ToTensor(), t.Normalize(MEAN, STD), t.RandomErasing(0.3, (0.05, 0.2)),
+    transform = v1.Compose([
+        v1.Resize(224), v1.ColorJitter(0.3, 0.3, 0.3, 0.1), v1.RandomGrayscale(0.2), v1.RandomHorizontalFlip(),
+        v1.RandomRotation(15), v1.RandomAffine(15, translate=(0.1, 0.1)), v1.RandomPerspective(0.5, p=0.2),
+        v1.GaussianBlur(3, (0.1, 0.2)), v1.ToTensor(), v1.Normalize(MEAN, STD), v1.RandomErasing(0.3, (0.05, 0.2)),
     ])
     return data_loader([Image.fromarray(image) for image in images_nhwc[:SLOW_IMAGES // 10]], transform, batch, workers)
 
@@ -151,14 +142,14 @@ def albumentations_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> 
 
 
 def data_loader(images: list, transform: Callable, batch: int, workers: int) -> Peer:
-    """torch's DataLoader over images in memory; its workers stay between passes."""
+    """torch's DataLoader over images in memory, with persistent workers."""
     loader = torch.utils.data.DataLoader(Mapped(images, transform), batch, shuffle=True, num_workers=workers,
                                          persistent_workers=workers > 0)
     return len(images), lambda: [None for _ in loader]
 
 
 class Mapped(torch.utils.data.Dataset):
-    """Images in memory, transformed when asked for."""
+    """Images in memory, transformed when read."""
 
     def __init__(self, images: list, transform: Callable):
         self.images, self.transform = images, transform

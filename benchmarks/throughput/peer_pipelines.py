@@ -1,12 +1,15 @@
-"""A policy by other libraries' operations: torchvision's transforms (v1 on PIL images, v2 on tensors) and FFCV's own.
+"""A policy in other libraries' operations: torchvision's transforms (v1 on PIL images, v2 on tensors) and FFCV's own.
 
-What a library has no operation for is left out and reported: a peer that leaves something out has less to do.
+Operations that a library lacks are left out and reported: a peer without them has less to do.
 """
 
 from types import ModuleType
 
 import numpy as np
 import torch
+from PIL import Image
+from torchvision import transforms as v1
+from torchvision.transforms import v2
 
 from loaders.policy.policy import Policy
 from loaders.policy.syntax import Operation
@@ -15,30 +18,23 @@ Values = dict[str, object]
 
 
 def author_transform(policy: Policy, mean: tuple[float, ...], std: tuple[float, ...]):
-    """(transform, left out): uint8 (H, W, 3) array -> normalised float32 (3, H, W), by PIL and torchvision's v1.
-
-    Rectangles are covered after normalising, as RandomErasing's documentation has it; draws from torch's generator.
-    """
-    from PIL import Image
-    from torchvision import transforms
-
+    """(transform, left out): uint8 (H, W, 3) array -> normalised float32 (3, H, W), by PIL and torchvision's v1."""
+    # Rectangles are covered after normalising, as RandomErasing's documentation shows.
     black = tuple(-m / s for m, s in zip(mean, std, strict=True))
-    kept, covers, left_out = of_torchvision(policy, transforms, {"mean": 0, "zero": black})
-    normalise = [transforms.ToTensor(), transforms.Normalize(mean, std)]
-    return transforms.Compose([Image.fromarray, *kept, *normalise, *covers]), left_out
+    kept, covers, left_out = of_torchvision(policy, v1, {"mean": 0, "zero": black})
+    normalise = [v1.ToTensor(), v1.Normalize(mean, std)]
+    return v1.Compose([Image.fromarray, *kept, *normalise, *covers]), left_out
 
 
 def tensor_transform(policy: Policy, mean: tuple[float, ...]):
-    """(transform, left out): uint8 (3, H, W) tensor -> the same, by torchvision's v2; draws from torch's generator."""
-    from torchvision.transforms import v2
-
+    """(transform, left out): uint8 (3, H, W) tensor -> uint8 (3, H, W), by torchvision's v2."""
     mean_rgb = [round(255 * share) for share in mean]
     kept, covers, left_out = of_torchvision(policy, v2, {"mean": mean_rgb, "zero": 0})
     return v2.Compose([*kept, *covers] or [v2.Identity()]), left_out
 
 
 def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple[list, list, list[str]]:
-    """(what changes pixels, what covers them, what is left out) in the policy's order; `values`: fill -> its value."""
+    """(transforms that change pixels, those that cover them, texts left out), in order; `values`: fill -> its value."""
     kept, covers, left_out, side_px = [], [], [], policy.height
     for operation in policy.operations:
         if operation.name == "resize":
@@ -52,7 +48,7 @@ def of_torchvision(policy: Policy, library: ModuleType, values: Values) -> tuple
 
 
 def express(operation: Operation, library: ModuleType, side_px: int, values: Values):
-    """torchvision's transform that does what `operation` does to images of side_px, None where it has none."""
+    """torchvision's transform for `operation` on images of side_px, None if it has none."""
     value, name, span = dict(operation.arguments), operation.name, operation.interval
     fill, zero = value.get("fill"), value.get("fill") == "zero"
     if name == "crop" and fill != "mean":
@@ -67,7 +63,7 @@ def express(operation: Operation, library: ModuleType, side_px: int, values: Val
     if name == "gray":
         return library.RandomGrayscale(value["p"])
     if name == "affine" and zero:
-        # torchvision shifts both ways only; a one-sided shift costs the same.
+        # torchvision only shifts both ways; a one-sided shift costs the same.
         shift = max(map(abs, span("translate")))
         return library.RandomAffine(span("rotate_deg"), (shift, shift), span("scale"), span("shear_deg"))
     if name == "perspective" and zero:

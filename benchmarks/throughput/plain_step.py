@@ -1,6 +1,6 @@
-"""A plain PyTorch training step of a recipe, as the engine's peers take it, and what it trains.
+"""A plain PyTorch training step of a recipe, for the engine's peers.
 
-The learning rate is the first of the recipe's schedule; weight averages and gradient accumulation are left out.
+The learning rate stays at the first of the recipe's schedule; weight averages and gradient accumulation are left out.
 """
 
 import copy
@@ -11,10 +11,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.transforms import v2
 
-from engine.build.optimizer import build_optimizer, build_schedule
+from engine.build.optimizer import build_optimizer
 from engine.build.preflight import policy_of
 from engine.build.run import Run
+from engine.build.schedule import build_schedule
 from engine.training.stages import Stage, set_modes
 from loaders.beton.cache import Beton
 from loaders.feeds.resident import hold
@@ -24,7 +26,7 @@ from recipes.settings.load import Recipe
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What is trained: `model` as a run starts with it, on `indices` of a beton, in precision `dtype` (None: fp32)."""
+    """A run's untrained `model`, the `indices` of a beton to train on, the precision `dtype` (None: fp32), and more."""
 
     recipe: Recipe
     policy: Policy
@@ -40,7 +42,7 @@ class TrainingSetup:
 
 
 def setup_of(run: Run) -> TrainingSetup:
-    """The setup of a run that has not trained yet, its images read into memory."""
+    """The setup of a run that has not trained yet; reads its images into memory."""
     beton, indices, dtype = run.betons["train"], run.feeds.train.indices, run.precision.dtype
     held = hold(beton, "cpu")
     return TrainingSetup(run.recipe, policy_of(run.recipe), run.device, None if dtype == torch.float32 else dtype,
@@ -49,9 +51,9 @@ def setup_of(run: Run) -> TrainingSetup:
 
 
 class PlainStep:
-    """A plain training step on images (B, 3, H, W): uint8, normalised here, or float32 and normalised already.
+    """A plain training step on images (B, 3, H, W): uint8, which it normalises, or normalised float32.
 
-    With `reads` it adds up loss and correct predictions on the host after each step.
+    With `reads` it sums loss and correct predictions on the host after each step.
     """
 
     def __init__(self, setup: TrainingSetup, dtype: torch.dtype | None, *, channels_last: bool, fused: bool,
@@ -73,7 +75,7 @@ class PlainStep:
         self.loss = self.correct = 0.0
 
     def __call__(self, batch: Sequence[torch.Tensor], epoch: int, index: int) -> None:
-        """Train on (images, labels), on whatever device they are."""
+        """Train on (images, labels) of any device."""
         images, labels = (tensor.to(self.setup.device, non_blocking=True) for tensor in batch)
         images, labels = images.to(memory_format=self.layout), labels.flatten()
         if images.dtype == torch.uint8:
@@ -96,7 +98,7 @@ class PlainStep:
 
 
 def make_optimizer(setup: TrainingSetup, model: nn.Module, parameters: list[nn.Parameter], fused: bool):
-    """torch's own optimiser of the recipe's name at the schedule's first learning rate; Muon is the engine's."""
+    """The recipe's optimiser at the schedule's first learning rate: torch's own, or the engine's Muon."""
     settings = setup.recipe.section("optim")
     updates = -(-len(setup.indices) // setup.recipe.section("train").batch)
     rate = build_schedule(setup.recipe, setup.stage, updates).at(0)[0]
@@ -105,7 +107,7 @@ def make_optimizer(setup: TrainingSetup, model: nn.Module, parameters: list[nn.P
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         return optimizer
-    # False would choose the slowest form; None leaves the choice to torch, as a loop without the argument does.
+    # False would choose the slowest form; None, the default, leaves the choice to torch.
     common = {"lr": rate, "weight_decay": settings.weight_decay, "fused": True if fused else None}
     if settings.name == "sgd":
         return torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **common)
@@ -114,9 +116,7 @@ def make_optimizer(setup: TrainingSetup, model: nn.Module, parameters: list[nn.P
 
 
 def make_mixing(setup: TrainingSetup) -> Callable | None:
-    """torchvision's CutMix and MixUp with the recipe's probabilities; None where it mixes nothing."""
-    from torchvision.transforms import v2
-
+    """torchvision's CutMix and MixUp with the recipe's probabilities; None if it mixes nothing."""
     mix = setup.recipe.section("mix")
     if not mix.p:
         return None

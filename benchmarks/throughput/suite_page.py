@@ -1,4 +1,4 @@
-"""The page of a suite: what ran on which machine, each part's rows as a table, and a picture of the rates."""
+"""The page of a suite: the machine, each part's command and rows, and a picture of the rates."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from benchmarks.common.results import device_name, read_rows
 from benchmarks.throughput import epoch_table
 from engine.common.files import write_atomic
 
-# Keys of a row that are for programs.
+# Keys of a row that the page leaves out.
 HIDDEN = ("name", "command", "environment", "weights_sha256", "versions", "hardware", "commit")
 LONGEST_CELL = 60
 
@@ -16,7 +16,7 @@ def write_page(file: Path, state: dict) -> Path:
     """Write `<device>-<date>.md` and its picture beside the suite's file; returns the page's path."""
     machine = state["environment"]["hardware"]
     device, date = device_name(machine), state["environment"]["utc"][:10]
-    # Without the vector units, in brackets at the end of a processor's name; other brackets stay: Intel(R).
+    # Without the vector units in brackets at the end of a processor's name.
     words = re.findall(r"[a-z0-9]+", device.rsplit(" (", 1)[0].lower())
     page = file.with_name(f"{'-'.join(words)}-{date}.md")
     epochs: list[dict] = []
@@ -38,15 +38,14 @@ def write_page(file: Path, state: dict) -> Path:
 
 def outcome(part: dict) -> str:
     """How a part ended, in words."""
-    if part["status"] not in (0, None):
+    text = "done" if part["done"] else "cut off, tried again by the next call"
+    if part["status"]:
         text = f"failed with status {part['status']}"
-    else:
-        text = "done" if part["done"] else "cut off, tried again by the next call"
     return f"{text}, {part['seconds']:,.0f} s"
 
 
 def table(rows: list[dict]) -> list[str]:
-    """Markdown lines of rows, with a column for each key for which some row has something short."""
+    """Markdown lines of rows, with a column for each key that has a cell in some row."""
     if not rows:
         return ["no rows"]
     keys = list(dict.fromkeys(key for row in rows for key, value in row.items()
@@ -59,7 +58,7 @@ def table(rows: list[dict]) -> list[str]:
 
 
 def cell(value: object) -> str | None:
-    """A value as a table shows it, timings by their median; None for what a table cannot show."""
+    """A value as text, of timings the median; None if it is too long or has no text."""
     if isinstance(value, dict):
         value = value.get("median")
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
-"""How a way of training is timed: in units of steps at its steady pace, plus its share of an epoch's start.
+"""Times a way of training in units of steps at its steady pace, plus their share of an epoch's start.
 
-A unit continues where the last one ended, so an epoch may span several; if epochs are short, a unit is some whole ones.
+A unit continues where the last one ended, so an epoch may span several; if epochs are short, a unit is whole epochs.
 """
 
 import math
@@ -14,18 +14,16 @@ import torch
 from benchmarks.common.timing import Timings
 from engine.diagnostics.peaks import waiter
 
-# Steps in which a way of training compiles, captures and tunes; later ones to compare them with; how often its pace and
-# an epoch's start are timed.
+# Steps that compile, capture and tune; later steps to compare them with; how often pace and epoch starts are timed.
 FIRST_STEPS, LATER_STEPS, REPEATS = 4, 2, 3
 
 
 class Contender:
     """One way of training, always ready to continue.
 
-    kind: as in epoch_rows.Measurement. open_epoch: epoch -> context of an iterator over its batches; step: trains on
-    (batch, epoch, index in the epoch). batch: images per full batch; images: per epoch, None where batches never end.
-    ahead: batches prepared before they are asked for. threads, tunes: torch's CPU threads and cuDNN's benchmark mode,
-    set at each turn. facts: further entries of its row.
+    kind, facts: as in epoch_rows.Measurement. open_epoch: epoch -> context of an iterator over its batches. step:
+    trains on (batch, epoch, index in the epoch). batch: images per full batch; images: per epoch, None for no end.
+    ahead: batches prepared in advance. threads, tunes: torch's CPU threads and cuDNN's benchmark mode in each turn.
     """
 
     def __init__(self, kind: str, open_epoch: Callable[[int], AbstractContextManager[Iterator]],
@@ -41,12 +39,12 @@ class Contender:
         self.close()
 
     def close(self) -> None:
-        """Leave the open epoch; what follows starts the next one."""
+        """Leave the open epoch; the next step starts another."""
         self.batches, self.index = iter(()), self.whole_batches
         self.opened.close()
 
     def prepare(self, seconds: float) -> None:
-        """Take the first steps, learn how many fill `seconds` and what an epoch's start costs."""
+        """Take the first steps; learn how many fill `seconds` and how long an epoch's start takes."""
         self._set_switches()
         first_s = sum(self._step_alone() for _ in range(FIRST_STEPS))
         alone_s = sum(self._step_alone() for _ in range(LATER_STEPS)) / LATER_STEPS
@@ -55,7 +53,7 @@ class Contender:
         count = 1
         while (took_s := self._time(count)) < seconds / 4:
             count *= 2
-        # The fastest: a slow moment of the machine would make every unit too short.
+        # The fastest: a slow moment of the machine would make all units too short.
         self.step_s = min(took_s, *(self._time(count) for _ in range(REPEATS - 1))) / count
         self.steps = max(1, math.ceil(seconds / self.step_s))
         if self.ahead + self.steps > self.whole_batches:
@@ -65,19 +63,23 @@ class Contender:
             self.start_s = statistics.median([self._time_start() for _ in range(REPEATS)])
 
     def unit(self) -> float:
-        """Train for one unit; returns the seconds of the part that counts."""
+        """Train for one unit; returns the seconds that count."""
         self._set_switches()
         if self.epochs:
             start = time.perf_counter()
             for _ in range(self.epochs):
-                self._take_epoch()
+                self._start_epoch()
+                for batch in self.batches:
+                    self._train(batch)
+                self.wait()
+                self.close()
             return time.perf_counter() - start
         if self.whole_batches - self.index < self.ahead + self.steps:
             self._start_epoch()
-        # Batches prepared during the others' turns are used up first.
+        # First use up the batches prepared during other turns.
         self._take(self.ahead)
         took_s = self._time(self.steps)
-        # Its loaders run until they are as far ahead as they may be; in another's turn they would disturb it.
+        # Its loaders work until `ahead` batches are prepared, which would disturb the next turn.
         self._settle()
         return took_s
 
@@ -90,7 +92,6 @@ class Contender:
 
     @property
     def timed(self) -> str:
-        """What a unit was, in words."""
         if self.epochs:
             return f"{self.epochs} whole epochs a time"
         share = "" if self.images is None else f", an epoch's start ({self.start_s:.3f} s) added by its share"
@@ -118,13 +119,6 @@ class Contender:
         for _ in range(steps):
             self._train(self._next())
         self.wait()
-
-    def _take_epoch(self) -> None:
-        self._start_epoch()
-        for batch in self.batches:
-            self._train(batch)
-        self.wait()
-        self.close()
 
     def _time(self, steps: int) -> float:
         start = time.perf_counter()

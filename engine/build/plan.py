@@ -59,7 +59,8 @@ def make_plan(recipe: Recipe) -> dict:
 
 def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
     """What each stage trains, for how long and at which rates; checked as in a run, on parameters without weights."""
-    from engine.build.optimizer import build_optimizer, build_schedule, build_stages
+    from engine.build.optimizer import build_optimizer
+    from engine.build.schedule import build_schedule, build_stages
     from engine.models.flops import parameters
     from engine.optim.schedule import lr_after_epochs
     from engine.training.stages import always_frozen, freeze

@@ -13,18 +13,11 @@ from torch import nn
 from engine.build.datasets import OnProgress, OnWarning, open_betons, open_data
 from engine.build.devices import choose_device, place_threads, take_own_gpu
 from engine.build.feeds import build_all_feeds
+from engine.build.mixing import build_mixing, size_of
 from engine.build.model import check_sizes, starting_model
-from engine.build.optimizer import (
-    build_ema,
-    build_lookahead,
-    build_mixing,
-    build_optimizer,
-    build_schedule,
-    build_stages,
-    check_stages,
-    size_of,
-)
+from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
 from engine.build.preflight import resolution_of
+from engine.build.schedule import build_schedule, build_stages
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
 from engine.training import executors, precision, stages

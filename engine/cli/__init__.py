@@ -1,1 +1,1 @@
-"""What the commands share: arguments, the terminal, signals, the overview of all commands, shell completion."""
+"""Shared by the commands: arguments, the terminal, signals, the overview of all commands, shell completion."""

@@ -1,6 +1,6 @@
 """Tab completion of `cadence`: shtab's script for the commands' options, the recipes' names and every setting.
 
-The options are read from the commands' source, so no command is imported and no list is kept by hand.
+It reads the options from the commands' source: no command is imported, and no list is maintained by hand.
 """
 
 import argparse
@@ -38,7 +38,7 @@ complete -o bashdefault -F _cadence cadence"""
 # zsh's _arguments takes --name value, and also --name=value if the name is declared with "=".
 ZSH_VALUE = re.compile(r'^( +"--[\w.-]+)(\[.*\]:)', re.MULTILINE)
 SHELLS = ("bash", "zsh", "fish")
-# What a shell needs of an option's declaration; the rest, such as its type, may not be a literal.
+# The literal parts of an option's declaration that a shell needs.
 LITERALS = ("action", "nargs", "choices", "metavar", "help")
 
 
@@ -70,7 +70,7 @@ def script(words: Sequence[str]) -> str:
                                               help=setting.desc.replace("%", "%%"))
                 if setting.unit.startswith("path"):
                     option.complete = shtab.FILE
-    commands.add_parser("completion", help="what this is").add_argument("shell", choices=SHELLS)
+    commands.add_parser("completion", help="print the tab completion of a shell").add_argument("shell", choices=SHELLS)
     text = shtab.complete(parser, words[0])
     return {"bash": text + "\n" + BASH_EQUALS, "zsh": ZSH_VALUE.sub(r"\1=\2", text), "fish": text}[words[0]]
 

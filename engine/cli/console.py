@@ -1,4 +1,4 @@
-"""What a run shows: a progress bar on a terminal, plain lines in a pipe; both end with the same table."""
+"""A run's output: a progress bar on a terminal, plain lines in a pipe; both end with the same table."""
 
 import sys
 import time
@@ -15,13 +15,13 @@ REFRESH_S = 0.25
 
 
 class LossGauge:
-    """The running mean loss without waiting for the device: on a GPU the latest value that has arrived."""
+    """The running mean loss; on a GPU the latest value that has arrived, so nothing waits for the device."""
 
     def __init__(self):
         self.shown, self.copy, self.event = float("nan"), None, None
 
     def read(self, tally: "torch.Tensor") -> float:
-        """Mean loss of (summed loss, correct, count), perhaps one refresh old."""
+        """The mean loss of (summed loss, correct, count); on a GPU it may be one refresh old."""
         on_gpu = tally.device.type == "cuda"
         if not on_gpu or (self.event is not None and self.event.query()):
             loss, _, count = (self.copy if on_gpu else tally).tolist()
@@ -65,12 +65,11 @@ class Screen:
         self._bar(f"writing beton ({total:,} images)", done, total, "")
 
     def epoch_starts(self, epoch: int, epochs: int, steps: int) -> None:
-        """A new bar of `steps`."""
         self.epoch_started = time.perf_counter()
         self._bar(f"epoch {epoch + 1}/{epochs}", 0, steps, "")
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, tally: "torch.Tensor", batch: int) -> None:
-        """Move the bar; cheap enough to call after each step."""
+        """Advance the bar; cheap enough to call after each step."""
         now = time.perf_counter()
         if self.bars is None or now - self.refreshed < REFRESH_S:
             return
@@ -89,7 +88,6 @@ class Screen:
         self.bars.update(self.bars.task_ids[0], completed=done, detail=detail)
 
     def epoch_row(self, record, epochs: int, watched: str) -> None:
-        """One line per epoch."""
         parts = [f"epoch {record.epoch + 1:>3}/{epochs}", f"lr {record.lr:.6f}", f"loss {record.train_loss:.4f}",
                  f"top-1 {record.train_top1:7.2%}"]
         if record.watched_top1 is not None:
@@ -98,7 +96,6 @@ class Screen:
         self.say("  ".join(parts) + ("  best" if record.is_best else ""))
 
     def table(self, title: str, rows: list[tuple[str, str]]) -> None:
-        """The closing table."""
         table = Table(title=title, show_header=False, title_justify="left")
         for row in rows:
             table.add_row(*row)

@@ -1,4 +1,4 @@
-"""What `cadence` alone shows: a run from start to finish, as commands. Imports nothing that takes time."""
+"""The overview that `cadence` alone prints: a run from start to finish, as commands. Imports nothing slow."""
 
 import re
 
@@ -44,7 +44,7 @@ Go further
 cadence COMMAND --help shows all options of a command, which is python -m engine.COMMAND.
 cadence --version shows the version.
 Tab completion: eval "$(cadence completion bash)", or zsh; cadence completion fish | source"""
-# Each command, a file in engine/, with what the first of its lines says of it.
+# Each command, a file in engine/, with the text of its first line above.
 SUMMARIES: dict[str, str] = {}
 for _command, _summary in re.findall(r"^  cadence (\w+).*?  +(.+)$", OVERVIEW, re.MULTILINE):
     SUMMARIES.setdefault(_command, _summary)

@@ -1,4 +1,4 @@
-"""What every command shares: reading the command line, the table of settings, errors as one line with status 2."""
+"""Shared by the commands: reading the command line, the table of settings, errors as one line with status 2."""
 
 import argparse
 import errno
@@ -19,19 +19,19 @@ USER_ERRORS = (RecipeError, DataError, EngineError)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse without abbreviations, and with errors of one line."""
+    """argparse without abbreviations, with one-line errors and settings."""
 
     def __init__(self, module: str, about: str, settings: bool = True):
         super().__init__(prog=f"python -m {module}", description=about, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
         self.takes_settings = settings
-        self.add_argument("-h", "--help", action="store_true", help="this page")
+        self.add_argument("-h", "--help", action="store_true", help="show this help")
 
     def error(self, message):
-        raise EngineError(f"{message} (--help shows what there is)")
+        raise EngineError(f"{message} (see --help)")
 
     def read(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
-        """Parse into the command's own options and the recipe's settings (`--train.epochs=3` or `--train.epochs 3`)."""
+        """The command's options, and the recipe's settings (`--train.epochs=3` or `--train.epochs 3`)."""
         argv = list(sys.argv[1:] if argv is None else argv)
         own, settings = [], {}
         while argv:
@@ -87,7 +87,7 @@ def print_help(parser: Parser) -> None:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command's main and exit: 0, its own status, 2 after a user's mistake, 130 after Ctrl-C."""
+    """Run a command's main and exit: with 0 or its status, 2 after a user's mistake, 130 after Ctrl-C."""
     line = ""
     try:
         with noting_ctrl_c() as interrupts:
@@ -99,7 +99,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         line, status = f"error: {error}" if speaks_for_all() else "", 2
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or interrupts:
-            # A library can turn a KeyboardInterrupt into an error of its own.
+            # A library can turn a KeyboardInterrupt into another error.
             line, status = "interrupted", 130
         elif isinstance(error, BrokenPipeError):
             sys.stderr.close()

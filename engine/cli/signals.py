@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the current step is finished first; a second signal ends the process at once."""
+"""Ctrl-C and SIGTERM: the current step finishes first; a second signal ends the process at once."""
 
 import os
 import signal
@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# One request can arrive twice: systemd and SLURM signal every process, and torchrun passes its own signal on.
+# One request can arrive twice: systemd and SLURM signal every process, and torchrun forwards its signal.
 ECHO_S = 0.5
-# Every Ctrl-C: a library that runs a callback while it loads can lose the KeyboardInterrupt.
+# Every Ctrl-C, because a library that runs a callback while it loads can lose the KeyboardInterrupt.
 _seen: list[int] = []
 
 
 @contextmanager
 def noting_ctrl_c() -> Iterator[list[int]]:
-    """Ctrl-C raises KeyboardInterrupt as usual, and its number is also added to the list that is yielded."""
+    """Ctrl-C raises KeyboardInterrupt as usual, and its number is added to the yielded list."""
     def note(number, _frame):
         _seen.append(number)
         raise KeyboardInterrupt
@@ -31,7 +31,7 @@ def noting_ctrl_c() -> Iterator[list[int]]:
 
 
 class Interrupted(Exception):
-    """Raised between two steps after a signal; `status`: the exit status that shells expect (128 + signal)."""
+    """Raised between two steps after a signal; `status`: the exit status, 128 + signal."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -39,10 +39,7 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """While open, SIGINT and SIGTERM are only noted; `check` raises Interrupted for the first one.
-
-    An earlier Ctrl-C that a library lost counts too.
-    """
+    """While open, SIGINT, SIGTERM and a Ctrl-C that a library lost are noted; `check` raises Interrupted."""
 
     def __enter__(self):
         self.noted, self.noted_at = next(iter(_seen), 0), time.monotonic()
@@ -60,6 +57,5 @@ class Signals:
             os._exit(128 + number)
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
         if self.noted:
             raise Interrupted(self.noted)

@@ -1,1 +1,1 @@
-"""Errors, files, text and the description of the environment."""
+"""Errors, files, text and the environment's description."""

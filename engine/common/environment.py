@@ -1,4 +1,4 @@
-"""The versions, hardware and commit that a result was measured with."""
+"""The versions, hardware and commit behind a measured result."""
 
 import contextlib
 import importlib.metadata
@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, object]:
-    """What a timing depends on: processor, cores this process may use, torch's threads, GPU."""
+    """The hardware behind a timing: processor, usable cores, torch's threads, GPU."""
     facts: dict[str, object] = {"processor": processor_name(), "cores": len(os.sched_getaffinity(0)),
                                 "torch_threads": torch.get_num_threads(), "platform": platform.platform()}
     if device.type == "cuda":

@@ -15,20 +15,20 @@ LARGEST_JSON_BYTES = 64 << 20
 
 
 def expand(path: str | os.PathLike) -> Path:
-    """`path` with a leading `~` or `~name` replaced by that user's home folder, if there is such a user."""
+    """`path` with a leading `~` or `~name` replaced by that user's home folder, if the user exists."""
     return Path(os.path.expanduser(path))
 
 
 def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> None:
-    """Write `content` durably: after a crash `path` is the old file or the new one, never a part of one.
+    """Write `content` durably: after a crash `path` is the complete old or new file.
 
-    With `previous` the new file is first read back and compared, and the old file is kept there; `path` is never
-    absent in between. Raises EngineError if the disk is full, the folder cannot be written, or the content read back
-    differs; nothing half-written stays.
+    With `previous` the new file is first read back and compared, and the old file is kept there; `path` always exists.
+    Raises EngineError, leaving no partial file, if the disk is full, the folder cannot be written, or the content read
+    back differs.
     """
     def keep_former(new_file: Path) -> None:
         if new_file.read_bytes() != content:
-            raise OSError(errno.EIO, "it was read back differently")
+            raise OSError(errno.EIO, "the content read back differs")
         if not path.exists():
             return
         former = new_file.with_suffix(".kept.part")
@@ -49,30 +49,30 @@ def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> No
 
 
 def remove(*paths: Path) -> None:
-    """Remove the files that exist; those that cannot be removed stay."""
+    """Remove the files; those that cannot be removed stay."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a process that was killed while writing left in `folder`."""
+    """Remove the partial files of killed processes from `folder`."""
     remove(*folder.glob(".*.part"))
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself if it exists, otherwise the nearest parent that does."""
+    """The path if it exists, otherwise its nearest existing parent."""
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
 
 
 def refuse_unwritable(path: Path) -> None:
-    """EngineError, before any work, if a file could not be written at `path`."""
+    """EngineError, before any work, if no file can be written at `path`."""
     if path.is_dir() or not can_be_made(path.parent):
         raise EngineError(f"{path} cannot be written: give the name of a file in a folder that can be")
 
 
 def refuse_unwritable_folder(folder: Path, setting: str) -> None:
-    """EngineError, before any work, if `folder`, chosen by `setting`, could not be made or written."""
+    """EngineError, before any work, if `folder`, chosen by `setting`, cannot be made or written."""
     if not can_be_made(folder):
         raise EngineError(f"{setting}={folder} cannot be written, {nearest_existing(folder)} is not a folder that can "
                           f"be: choose another with --{setting.lstrip('-')}")
@@ -85,7 +85,7 @@ def can_be_made(folder: Path) -> bool:
 
 
 def read_json(path: Path, way: str) -> dict:
-    """A JSON file's object; EngineError ending with `way` (what to do) if the file is missing, damaged or huge."""
+    """A JSON file's object; EngineError ending with `way` (the remedy) if the file is missing, damaged or huge."""
     try:
         found = json.loads(path.read_text("utf-8")) if path.stat().st_size <= LARGEST_JSON_BYTES else None
     except (OSError, ValueError, RecursionError):
@@ -111,14 +111,14 @@ def finite(value: object) -> object:
 
 
 def refused(path: Path, error: OSError) -> EngineError:
-    """The one-line error for a file that could not be written."""
+    """The one-line error for a file that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EngineError(f"{path}: no space left on the disk: free some, or choose another folder")
     return EngineError(f"{path} cannot be written ({error.strerror}): choose another folder")
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents; EngineError if that is not allowed or something else is in the way."""
+    """Create a writable folder and its parents, or raise EngineError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):

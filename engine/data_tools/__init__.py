@@ -1,1 +1,1 @@
-"""Looking at data: statistics, duplicates, digests, contact sheets."""
+"""Data sets: statistics, duplicates, digests, contact sheets."""

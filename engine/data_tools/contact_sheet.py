@@ -1,4 +1,4 @@
-"""A contact sheet of policies on a data set's own images."""
+"""A contact sheet of augmentation policies on a data set's images."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ MOST_CLASSES = 10
 
 
 def policy_sheet(recipe: Recipe, path: Path, epoch: int) -> Path:
-    """Draw the first image of up to 10 classes, as it is and under the recipe's and every named policy in `epoch`."""
+    """Draw the first image of up to 10 classes, unaugmented and under the recipe's and each named policy in `epoch`."""
     split = open_data(recipe).read("train")
     firsts = np.unique(split.labels, return_index=True)[1]
     indices = firsts[np.linspace(0, len(firsts) - 1, min(MOST_CLASSES, len(firsts))).astype(int)]

@@ -8,7 +8,7 @@ from recipes.settings.load import Recipe
 
 
 def convert(recipe: Recipe) -> None:
-    """Write each split's beton where the cache lacks it, and show the manifests."""
+    """Write each split's beton unless the cache has it, and show the manifests."""
     with Screen() as screen:
         source = open_data(recipe)
         for split, beton in open_betons(recipe, source, screen.writing, screen.say).items():
@@ -17,7 +17,7 @@ def convert(recipe: Recipe) -> None:
 
 
 def value_text(value: object) -> str:
-    """A manifest value in one line; of long lists the length and the ends."""
+    """A manifest value in one line; a long list as its length and ends."""
     if not isinstance(value, tuple):
         return str(value)
     if len(value) > 12:

@@ -1,11 +1,12 @@
-"""One value for an epoch's data: equal exactly when every image, label and index, in order, is equal.
+"""One value for an epoch's data: equal exactly when all images, labels and indices are equal and in the same order.
 
-The digest is the SHA-256 over the samples' own SHA-256s (index, label, uint8 pixels) in the order of the epoch. So it
-does not depend on the batch size, and the shards of several processes can be joined.
+The digest is the SHA-256 of the samples' SHA-256s (index, label, uint8 pixels) in the epoch's order. So it does not
+depend on the batch size, and shards of several processes can be joined.
 """
 
 import hashlib
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
 from multiprocessing import get_context
 
@@ -38,8 +39,8 @@ def batch_digests(feed, epoch: int, start: int = 0) -> list[list[bytes]]:
 
 
 def epoch_digest(recipe: Recipe, epoch: int, start: int = 0, processes: int = 1) -> tuple[str, int]:
-    """(SHA-256 in hex, samples) of an epoch of the recipe's training data from batch `start` on; EngineError where that
-    is past the last batch. With several processes each draws its shard of every batch."""
+    """(SHA-256 in hex, samples) of an epoch of the recipe's training data from batch `start` on, each of `processes`
+    drawing a shard of every batch; EngineError if `start` is past the last batch."""
     shard = partial(shard_digests, recipe.name, dict(recipe.values), epoch, start, processes)
     if processes == 1:
         parts = [shard(0)]
@@ -58,8 +59,6 @@ def shard_digests(name: str, values: dict, epoch: int, start: int, shards: int, 
     recipe = restore(name, values)
     device = choose_device(recipe.section("train").device)
     threads = place_threads(recipe, device)
-    feed = build_train_feed(recipe, open_betons(recipe, open_data(recipe)), device, threads, (shard, shards))
-    try:
+    betons = open_betons(recipe, open_data(recipe))
+    with closing(build_train_feed(recipe, betons, device, threads, (shard, shards))) as feed:
         return batch_digests(feed, epoch, min(start, len(feed)))
-    finally:
-        feed.close()

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 THUMBNAIL_PX = 8
-# Thumbnails with a smaller standard deviation (in grey levels) are too plain to be compared.
+# Thumbnails with a smaller standard deviation (in grey levels) are too plain to compare.
 PLAIN_LEVELS = 6.0
-# Images whose thumbnails correlate at least this much are near duplicates. On CIFAR nine of ten such pairs are one
-# picture, compressed, sharpened or recoloured (the tenth is two bare horizons); below it other pairs soon prevail.
+# Images whose thumbnails correlate at least this much are near duplicates. On CIFAR nine of ten such pairs show one
+# picture, compressed, sharpened or recoloured (the tenth: two bare horizons); below it most pairs soon differ.
 NEAR = 0.98
-# Beyond so many comparisons (about half a minute on two cores) only every second, third ... image is compared.
+# Beyond this many comparisons (about half a minute on two cores), compare only every second, third ... image.
 MOST_COMPARISONS = 5_000_000_000
 ROWS, COLUMNS = 512, 16_384
 
@@ -22,7 +22,7 @@ def digests_of(images_nhwc: np.ndarray) -> list[bytes]:
 
 
 def thumbnails_of(images_nhwc: np.ndarray) -> np.ndarray:
-    """float32 (N, 192): uint8 images averaged to 8 x 8, each channel less its mean, each row of length 1.
+    """float32 (N, 192): uint8 images averaged to 8 x 8, each channel minus its mean, each row of length 1.
 
     The product of two rows is their correlation, which does not depend on brightness, contrast or a colour cast. Rows
     of plain images are 0. Height and width are at least 8.
@@ -40,7 +40,7 @@ def thumbnails_of(images_nhwc: np.ndarray) -> np.ndarray:
 
 
 def groups_of(digests: Sequence[bytes]) -> list[list[int]]:
-    """The positions of each digest that occurs more than once, in the order of their first."""
+    """The positions of each digest that occurs more than once, ordered by the first."""
     places: dict[bytes, list[int]] = {}
     for position, digest in enumerate(digests):
         places.setdefault(digest, []).append(position)
@@ -48,13 +48,13 @@ def groups_of(digests: Sequence[bytes]) -> list[list[int]]:
 
 
 def pairs_between(digests: Sequence[bytes], others: Sequence[bytes]) -> list[tuple[int, int]]:
-    """(position, position of the first equal digest in `others`) of each digest that `others` holds."""
+    """(position, position of the first equal digest in `others`) of each digest that `others` has."""
     first = {digest: position for position, digest in reversed(list(enumerate(others)))}
     return [(position, first[digest]) for position, digest in enumerate(digests) if digest in first]
 
 
 def comparison_step(count: int, others: int) -> int:
-    """1 where `count` images can be compared with `others`; 2 where only every second one can, and so on."""
+    """1 to compare all `count` images with `others`, 2 to compare only every second one, and so on."""
     return max(1, -(-count * others // MOST_COMPARISONS))
 
 

@@ -1,4 +1,4 @@
-"""Explore a data set before training on it: classes, channels, duplicate images; as plain values and pictures."""
+"""Explore a data set before training: classes, channels, duplicate images, as plain values and pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ BYTES_AT_ONCE = 1 << 24
 
 @dataclass(frozen=True)
 class SplitScan:
-    """The result of reading a split once: `labels` int64 (N,), `histogram` int64 (3, 256) of the pixels per channel,
-    and each image's digest and thumbnail (see engine.data_tools.duplicates)."""
+    """The facts about a split: `labels` int64 (N,), `histogram` int64 (3, 256) of the pixels per channel, and each
+    image's digest and thumbnail (see engine.data_tools.duplicates)."""
 
     beton: Beton
     labels: np.ndarray
@@ -41,7 +41,7 @@ def scan(beton: Beton) -> SplitScan:
 
 
 def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
-    """Scan the recipe's data set; draw overview.png, samples.png and, where there are duplicates, copies.png.
+    """Scan the recipe's data set; draw overview.png, samples.png and, if there are duplicates, copies.png.
 
     Returns plain values: dataset, class_names, splits (images, size, counts, channels of each), normalised (mean and
     std of the training images after the recipe's normalisation), copies (exact duplicates, by position in the beton),
@@ -57,7 +57,7 @@ def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
                       folder / "overview.png", f"{source.name}: classes and channels"),
         draw_samples(source.class_names, samples_of(scans["train"], samples_a_class(len(source.class_names))),
                      folder / "samples.png", f"{source.name}: training images of each class")]
-    # That of another data set, explored before, would be misleading.
+    # An old one of another data set would mislead.
     (folder / "copies.png").unlink(missing_ok=True)
     if pairs := pairs_to_draw(scans, exact, near):
         pictures.append(draw_pairs(*pairs, folder / "copies.png"))
@@ -78,7 +78,7 @@ def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
 
 
 def exact_duplicates(scans: dict[str, SplitScan]) -> dict:
-    """Groups of equal images within each split; pairs (test, train) of equal images."""
+    """Groups of equal images within each split, and pairs (test, train) of equal images."""
     found: dict = {"within": {}}
     for split, each in scans.items():
         groups = duplicates.groups_of(each.digests)
@@ -92,8 +92,8 @@ def exact_duplicates(scans: dict[str, SplitScan]) -> dict:
 
 
 def near_duplicates(scans: dict[str, SplitScan]) -> dict | None:
-    """Test images whose most similar training image is a near but not an exact duplicate: (test, train, correlation),
-    by falling correlation."""
+    """Pairs (test, train, correlation) of each test image whose most similar training image is a near, not an exact
+    duplicate; the highest correlation first."""
     if "test" not in scans:
         return None
     train, test = scans["train"], scans["test"]
@@ -114,21 +114,21 @@ def counted(scans: dict[str, SplitScan], pairs: list[tuple]) -> dict:
 
 
 def samples_of(split: SplitScan, count: int) -> list[np.ndarray]:
-    """Up to `count` images of each class, uint8 (n, H, W, 3), evenly spread over its images."""
+    """Up to `count` evenly spaced images of each class, uint8 (n, H, W, 3)."""
     by_class = np.split(np.argsort(split.labels, kind="stable"), np.cumsum(split.beton.class_counts)[:-1])
     return [read_images(split.beton, places[spread(len(places), count)]) for places in by_class[:MOST_CLASSES]]
 
 
 def spread(length: int, count: int) -> np.ndarray:
-    """Up to `count` different positions of 0 .. length - 1, evenly from the first to the last."""
+    """Up to `count` different positions of 0 .. length - 1, evenly spaced from the first to the last."""
     return np.linspace(0, length - 1, min(length, count)).round().astype(int)
 
 
 def pairs_to_draw(scans: dict[str, SplitScan], exact: dict, near: dict | None) -> tuple[list, np.ndarray, str] | None:
     """Captions, uint8 (n, 2, H, W, 3) and title for draw_pairs; None without duplicates.
 
-    Pairs between test and train come first, then those within a split, then near ones, the most similar first; of many
-    pairs an evenly spread selection.
+    Pairs between test and train come first, then pairs within a split, then near ones, the most similar first. Of many
+    pairs, it draws an even selection.
     """
     across = [(("test", a), ("train", b), "equal") for a, b in exact["test_in_train"]["pairs"]] if near else []
     within = [((split, group[0]), (split, group[1]), "equal")

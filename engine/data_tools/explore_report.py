@@ -1,4 +1,4 @@
-"""Explore a data set, write the result, and show it as tables."""
+"""Explore a data set, write the result, and show it in tables."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from engine.common.text import percent
 from engine.data_tools.explore import explore
 from recipes.settings.load import Recipe
 
-# Normalised channels further than this from mean 0 or deviation 1 call for other settings.
+# Normalised channels further than this from mean 0 or deviation 1 need other settings.
 FAR = 0.1
 FEW_CLASSES = 20
 
@@ -45,7 +45,7 @@ def split_rows(splits: dict[str, dict]) -> list[tuple[str, str]]:
 
 
 def counts_text(counts: dict[str, int]) -> str:
-    """Images per class: one number if all are equal, a list of few classes, the ends of many."""
+    """Images per class: one number if all are equal, a list of few classes, the extremes of many."""
     least, most = min(counts, key=counts.get), max(counts, key=counts.get)
     if counts[least] == counts[most]:
         return f"{counts[most]:,} of each class"
@@ -55,7 +55,7 @@ def counts_text(counts: dict[str, int]) -> str:
 
 
 def normalised_rows(found: dict) -> list[tuple[str, str]]:
-    """Mean and deviation of the normalised training images and, where these are far off, the settings that fit."""
+    """Mean and deviation of the normalised training images and, if they are far off, the settings that fit."""
     made, train = found["normalised"], found["splits"]["train"]
     rows = [("training images, normalised", f"mean {numbers(made['mean'], '+.3f')}; deviation "
                                             f"{numbers(made['std'], '.3f')}")]

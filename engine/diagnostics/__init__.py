@@ -1,1 +1,1 @@
-"""What is installed, and what bounds a run."""
+"""The installation, and what bounds a run."""

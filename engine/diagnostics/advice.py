@@ -1,17 +1,17 @@
-"""Judge measured rates: which part bounds a run, and which settings to change. Pure functions, without torch."""
+"""Judge measured rates: which part bounds a run, and which settings to change. Pure functions without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# The slowest part alone bounds the run where all together reach this share of its rate.
+# The part that is slowest alone bounds the run if all together reach this share of its rate.
 NEAR = 0.75
-# A share of time waiting for data this small is no more than the hand-over of batches.
+# A smaller share of time waiting for data is only the hand-over of batches.
 NO_WAIT = 0.03
-# All together this many times faster than a part alone: something else slowed that part.
+# If all together are this many times faster than a part alone, something else slowed that part.
 DISTURBED = 1.15
 # Gains below this factor are not worth advice.
 WORTH = 1.05
-# A precision is advised where its matrix products are this many times faster.
+# A precision is advised if its matrix products are this many times faster.
 FASTER_ARITHMETIC = 1.2
 
 LIMITS = {
@@ -26,7 +26,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Rates:
-    """Images per second of each part alone and of all together. transfer: None where no batch is copied to a device;
+    """Images per second of each part alone and of all together. transfer: None if no batch is copied to a device;
     waited: the share of the time together, 0..1, that was spent waiting for data."""
 
     feed: float
@@ -42,19 +42,19 @@ class Rates:
         return {name: rate for name, rate in parts.items() if rate is not None}
 
     def without(self, part: str) -> float:
-        """The rate at most if `part` cost nothing: that of the slowest other part."""
+        """The highest rate if `part` cost nothing: that of the slowest other part."""
         return min(rate for name, rate in self.parts.items() if name != part)
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the advice depends on.
+    """The facts that the advice depends on.
 
     device: "cpu" or "cuda"; feed: "stream" or "resident"; resident_fits: whether the GPU could hold the data but does
     not yet. cores: usable by this process; workers: the loader's threads; threads: torch's. samples: training images
-    per epoch; mode: of the step. limit: a key of LIMITS; reached: the share of the roofline that the step attains.
-    ceilings: precision -> images/s if the step were matrix products at the measured rate, the run's own precision among
-    them. gains: operation of the policy -> how many times faster augmentation is without it; empty where not measured.
+    per epoch; mode: the step's. limit: a key of LIMITS; reached: the share of the roofline that the step attains.
+    ceilings: precision -> images/s if the step were matrix products at the measured rate, also for the run's precision.
+    gains: operation of the policy -> how many times faster augmentation is without it; empty if not measured.
     """
 
     device: str
@@ -94,8 +94,8 @@ class Verdict:
 
 
 def bound_of(rates: Rates) -> str:
-    """The part that is slowest alone, where all together come near its rate or where it is the step and hardly ever
-    waits for data; else "shared": the parts slow each other."""
+    """The part that is slowest alone, if all together come near its rate or if it is the step and hardly waits for
+    data; else "shared": the parts slow each other."""
     slowest = min(rates.parts, key=rates.parts.get)
     if slowest == "step" and rates.waited < NO_WAIT:
         return slowest
@@ -103,7 +103,7 @@ def bound_of(rates: Rates) -> str:
 
 
 def judge(rates: Rates, facts: RunFacts) -> Verdict:
-    """What bounds the run, in words, and the settings that would help."""
+    """The verdict: what bounds the run, in words, and the settings that would help."""
     bound = bound_of(rates)
     advisers = {"feed": feed_advice, "transfer": resident_advice, "step": step_advice}
     parts = rates.parts if bound == "shared" else [bound]
@@ -130,8 +130,8 @@ def sentence_of(bound: str, rates: Rates, facts: RunFacts) -> str:
     if bound in ("step", "shared"):
         said = f"{said} {LIMITS[facts.limit].format(share_text(facts.reached))}"
     if rates.together > DISTURBED * min(rates.parts.values()):
-        said += (" Together is faster than a part of it alone, so something else disturbed the measuring: try again on "
-                 "a quiet machine, or with more --seconds.")
+        said += (" All together are faster than one part alone, so something else disturbed the measurement: try again "
+                 "on a quiet machine, or with more --seconds.")
     return said
 
 
@@ -163,8 +163,8 @@ def feed_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
 
 
 def resident_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
-    """Data on the GPU, which needs neither the host's feed nor a transfer."""
-    why = "the GPU has room for the data and can augment it itself"
+    """Data on the GPU, without the host's feed and the transfer."""
+    why = "the data fit on the GPU, which can augment them itself"
     return [Advice("data.feed=resident", why, rates.step)] if facts.resident_fits else []
 
 
@@ -173,11 +173,11 @@ def step_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
     others, own, on_gpu = rates.without("step"), facts.ceilings[facts.precision], facts.device == "cuda"
     best_mode = "graph" if on_gpu and facts.accumulate == 1 else "compile"
     small = facts.limit in ("launches", "overhead")
-    # (whether it applies, setting, why, images/s at most as far as the step decides).
+    # (whether it applies, setting, why, the step's images/s at most).
     table = [
         (facts.mode != best_mode and (on_gpu or facts.limit in ("memory", "overhead")), f"train.step={best_mode}",
          "the step's launches are replayed as one" if best_mode == "graph" else "operations are fused", own),
-        (not facts.channels_last, "train.channels_last=true", "convolutions want that layout", own),
+        (not facts.channels_last, "train.channels_last=true", "convolutions are faster in that layout", own),
         (small and 2 * facts.batch <= facts.samples, f"train.batch={2 * facts.batch}",
          "more images per launch; the result changes, and rates should follow the batch", own),
         *((not small and ceiling > FASTER_ARITHMETIC * own, f"train.precision={name}",

@@ -1,4 +1,4 @@
-"""What bounds a run: measure its parts and the machine, time the operations of its policy, and judge."""
+"""Find what bounds a run: measure its parts, the machine and the operations of its policy, and judge."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -20,23 +20,23 @@ from engine.training.precision import resolve
 from loaders.beton.cache import pointers_of
 from loaders.common import counter_rng
 from loaders.device.executor import DevicePolicy
-from loaders.feeds.build import DeviceFeed, Feed
+from loaders.feeds.build import Feed
 from loaders.feeds.resident import Resident, fits
-from loaders.feeds.stream import usable_cores
+from loaders.feeds.stream import Stream, usable_cores
 from loaders.host.executor import PackedPolicy, augment
 from loaders.policy.policy import Policy, parse
 from recipes.settings.load import Recipe
 
-# How much each call augments when operations are compared.
+# The amount that each call augments when operations are compared.
 COMPARED_PIXELS, FEWEST_IMAGES, MOST_IMAGES = 1 << 21, 16, 1024
-# More time than this for a peak of the machine gives no better figure.
+# Measuring a peak of the machine for longer does not improve it.
 LONGEST_PEAK_S = 1.0
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was measured of a run, and what it means. work: a step's per image at `side_px`; peaks: the device's;
-    issue_s: the host's seconds to issue a step, None where the host computes the step or waits in it."""
+    """A run's measurements and their verdict. work: a step's per image at `side_px`; peaks: the device's; issue_s: the
+    host's seconds to issue a step, None if the host computes the step or waits in it."""
 
     rates: Rates
     facts: RunFacts
@@ -81,7 +81,7 @@ def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> di
 
 
 def show(report: dict, screen: Screen) -> None:
-    """Show the rates, the verdict, the advice and where the roofline is; `report` as `measure` returns it."""
+    """Show the rates, verdict, advice and the roofline's path; `report` as `measure` returns it."""
     rates, reached, peak = report["rates"], report["step_flops_s"], report["peaks"]["flops_s"]
     precision, verdict = report["facts"]["precision"], report["verdict"]
     names = {"feed alone": "feed", "transfer alone": "transfer", "step alone": "step", "all together": "together"}
@@ -94,27 +94,27 @@ def show(report: dict, screen: Screen) -> None:
         screen.table("what would help", [(each["setting"], f"at most {rate_text(each['at_most_images_s'])} images/s: "
                                                            f"{each['why']}") for each in verdict["advice"]])
     else:
-        screen.say("no setting is known to help: the network, the image size and the machine remain")
+        screen.say("no setting is known to help: change the network, the image size or the machine")
     screen.say(f"roofline: {report['picture']}")
 
 
 def diagnose(run: Run, seconds: float) -> Diagnosis:
-    """Measure each part of `run` for about `seconds`, in its first stage at the image size of its first epoch, and say
-    what bounds it; changes its weights."""
+    """Measure each part of `run` for about `seconds`, in its first stage at its first epoch's image size, and find what
+    bounds it. Changes its weights."""
     train, feed, step, precision = run.recipe.section("train"), run.feeds.train, run.step, run.precision
     wait = waiter(run.device)
-    # The run's own precision, fp32, and what `auto` means here.
+    # The run's precision, fp32, and the one that `auto` chooses here.
     peaked = run.device, [precision.name, "fp32", resolve("auto", run.device)], min(LONGEST_PEAK_S, seconds / 6)
     side_px = step.size_of(0) or policy_of(feed).output_px
     run.loop.set_modes(run.loop.stage)
-    # Counted on a copy, before there are gradients to copy.
+    # It counts on a copy, so before there are gradients to copy.
     work = count_work(run.model, side_px, train.batch, precision.dtype.itemsize)
-    # Twice, as other load on the machine may end in between.
+    # It measures twice, as other load on the machine may end in between.
     peaks = measure_peaks(*peaked)
     held = hold_and_warm_up(feed, step, wait)
     rates = measure_rates(feed, step, held, seconds, transfer_of(run), wait)
     issue_s = issue_share = None
-    # fp16's scaler waits for the device in each step, so that the time to issue one means nothing.
+    # fp16's scaler waits for the device in each step, so the time to issue one has no meaning.
     if run.device.type == "cuda" and precision.scaler is None:
         issue_s = issue_seconds(step, held[0], wait)
         issue_share = issue_s * rates.step / len(held[0].labels)
@@ -125,7 +125,7 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
                          and all(fits(beton, run.device) for beton in run.betons.values()))
     facts = RunFacts(
         device=run.device.type, feed=run.feeds.kind, resident_fits=could_be_resident, cores=usable_cores(),
-        workers=feed.stream.threads if isinstance(feed, DeviceFeed) else 0, threads=torch.get_num_threads(),
+        workers=feed.threads if isinstance(feed, Stream) else 0, threads=torch.get_num_threads(),
         samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=step.mode,
         precision=precision.name, channels_last=train.channels_last, limit=limit, reached=reached,
         ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()}, gains=gains)
@@ -134,19 +134,19 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
 
 def policy_of(feed: Feed) -> Policy:
     """The augmentation policy of a feed."""
-    return feed.stream.policy if isinstance(feed, DeviceFeed) else feed.policy.policy
+    return feed.policy if isinstance(feed, Stream) else feed.policy.policy
 
 
 def transfer_of(run: Run) -> Transfer | None:
-    """How the run's feed copies a batch to the device, from pinned memory; None where nothing is copied."""
+    """The copy of a batch to the device, from pinned memory; None if nothing is copied."""
     if run.device.type == "cpu" or run.feeds.kind == "resident":
         return None
     return lambda batch: [tensor.pin_memory().to(run.device, non_blocking=True) for tensor in batch]
 
 
 def operation_gains(run: Run, seconds: float, wait: Wait) -> dict[str, float]:
-    """Operation of the run's policy -> how many times faster images are augmented without it, measured for `seconds` in
-    all. Operations that change the images' size are left out."""
+    """Operation of the run's policy -> how many times faster augmentation is without it, measured for `seconds` in all,
+    except for operations that change the images' size."""
     policy = policy_of(run.feeds.train)
     texts = [operation.text for operation in policy.operations]
     fitting = COMPARED_PIXELS // (policy.output_height * policy.output_width)
@@ -171,6 +171,6 @@ def augmenter(run: Run, policy: Policy, indices: np.ndarray) -> Callable[[], obj
         return lambda: on_device(feed.images_nhwc, there, keys)
     beton, program = run.betons["train"], PackedPolicy(policy, mean)
     source, pointers = np.memmap(beton.path, np.uint8, mode="r"), pointers_of(beton)
-    state = counter_rng.epoch_state(feed.stream.seed, 0)
+    state = counter_rng.epoch_state(feed.seed, 0)
     images_bhwc = np.empty((len(indices), *program.out_shape), np.uint8)
     return lambda: augment(source, pointers, indices, program, state, images_bhwc)

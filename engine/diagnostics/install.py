@@ -1,4 +1,4 @@
-"""Findings: what is installed, and what it can do. Needs only the standard library, as anything else may be missing."""
+"""Findings about the installation. Standard library only, as anything else may be missing."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from engine.common.files import nearest_existing
 from engine.diagnostics.probes import ROOT, run_probe
 from engine.diagnostics.requirements import DISTRIBUTION, installed, python_floor, requirements, satisfies
 
-# What compiling FFCV needs: Debian's package, and what it is found by (a program, or a library known to pkg-config).
+# To compile FFCV: Debian's packages, and how to find each (as a program, or as a library that pkg-config knows).
 BUILD_NEEDS = (("pkg-config", "program", "pkg-config"), ("g++", "program", "g++"),
                ("libopencv-dev", "library", "opencv4"), ("libturbojpeg0-dev", "library", "libturbojpeg"))
 LITTLE_DISK_GIB = 1.0
@@ -19,8 +19,8 @@ LITTLE_DISK_GIB = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: `ok` is True, False (missing or broken) or None (for information). What corrects it: Debian packages,
-    requirements for pip, and installed packages that pip must install `anew`."""
+    """One row: `ok` is True, False (missing or broken) or None (information only). The remedy: Debian packages for apt,
+    requirements for pip, and installed packages that pip must reinstall (`anew`)."""
 
     name: str
     found: str
@@ -32,8 +32,8 @@ class Finding:
 
 
 def examine(cache: Path | None) -> list[Finding]:
-    """All findings; takes as long as importing FFCV (about 7 s). `cache` is where betons are kept."""
-    # One after the other: in parallel they would slow each other down, and FFCV's import is timed.
+    """All findings; takes as long as importing FFCV (about 7 s). `cache`: the betons' folder."""
+    # In parallel they would slow each other, and FFCV's import is timed.
     torch, ffcv = (run_probe(name) if installed(name) else None for name in ("torch", "ffcv"))
     works = torch is not None and "error" not in torch
     findings = [*package_findings(), *torch_findings(torch), *ffcv_findings(ffcv, torch_works=works)]
@@ -43,7 +43,7 @@ def examine(cache: Path | None) -> list[Finding]:
 
 
 def package_findings() -> list[Finding]:
-    """Python and each required package against its version bound; optional packages with the extra that adds them."""
+    """Python and each required package with its version bound; optional packages with their extra."""
     python, wanted = platform.python_version(), requirements()
     if wanted is None:
         return [Finding("Python", python), Finding(DISTRIBUTION, "not installed: its requirements are unknown",
@@ -61,22 +61,21 @@ def package_findings() -> list[Finding]:
 
 
 def torch_findings(facts: dict | None) -> list[Finding]:
-    """A row where torch or torchvision is installed and cannot be imported."""
+    """A row if torch or torchvision is installed but cannot be imported."""
     if facts is None or "error" not in facts:
         return []
-    # Asked for an installed package again, pip adds the dependencies that it lacks.
+    # pip install of an installed package adds its missing dependencies.
     remedy = {"pip" if facts["lacks"] else "anew": pinned("torch", "torchvision")}
     return [Finding("importing torch", facts["error"], "works", False, **remedy)]
 
 
 def pinned(*names: str) -> tuple[str, ...]:
-    """Requirements that pin those of the packages that are installed to their versions."""
+    """Requirements that pin the installed ones of these packages to their versions."""
     return tuple(f"{name}=={version}" for name in names if (version := installed(name)))
 
 
 def ffcv_findings(facts: dict | None, torch_works: bool) -> list[Finding]:
-    """Whether FFCV can be imported, its threading layer, and whether it could be compiled. `facts`: the probe's, None
-    where FFCV is not installed."""
+    """Whether FFCV can be imported or compiled, and its threads. `facts`: the probe's, None if it is not installed."""
     absent = tuple(package for package, kind, name in BUILD_NEEDS if not is_there(kind, name))
     headers = "all there" if not absent else "absent: " + " ".join(absent)
     if facts is None:
@@ -121,7 +120,7 @@ def device_findings(facts: dict) -> list[Finding]:
 
 
 def disk_finding(cache: Path) -> Finding:
-    """Free space where betons are kept."""
+    """Free space in the betons' folder."""
     place = nearest_existing(cache)
     free_gib = shutil.disk_usage(place).free / 2**30
     warning = " (little: CIFAR's betons take 0.2 each)" if free_gib < LITTLE_DISK_GIB else ""

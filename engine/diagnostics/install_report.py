@@ -1,7 +1,4 @@
-"""What the installation lacks, shown as a table, with the one command that installs it.
-
-Needs only the standard library; the table is plain where rich is missing.
-"""
+"""A table of what the installation has and lacks, and one command to install the rest. Standard library only."""
 
 import os
 import shlex
@@ -23,7 +20,7 @@ def report_install(json_file: str | None) -> int:
     """Examine the installation, show it, write it to `json_file`; 1 where something is missing, else 0."""
     if json_file:
         refuse_unwritable(Path(json_file))
-    print("looking; importing FFCV takes several seconds ...", flush=True)
+    print("checking the installation; importing FFCV takes several seconds ...", flush=True)
     try:
         from recipes.settings.schema import declare
 
@@ -35,11 +32,8 @@ def report_install(json_file: str | None) -> int:
     if json_file:
         write_json(Path(json_file), {"ok": command is None, "mend": command,
                                      "findings": [asdict(finding) for finding in findings]})
-    if command is None:
-        print("everything is there")
-        return 0
-    print(f"to install what is missing:\n\n    {command}\n")
-    return 1
+    print(f"to install what is missing:\n\n    {command}\n" if command else "everything is there")
+    return int(command is not None)
 
 
 def show(findings: list[Finding]) -> None:
@@ -61,7 +55,7 @@ def show(findings: list[Finding]) -> None:
 
 
 def mend_command(findings: list[Finding]) -> str | None:
-    """One shell line that installs or repairs whatever is not ok; None where everything is."""
+    """One shell line that installs or repairs all that is not ok; None if everything is."""
     bad = [finding for finding in findings if finding.ok is False]
     if not bad:
         return None
@@ -79,7 +73,7 @@ def mend_command(findings: list[Finding]) -> str | None:
 
 
 def run_bare(main: Callable[[], int]) -> None:
-    """Run a command's main and exit, where the packages that `engine.cli.parser.run_command` needs are missing."""
+    """Run a command's main and exit, without the packages that `engine.cli.parser.run_command` needs."""
     try:
         status = main()
     except EngineError as error:

@@ -1,4 +1,4 @@
-"""The two sides of a roofline: a device's peak rates, measured, and the work of a training step, counted.
+"""The two sides of a roofline: a device's measured peak rates, and the counted work of a training step.
 
 After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009.
 """
@@ -17,9 +17,9 @@ from engine.training.precision import DTYPES
 # Large enough to keep the device busy with arithmetic, and for the copied bytes to exceed its caches.
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 COPIED_BYTES = {"cpu": 1 << 27, "cuda": 1 << 29}
-# The device waits for the host where issuing a step takes this share of the step.
+# The device waits for the host if issuing a step takes this share of the step.
 ISSUE_SHARE = 0.9
-# Below this share of the roofline neither arithmetic nor memory is the limit.
+# Below this share of the roofline, neither arithmetic nor memory is the limit.
 LITTLE = 0.3
 
 
@@ -59,8 +59,8 @@ def waiter(device: torch.device) -> Callable[[], None]:
 
 
 def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: Callable[[], None]) -> float:
-    """`amount` per second of the fastest call, as other load on the machine can only slow one: of the calls that fill
-    `seconds`, at least one, after a warm-up call."""
+    """`amount` per second of the fastest of the calls that fill `seconds` (at least one) after a warm-up call, as other
+    load on the machine can only slow a call."""
     call()
     wait()
     best, end = 0.0, time.perf_counter() + seconds
@@ -75,10 +75,8 @@ def best_rate(call: Callable[[], object], amount: float, seconds: float, wait: C
 
 
 def measure_peaks(device: torch.device, precisions: Iterable[str], seconds: float) -> Peaks:
-    """Measure matrix products in each precision (keys of precision.DTYPES) and a copy, each for about `seconds`.
-
-    Uses torch's threads and TF32 setting as they are; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's.
-    """
+    """Measure matrix products in each precision (keys of precision.DTYPES) and a copy, each for about `seconds`. Leaves
+    torch's threads and TF32 setting alone; takes up to 1 GiB of a GPU's memory, 256 MiB of a CPU's."""
     wait, side = waiter(device), MATRIX_SIDE[device.type]
 
     def product_rate(dtype: torch.dtype) -> float:
@@ -93,12 +91,12 @@ def measure_peaks(device: torch.device, precisions: Iterable[str], seconds: floa
 
 
 def count_work(model: nn.Module, side_px: int, batch: int, element_bytes: int) -> StepWork:
-    """The work per image (3, side_px, side_px) of a training step of `batch` images; frozen parameters save theirs.
+    """The work per image (3, side_px, side_px) of a training step of `batch` images; frozen parameters cost less.
 
-    FLOPs are those of the convolutions and matrix products of forward and backward. Bytes are an estimate: what every
-    leaf module reads and writes, of `element_bytes` each, once forward and twice backward, and three times the trained
-    weights, 4 bytes each. Fused operations move less; functions between modules and the optimiser's state are not
-    counted. Runs on a copy on the meta device, without arithmetic; `model` stays unchanged.
+    FLOPs are those of the convolutions and matrix products, forward and backward. Bytes are an estimate: what each leaf
+    module reads and writes, `element_bytes` per element, once forward and twice backward, and three times the trained
+    weights at 4 bytes. Fused operations move less; functions between modules and the optimiser's state are not counted.
+    Runs on a copy on the meta device, without arithmetic.
     """
     shadow, images, elements = copy.deepcopy(model).to("meta").eval(), 2, 0
 
@@ -118,10 +116,10 @@ def count_work(model: nn.Module, side_px: int, batch: int, element_bytes: int) -
 
 def limit_of(work: StepWork, peaks: Peaks, precision: str, images_s: float,
              issue_share: float | None) -> tuple[str, float]:
-    """(what limits a step that trains on `images_s`, the share of the roofline that it reaches).
+    """(what limits a step at `images_s`, the share of the roofline that it reaches).
 
     The limit is a key of advice.LIMITS. issue_share: the host's time to issue a step as a share of the step's, None
-    where the host computes it.
+    if the host computes it.
     """
     attainable = peaks.attainable(precision, work.flops_per_byte)
     reached = images_s * work.flops / attainable

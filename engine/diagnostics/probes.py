@@ -1,5 +1,5 @@
-"""What only importing torch or FFCV can tell, found in a child process, which contains a crash, a hang, seconds of
-compiling, and the thread counts that FFCV sets."""
+"""Facts that only importing torch or FFCV shows, from a child process, which contains crashes, hangs, seconds of
+compilation, and the thread counts that FFCV sets."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def torch_facts() -> dict:
 
 
 def gpu_facts(device) -> dict:
-    """A GPU; `error`: why torch cannot compute on it, None where it can."""
+    """A GPU; `error`: why torch cannot compute on it, None if it can."""
     import torch
 
     from engine.training.precision import resolve
@@ -60,7 +60,7 @@ def ffcv_facts() -> dict:
 
 
 def print_facts(name: str) -> None:
-    """In the child: print a probe's facts as one line of JSON; of a failed import the error and the module it lacks."""
+    """In the child: print a probe's facts as a line of JSON; for a failed import, the error and the missing module."""
     try:
         facts = {"torch": torch_facts, "ffcv": ffcv_facts}[name]()
     except Exception as error:
@@ -70,7 +70,7 @@ def print_facts(name: str) -> None:
 
 
 def run_probe(name: str, limit_s: float = LIMIT_S) -> dict:
-    """A probe's facts; or `error` (one line) and `lacks` (the module that was not found, None where another failed)."""
+    """A probe's facts; or `error` (one line) and `lacks` (the module that was not found, None for another failure)."""
     paths = [os.environ.get("PYTHONPATH", ""), str(ROOT)]
     try:
         script = f"from engine.diagnostics.probes import print_facts; print_facts({name!r})"
@@ -78,7 +78,7 @@ def run_probe(name: str, limit_s: float = LIMIT_S) -> dict:
                                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
                                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s)
     except subprocess.TimeoutExpired:
-        return {"error": f"importing it did not end within {limit_s:g} s", "lacks": None}
+        return {"error": f"importing it took more than {limit_s:g} s", "lacks": None}
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["without a message"])[-1]
         return {"error": f"importing it ended with status {child.returncode}: {last}", "lacks": None}

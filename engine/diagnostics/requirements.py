@@ -1,4 +1,4 @@
-"""The requirements of the installed distribution, and installed versions. Needs only the standard library."""
+"""The requirements of the installed distribution, and installed versions. Standard library only."""
 
 import importlib.metadata
 import operator
@@ -11,12 +11,12 @@ COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operat
 
 
 def python_floor() -> str:
-    """The Python version that the installed distribution requires, such as ">=3.10"; "" where it does not say."""
+    """The Python version that the installed distribution requires, such as ">=3.10"; "" if none is stated."""
     return importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
 
 
 def installed(name: str) -> str | None:
-    """A distribution's version, None where it is not installed."""
+    """A distribution's version, None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -24,7 +24,7 @@ def installed(name: str) -> str | None:
 
 
 def requirements() -> list[tuple[str, str, str]] | None:
-    """(name, version bound, extra or "") of each of the distribution's requirements; None where it is not installed."""
+    """(name, version bound, extra or "") of each of the distribution's requirements; None if it is not installed."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:

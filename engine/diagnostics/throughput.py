@@ -8,20 +8,20 @@ from contextlib import closing
 
 from engine.diagnostics.advice import Rates
 from engine.training.step import TrainStep
-from loaders.feeds.build import DeviceFeed, Feed
+from loaders.feeds.build import Feed
 from loaders.feeds.stream import Batch, Stream
 
 Transfer = Callable[[Batch], object]
 Wait = Callable[[], None]
 
-# The best round of each part counts, as other load on the machine can only slow one.
+# Each part's best round counts, as other load on the machine can only slow one.
 ROUNDS = 3
 HELD_BATCHES = 4
 ISSUED_STEPS = 10
 
 
 def stepper(step: TrainStep) -> Callable[[Batch], None]:
-    """A function that trains on a batch on the device, repeating epoch 0 and with it the schedule."""
+    """A function that trains on a batch on the device, repeating epoch 0 and its schedule."""
     numbers = itertools.cycle(range(step.steps_per_epoch))
 
     def train(batch: Batch) -> None:
@@ -33,7 +33,7 @@ def stepper(step: TrainStep) -> Callable[[Batch], None]:
 
 
 def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait) -> list[Batch]:
-    """Some full batches on the device, after the step has compiled, captured and tuned for them and an epoch's last."""
+    """Some full batches on the device, after the step compiled, captured and tuned for them and for an epoch's last."""
     with feed.epoch(0) as batches:
         held = list(itertools.islice(batches, min(HELD_BATCHES, max(1, len(feed) - 1))))
     with feed.epoch(0, start=len(feed) - 1) as batches:
@@ -49,11 +49,11 @@ def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float
                   wait: Wait) -> Rates:
     """Measure each part for about `seconds`. `held`: batches on the device; `transfer` copies a batch there, None where
     nothing is copied."""
-    source = feed.stream if isinstance(feed, DeviceFeed) else feed
+    host_epochs = feed.host_epoch if isinstance(feed, Stream) else feed.epoch
     on_host = Batch(*(tensor.cpu() for tensor in held[0]))
-    parts = {"feed": lambda: (endless(source), lambda batch: None),
+    parts = {"feed": lambda: (endless(host_epochs), lambda batch: None),
              "step": lambda: ((batch for batch in itertools.cycle(held)), stepper(step)),
-             "together": lambda: (endless(feed), stepper(step)),
+             "together": lambda: (endless(feed.epoch), stepper(step)),
              "transfer": lambda: ((on_host for _ in itertools.count()), transfer)}
     names = [name for name in parts if name != "transfer" or transfer]
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -65,17 +65,17 @@ def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float
     return Rates(best["feed"][0], best["transfer"][0] if transfer else None, best["step"][0], *best["together"])
 
 
-def endless(feed: Stream | Feed) -> Generator[Batch, None, None]:
-    """The batches of one epoch after another, with what starting an epoch costs in training."""
+def endless(open_epoch: Callable) -> Generator[Batch, None, None]:
+    """The batches of one epoch after another, with the cost of starting an epoch."""
     for epoch in itertools.count():
-        with feed.epoch(epoch) as batches:
+        with open_epoch(epoch) as batches:
             yield from batches
 
 
 def timed(batches: Generator[Batch, None, None], use: Callable[[Batch], object], seconds: float,
           wait: Wait) -> tuple[float, float]:
-    """(images per second, share of the time spent waiting for a batch) of using batches for about `seconds`, at least
-    one, after one that warms up. Closes the generator."""
+    """(images per second, share of the time spent waiting for a batch) over about `seconds` and at least one batch,
+    after a warm-up batch. Closes the generator."""
     with closing(batches):
         use(next(batches))
         wait()

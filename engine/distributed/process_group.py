@@ -1,4 +1,4 @@
-"""The process group of a run: sums, copies, a neighbour's image, and agreeing on when to stop or save."""
+"""The process group of a run: sums, copies, a neighbour's image, and agreement on when to stop or save."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,20 +9,19 @@ import torch
 import torch.distributed as dist
 
 from engine.common.errors import EngineError
+from engine.distributed.agreement import decode_step, encode_step
 from engine.distributed.torchrun import Ranks, open_store
 
 # One process may write betons for hours while the others wait; torchrun ends all of them if it dies.
 STORE_TIMEOUT_S = 12 * 3600
-# Words of the messages of a lost connection, for which torch has no exception type of its own.
+# Words in the messages of a lost connection; torch has no exception type for it.
 LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "TCPStore")
-# Above any step.
-FAR = 1 << 62
 
 Value = TypeVar("Value")
 
 
 class ProcessGroup:
-    """The open process group as process `rank` of `ranks` sees it; the first one `leads`: it writes and prints."""
+    """The open process group in process `rank` of `ranks`; the first process `leads`: it writes and prints."""
 
     def __init__(self, ranks: Ranks, store):
         self.rank, self.ranks = self.shard = ranks.rank, ranks.ranks
@@ -30,13 +29,13 @@ class ProcessGroup:
         self.leads, self.store = ranks.rank == 0, store
 
     def wait_for_all(self, place: str) -> None:
-        """Wait until every process has reached `place`, for hours if necessary; uses no device."""
+        """Wait, for hours if necessary, until every process has reached `place`; uses no device."""
         if self.store.add(f"{place} reached", 1) == self.ranks:
             self.store.set(f"{place} reached by all", "yes")
         self.store.wait([f"{place} reached by all"], timedelta(seconds=STORE_TIMEOUT_S))
 
     def sum_in_place(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace each tensor by its sum over all processes; every process gets the same bits."""
+        """Replace each tensor by its sum over all processes, bit-identical in all of them."""
         for tensor in tensors:
             dist.all_reduce(tensor)
 
@@ -49,7 +48,7 @@ class ProcessGroup:
             tensor.detach().copy_(contiguous)
 
     def call_in_first(self, function: Callable[[], Value]) -> Value:
-        """Call `function` in the first process only and return its result, or raise its EngineError, in all of them."""
+        """Call `function` in the first process only; return its result, or raise its EngineError, in all processes."""
         outcome: list = [None, None]
         if self.leads:
             try:
@@ -63,26 +62,25 @@ class ProcessGroup:
         return result
 
     def gather(self, value: Value) -> list[Value]:
-        """Every process's `value`, by rank, in every process."""
+        """The values of all processes, by rank, in every process."""
         values: list = [None] * self.ranks
         dist.all_gather_object(values, value)
         return values
 
     def largest(self, number: int) -> int:
-        """The largest of the processes' numbers, sent between the hosts."""
+        """The largest of the processes' numbers; uses no device."""
         tensor = torch.tensor(int(number))
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
     def first_bad(self, step: int) -> int:
-        """The smallest of the processes' steps (each at least 0, or -1 for none); -1 if no process has one."""
+        """The smallest of the processes' steps, of which -1 stands for none; -1 if no process has one."""
         return decode_step(self.largest(encode_step(step)))
 
     def image_before(self, images_bhwc: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The image uint8 (1, H, W, 3) and label int64 (1,) just before this process's block of the batch.
 
-        They are the last of the previous process's block, and for the first process the last of the whole batch.
-        Does not wait for the device.
+        For the first process they are the last of the whole batch. Does not wait for the device.
         """
         own = torch.cat([images_bhwc[-1].reshape(-1), labels[-1:].view(torch.uint8)])
         everyones = own.new_empty(self.ranks * len(own))
@@ -93,50 +91,9 @@ class ProcessGroup:
         return before[:pixels].view(1, *images_bhwc.shape[1:]), before[pixels:].clone().view(torch.int64)
 
 
-def encode_step(step: int) -> int:
-    """A step (-1: none) encoded so that the largest code is the smallest step."""
-    return FAR - step if step >= 0 else 0
-
-
-def decode_step(wish: int) -> int:
-    """The step that `encode_step` encoded."""
-    return FAR - wish if wish else -1
-
-
-class Agreement:
-    """The maxima over the processes of `wishes` integers, known to all processes at the same step.
-
-    They are sent between the hosts at one step and read at the next, so no device waits for them and hosts rarely do.
-    """
-
-    def __init__(self, wishes: int):
-        self.wishes, self.sent = wishes, None
-
-    def send(self, *wishes: int) -> None:
-        """Send this process's integers."""
-        tensor = torch.tensor(wishes)
-        self.sent = tensor, dist.all_reduce(tensor, dist.ReduceOp.MAX, async_op=True)
-
-    def take(self) -> list[int]:
-        """The maxima of what was sent, once; zeros if nothing was sent since."""
-        if self.sent is None:
-            return [0] * self.wishes
-        (tensor, work), self.sent = self.sent, None
-        work.wait()
-        return tensor.tolist()
-
-    def maximum_now(self, *wishes: int) -> list[int]:
-        """The maxima of these and of what was sent before, waiting for all processes: for the end of an epoch."""
-        self.send(*map(max, wishes, self.take()))
-        return self.take()
-
-
 @contextmanager
 def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
-    """Open the process group, by gloo between hosts and NCCL between GPUs, and close it at the end.
-
-    Raises EngineError if another process ends or does not answer for `timeout_s`.
-    """
+    """The open process group (gloo, NCCL); EngineError if a process ends or does not respond for `timeout_s`."""
     try:
         store = open_store(STORE_TIMEOUT_S)
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
@@ -146,7 +103,7 @@ def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
     except RuntimeError as error:
         if not is_loss(error):
             raise
-        what = f"did not answer for {timeout_s:g} s" if "timed out" in str(error).lower() else "ended"
+        what = f"did not respond for {timeout_s:g} s" if "timed out" in str(error).lower() else "ended"
         raise EngineError(f"another process of the run {what}, so process {ranks.rank} of {ranks.ranks} ends too: look "
                           "for the first error, and continue with --resume, or let torchrun do so with "
                           "--max-restarts") from None

@@ -1,8 +1,8 @@
 """Sums the gradients of several processes while the backward pass still runs.
 
 DistributedDataParallel does this too, but it rebuilds its buckets after a process's first step, and the position in a
-bucket decides in which order three or more addends are rounded: a resumed run would not have the bits of an unbroken
-one. Here the layout depends on the parameters alone, and the network is not wrapped, which suits compiled steps.
+bucket decides the order in which three or more addends are rounded: a resumed run would differ in its last bits. Here
+the layout depends on the parameters alone, and the network is not wrapped, which suits compiled steps.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Bucket:
                       for p, offset in zip(parameters, offsets, strict=False)]
 
     def send(self) -> None:
-        """Start to sum the gradients as they are; a missing one counts as zeros."""
+        """Start to sum the gradients; a missing one counts as zeros."""
         parts = [part for part, p in zip(self.parts, self.parameters, strict=True) if p.grad is not None]
         if len(parts) < len(self.parts):
             self.flat.zero_()
@@ -36,7 +36,7 @@ class Bucket:
         self.work = dist.all_reduce(self.flat, async_op=True)
 
     def receive(self) -> None:
-        """Make the sums the gradients, without a copy; a parameter that had none keeps none. Ready for a new pass."""
+        """Make the sums the gradients, without a copy; a parameter without a gradient keeps none."""
         self.work.wait()
         self.missing = len(self.parameters)
         for part, p in zip(self.parts, self.parameters, strict=True):
@@ -47,7 +47,7 @@ class Bucket:
 class GradientReducer:
     """Sums the gradients of `parameters` over all processes, in buckets, from the last parameter to the first.
 
-    A bucket is sent as soon as a backward pass between `expect` and `finish` has filled it and all before it.
+    A bucket is sent when a backward pass between `expect` and `finish` has filled it and all buckets before it.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]):
@@ -57,20 +57,20 @@ class GradientReducer:
                       for bucket in self.buckets for p in bucket.parameters]
 
     def expect(self) -> None:
-        """The next backward pass is the last before the update: buckets that it fills may be sent."""
+        """Call before the last backward pass of an update: buckets that it fills are sent."""
         self.expecting = True
 
     def _arrived(self, bucket: Bucket) -> None:
         if not self.expecting:
             return
         bucket.missing -= 1
-        # In the buckets' order, which is the same in every process, whichever is filled first.
+        # In the buckets' order, which is the same in every process.
         while self.next < len(self.buckets) and not self.buckets[self.next].missing:
             self.buckets[self.next].send()
             self.next += 1
 
     def finish(self) -> None:
-        """Send the buckets that were not sent; afterwards every gradient is the sum. Does not wait for a GPU."""
+        """Send the remaining buckets; afterwards every gradient is the sum. Does not wait for a GPU."""
         for bucket in self.buckets[self.next:]:
             bucket.send()
         for bucket in self.buckets:
@@ -78,7 +78,6 @@ class GradientReducer:
         self.expecting, self.next = False, 0
 
     def close(self) -> None:
-        """Remove the hooks from the parameters."""
         for hook in self.hooks:
             hook.remove()
 

@@ -1,7 +1,4 @@
-"""torchrun's environment: which of its processes this is, and which of them shows an error.
-
-Importing this imports no torch. Without torchrun `ranks_of` returns None, and only `speaks_for_all` is called.
-"""
+"""torchrun's environment: this process's rank, and which process shows an error. Importing this imports no torch."""
 
 import os
 import time
@@ -13,7 +10,7 @@ from datetime import timedelta
 # How long a process that shows an error waits for the store.
 STORE_S = 10
 POLL_S = 0.02
-# The name of this process's round, once it is known.
+# The name of this process's round, if known.
 _round: list[str] = []
 
 
@@ -21,8 +18,8 @@ _round: list[str] = []
 class Ranks:
     """Process `rank` of `ranks`; on its own node it is `local_rank` of `local_ranks`.
 
-    launch: torchrun's id of this launch, the same after restarts, "" if it has none of its own. restarts: how often
-    torchrun has restarted the processes.
+    launch: torchrun's id of this launch, unchanged by restarts, "" if it has none. restarts: how often torchrun has
+    restarted the processes.
     """
 
     rank: int
@@ -34,7 +31,7 @@ class Ranks:
 
 
 def ranks_of(environment: Mapping[str, str]) -> Ranks | None:
-    """What torchrun, or whatever sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT as it does, says; None without."""
+    """The ranks that torchrun, or another launcher with its variables (RANK, WORLD_SIZE), sets; None without one."""
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
         return None
     defaults = {"RANK": 0, "WORLD_SIZE": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "TORCHELASTIC_RESTART_COUNT": 0}
@@ -44,16 +41,13 @@ def ranks_of(environment: Mapping[str, str]) -> Ranks | None:
 
 
 def open_store(timeout_s: float):
-    """torchrun's key-value store, with a prefix for this round of processes; all of them must open it.
-
-    RuntimeError if they have not done so after `timeout_s`.
-    """
+    """torchrun's store, with a prefix for this round of processes; RuntimeError if one is missing after `timeout_s`."""
     from torch.distributed import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, ranks = next(iter(rendezvous("env://", timeout=timedelta(seconds=timeout_s))))
     while isinstance(store, PrefixStore):
-        # Torch's own prefix counts restarts, which differ between nodes.
+        # Torch's prefix counts restarts, which differ between nodes.
         store = store.underlying_store
     store = PrefixStore(f"cadence/{os.environ.get('TORCHELASTIC_RUN_ID', '')}", store)
     if not _round:
@@ -64,8 +58,8 @@ def open_store(timeout_s: float):
 def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
     """A name for this round of processes, the same in all of them and different from all earlier rounds.
 
-    The store still holds what earlier rounds wrote. So process 0 answers every greeting that it finds, even of dead
-    processes, until each other process has confirmed the answer. RuntimeError if that takes longer than `timeout_s`.
+    The store still holds the entries of earlier rounds. So process 0 answers every greeting, even of dead processes,
+    until each other process has confirmed the answer. RuntimeError if that takes longer than `timeout_s`.
     """
     own, ends = uuid.uuid4().hex, time.monotonic() + timeout_s
     if rank:
@@ -89,7 +83,7 @@ def agree_on_round(store, rank: int, ranks: int, timeout_s: float) -> str:
 
 
 def speaks_for_all() -> bool:
-    """Whether this process is the one to show an error: the first of several to ask; a lone one always."""
+    """Whether this process shows an error: only the first of the run's processes to ask does."""
     ranks = ranks_of(os.environ)
     if ranks is None or ranks.ranks == 1:
         return True

@@ -13,11 +13,8 @@ CHUNK = 64
 
 
 def quantise(program: torch.export.ExportedProgram, calibration_bhwc: torch.Tensor) -> torch.export.ExportedProgram:
-    """`program` in int8, for batches of any size; `program` itself stays unchanged.
-
-    calibration_bhwc: uint8 (N, side, side, 3), images of the training set. Raises EngineError where torchao cannot
-    quantise the network.
-    """
+    """A copy of `program` in int8, for batches of any size. calibration_bhwc: uint8 (N, side, side, 3), images of the
+    training set. Raises EngineError if torchao cannot quantise the network."""
     with quiet("--format int8: torchao cannot quantise this network", "choose another format"):
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
@@ -35,11 +32,8 @@ def quantise(program: torch.export.ExportedProgram, calibration_bhwc: torch.Tens
 
 
 def _name_each_call(module: torch.fx.GraphModule) -> None:
-    """Give the module that each operation comes from a new name for each call.
-
-    The quantiser finds layers by that name, and would take a module that is called twice, such as a block's ReLU, for
-    one layer with two outputs.
-    """
+    """Give each operation its own module name: the quantiser finds layers by it, and would take a module that runs
+    twice, such as a block's ReLU, for one layer with two outputs."""
     for node in module.graph.nodes:
         if node.op == "call_function" and node.meta.get("nn_module_stack"):
             *outer, (key, (path, kind)) = node.meta["nn_module_stack"].items()
@@ -47,7 +41,7 @@ def _name_each_call(module: torch.fx.GraphModule) -> None:
 
 
 def _drop_unused(module: torch.fx.GraphModule) -> None:
-    """Remove the tensors that the graph does not read: float weights replaced by int8 ones."""
+    """Remove the tensors that the graph no longer reads: the float weights."""
     read = {node.target for node in module.graph.nodes if node.op == "get_attr"}
     for name, _ in [*module.named_parameters(), *module.named_buffers()]:
         if name not in read:

@@ -1,4 +1,4 @@
-"""Latencies of functions, measured in turns."""
+"""Latencies of functions that take turns."""
 
 import time
 from collections.abc import Callable, Mapping

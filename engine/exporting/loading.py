@@ -30,8 +30,8 @@ class Exported:
 def load(path: str | Path) -> Exported:
     """Read a file that `python -m engine.export` wrote, by its suffix: .safetensors, .pt2 or .onnx.
 
-    Raises EngineError where it cannot be read, is damaged or another program's, or a package is missing. A .safetensors
-    or .onnx file runs no code; torch gives no such promise for .pt2, so load those only from people you trust.
+    Raises EngineError if it cannot be read, is damaged or not Cadence's, or a package is missing. A .safetensors or
+    .onnx file runs no code; torch does not promise that for .pt2, so load those only from people you trust.
     """
     path = Path(path)
     name = next((name for name, file in export_formats.FILES.items() if Path(file).suffix == path.suffix), None)

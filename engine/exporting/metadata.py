@@ -1,6 +1,6 @@
-"""What an exported file says of itself: mean, size, class names, layout, origin. Plain values.
+"""An exported file's metadata, as plain values: mean, size, class names, layout, origin.
 
-safetensors and ONNX files hold text by key: each value as JSON, text as it is. A .pt2 holds one file METADATA_FILE.
+safetensors and ONNX files hold a text per key: strings unchanged, other values as JSON. A .pt2 holds METADATA_FILE.
 """
 
 import json
@@ -18,7 +18,7 @@ KEYS = (*TEXTS, "class_names", "side_px", "mean", "std", "epoch", "settings", "p
 
 
 def describe(trained: Trained, input_layout: str, pruned: Mapping[str, object] | None) -> dict[str, object]:
-    """All KEYS. settings: the recipe's values, from which the network can be built; pruned: how, None for not."""
+    """All KEYS. settings: the recipe's values, which rebuild the network; pruned: how, or None."""
     recipe, data = trained.recipe, trained.recipe.section("data")
     return {"made_by": "Cadence", "input": input_layout,
             "output": "float32 (batch, classes), logits; softmax makes them probabilities",
@@ -29,16 +29,16 @@ def describe(trained: Trained, input_layout: str, pruned: Mapping[str, object] |
 
 
 def as_texts(metadata: Mapping[str, object]) -> dict[str, str]:
-    """Key -> text, for formats that hold nothing else."""
+    """Key -> text, for formats that hold only text."""
     return {key: value if key in TEXTS else json.dumps(value) for key, value in metadata.items()}
 
 
 def from_texts(texts: Mapping[str, str], name: str) -> dict[str, object]:
-    """The inverse of `as_texts`; EngineError, naming the file by `name`, where keys are missing or damaged."""
+    """The inverse of `as_texts`; EngineError, naming the file by `name`, if keys are missing or damaged."""
     try:
         return {key: texts[key] if key in TEXTS else json.loads(texts[key]) for key in KEYS}
     except KeyError as missing:
-        raise EngineError(f"{name} was not exported by Cadence, its metadata has no {missing.args[0]}: give a file "
-                          "that `python -m engine.export` wrote") from None
+        raise EngineError(f"{name} was not exported by Cadence (its metadata has no {missing.args[0]}): give a "
+                          "file that `python -m engine.export` wrote") from None
     except ValueError:
         raise EngineError(f"{name}: its metadata is damaged: export the network again") from None

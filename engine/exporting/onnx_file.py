@@ -19,7 +19,7 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
     """The content of a .onnx file of opset OPSET, metadata among its properties, accepted by onnx's checker.
 
     Input `images_bhwc`, uint8 (batch, side, side, 3); output `logits`, float32 (batch, classes). Raises EngineError
-    where the network has an operation that ONNX lacks, or more weights than one file can hold.
+    if ONNX lacks one of the network's operations, or a file cannot hold its weights.
     """
     import onnx
 
@@ -33,7 +33,7 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
                                  dynamic_shapes=({0: "batch"},), verbose=False)
         made.model.metadata_props.update(as_texts(metadata))
         for node in made.model.graph.all_nodes():
-            # The exporter's own notes, longer than the graph.
+            # The exporter's notes take more bytes than the graph.
             node.metadata_props.clear()
         proto = made.model_proto
         onnx.checker.check_model(proto, full_check=True)
@@ -41,7 +41,7 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
 
 
 def from_bytes(content: bytes, name: str) -> tuple[Logits, dict[str, object]]:
-    """(logits by onnxruntime on the CPU, metadata) of a .onnx file; EngineError where damaged or another program's."""
+    """(logits by onnxruntime on the CPU, metadata) of a .onnx file; EngineError if damaged or not Cadence's."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

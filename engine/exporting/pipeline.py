@@ -14,7 +14,6 @@ from engine.exporting.latency import latencies
 from engine.exporting.loading import read_back
 from engine.exporting.metadata import NORMALISED_IN, PIXELS_IN, describe
 from engine.exporting.prune_finetune import prune_and_tune
-from engine.exporting.verify import Logits
 from engine.inference.sample_images import SampleImages, open_sample_images
 from engine.inference.trained import Trained
 from engine.storage.export_formats import FILES
@@ -26,8 +25,8 @@ def export(trained: Trained, settings: Mapping[str, object], names: Sequence[str
            prune_share: float | None, prune_kind: str, prune_epochs: int) -> dict[str, object]:
     """Write `trained`, which must be on the CPU, to `folder` in the formats `names`; returns the summary.
 
-    The files are checked on `count` images of the data that `settings` name. Pruned first where prune_share is not
-    None. Prints before what takes long. Raises EngineError as `make_files` and `prune_and_tune`.
+    The files are checked on `count` images of the data that `settings` name. Prunes first unless prune_share is None.
+    Prints a line before slow work. Raises EngineError as `make_files` and `prune_and_tune`.
     """
     recipe, samples, calibration = open_sample_images(trained, settings, count, say=print)
     pruned = None
@@ -50,8 +49,8 @@ def make_files(trained: Trained, names: Sequence[str], samples: SampleImages, ca
                pruned: Mapping[str, object] | None) -> tuple[float, dict[str, bytes], dict[str, dict]]:
     """(the network's own top-1 on `samples`; format -> the file's content; format -> how it compares on `samples`).
 
-    calibration: training images, for int8. pruned: how it was, for the metadata. Raises EngineError for a format that
-    the network cannot have, and where a file's logits are too far from the network's.
+    calibration: training images, for int8. pruned: how it was, for the metadata. Raises EngineError if the network
+    cannot have a format, or a file's logits are too far from the network's.
     """
     expected = verify.all_logits(trained.logits, samples.images_bhwc)
     if not expected.isfinite().all():
@@ -64,34 +63,26 @@ def make_files(trained: Trained, names: Sequence[str], samples: SampleImages, ca
         program = torch_program.to_program(module, trained.side_px, f"model.name={trained.recipe.get('model.name')}")
     contents, checks = {}, {}
     for name in names:
-        contents[name] = content_of(name, trained, program, calibration, pruned)
+        metadata = describe(trained, NORMALISED_IN if name == "safetensors" else PIXELS_IN, pruned)
+        if name == "safetensors":
+            contents[name] = safetensors_file.to_bytes(trained.model.state_dict(), metadata)
+        elif name == "onnx":
+            contents[name] = onnx_file.to_bytes(program, metadata)
+        else:
+            made = int8.quantise(program, calibration.images_bhwc) if name == "int8" else program
+            contents[name] = torch_program.to_bytes(made, metadata)
         logits = read_back(contents[name], FILES[name]).logits
         if name == "int8":
-            print("int8: compiling it, and fp32 beside it, for this CPU")
+            print("int8: compiling it and the fp32 program for this CPU")
             logits = torch_program.compiled(logits)
         checks[name] = verify.compare(expected, verify.all_logits(logits, samples.images_bhwc), samples.labels)
         verify.refuse(name, **checks[name], spread=(expected.max() - expected.min()).item(),
                       original_top1=top1 if name == "int8" else None)
         if name == "int8":
             compiled = {"fp32": torch_program.compiled(program.module()), "int8": logits}
-            checks[name]["latency_ms"] = {str(size): latencies_of(compiled, samples.images_bhwc, size)
-                                          for size in BATCHES}
+            # Images repeat if there are fewer than a batch.
+            batches = {size: samples.images_bhwc[torch.arange(size) % len(samples.labels)] for size in BATCHES}
+            checks[name]["latency_ms"] = {
+                str(size): latencies({kind: partial(call, batch_bhwc) for kind, call in compiled.items()})
+                for size, batch_bhwc in batches.items()}
     return top1, contents, checks
-
-
-def content_of(name: str, trained: Trained, program: torch.export.ExportedProgram | None, calibration: SampleImages,
-               pruned: Mapping[str, object] | None) -> bytes:
-    """The file of format `name`; `program` is the captured network, which safetensors does not need."""
-    if name == "safetensors":
-        return safetensors_file.to_bytes(trained.model.state_dict(), describe(trained, NORMALISED_IN, pruned))
-    metadata = describe(trained, PIXELS_IN, pruned)
-    if name == "onnx":
-        return onnx_file.to_bytes(program, metadata)
-    return torch_program.to_bytes(int8.quantise(program, calibration.images_bhwc) if name == "int8" else program,
-                                  metadata)
-
-
-def latencies_of(programs: Mapping[str, Logits], images_bhwc: torch.Tensor, size: int) -> dict[str, dict[str, float]]:
-    """The programs' latencies for batches of `size` images, repeated where there are fewer, with torch's threads."""
-    batch_bhwc = images_bhwc[torch.arange(size) % len(images_bhwc)]
-    return latencies({name: partial(logits, batch_bhwc) for name, logits in programs.items()})

@@ -12,19 +12,19 @@ from engine.optim.optimizer_list import OptimizerList
 
 # kind -> its description in the results
 KINDS = {"weights": "weights, the smallest of all layers together",
-         "channels": "output channels of each convolution, those of the smallest L2 norm"}
+         "channels": "output channels of each convolution, those with the smallest L2 norm"}
 
 
 def masks_of(model: nn.Module, kind: str, share: float) -> dict[str, torch.Tensor]:
-    """Parameter name -> mask of its shape, 0 where pruned, for the trainable weights of convolutions and linear layers.
+    """Parameter name -> mask of its shape, 0 if pruned, for the trainable weights of convolutions and linear layers.
 
     kind "weights": the `share` (0..1, open) of all these weights with the smallest magnitudes (Han et al. 2015).
     "channels": in each convolution the `share` of output channels whose filters have the smallest L2 norms (after Li et
-    al. 2017, who sum magnitudes); linear layers stay whole. Nothing is random; the model stays unchanged. Raises
-    EngineError where there is nothing to prune.
+    al. 2017, who sum magnitudes); linear layers stay whole. Deterministic; `model` stays unchanged. Raises EngineError
+    if there is nothing to prune.
     """
     kinds = (nn.Conv2d,) if kind == "channels" else (nn.Conv2d, nn.Linear)
-    # torch's prune replaces parameters, which changes their order in a module, and takes contiguous ones only.
+    # torch's prune replaces parameters, which changes their order in a module, and needs contiguous ones.
     shadow = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     layers = {name: module for name, module in shadow.named_modules()
               if isinstance(module, kinds) and module.weight.requires_grad}
@@ -38,7 +38,7 @@ def masks_of(model: nn.Module, kind: str, share: float) -> dict[str, torch.Tenso
         prune.global_unstructured([(layer, "weight") for layer in layers.values()], prune.L1Unstructured, amount=share)
     masks = {f"{name}.weight" if name else "weight": layer.weight_mask for name, layer in layers.items()}
     if all(bool(mask.all()) for mask in masks.values()):
-        raise EngineError(f"--prune={share} prunes nothing, a layer has too few {kind}: choose a larger share")
+        raise EngineError(f"--prune={share} prunes nothing because a layer has too few {kind}: choose a larger share")
     return masks
 
 
@@ -50,7 +50,7 @@ def apply(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
 
 
 def hold(optimizer: torch.optim.Optimizer | OptimizerList, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
-    """Apply the masks after each step of `optimizer`, from now on."""
+    """Apply the masks after each later step of `optimizer`."""
     for each in optimizer.optimizers if isinstance(optimizer, OptimizerList) else (optimizer,):
         each.register_step_post_hook(lambda *_: apply(model, masks))
 

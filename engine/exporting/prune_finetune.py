@@ -1,4 +1,4 @@
-"""Pruning a trained network, and fine-tuning it by the engine that trained it while pruned weights stay 0."""
+"""Prune a trained network, and fine-tune it as it was trained while pruned weights stay 0."""
 
 import copy
 from contextlib import closing
@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 
 from torch import nn
 
-from engine.build.optimizer import build_optimizer, build_stages
+from engine.build.optimizer import build_optimizer
 from engine.build.run import build
+from engine.build.schedule import build_stages
 from engine.exporting import prune
 from engine.exporting.verify import all_logits, top1
 from engine.inference.sample_images import SampleImages
@@ -18,15 +19,15 @@ from engine.training.loop import Progress
 from engine.training.stages import Stage
 from recipes.settings.load import Recipe
 
-# As a share of the recipe's highest rate: the weights are trained, and must only compensate for the pruned ones.
+# As a share of the recipe's rates: trained weights only have to compensate for the pruned ones.
 RATE_SHARE = 0.1
 
 
 def tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
     """`recipe` for fine-tuning: its last stage for `epochs` epochs at RATE_SHARE of its rates, at full image size.
 
-    Averages, early stopping and watching are off: the network after the last epoch is the result. The schedule, which
-    may not fit so few epochs, is left to `prune_and_tune`.
+    Averages, early stopping and watching are off: the network after the last epoch is the result. `prune_and_tune`
+    sets the schedule, as the recipe's may not fit so few epochs.
     """
     last = build_stages(recipe)[-1]
     stage = {key: value for key, value in asdict(last).items() if key != "first_epoch"}
@@ -40,8 +41,8 @@ def prune_and_tune(trained: Trained, recipe: Recipe, samples: SampleImages, *, k
                    epochs: int) -> tuple[Trained, dict[str, object]]:
     """(a copy of `trained`, pruned and fine-tuned for `epochs` epochs (0: pruned only); what was done, with top-1s).
 
-    recipe: the network's own, with the data's place on this machine. kind, share: as prune.masks_of. The rate falls to
-    0 as half a cosine. Random as in training, by the recipe's seed. Prints each epoch's results. top-1 on `samples`.
+    recipe: the network's, with the data folders of this machine. kind, share: as prune.masks_of. The rate falls to 0
+    as half a cosine; the recipe's seed decides all draws. Prints each epoch's results. top-1 is measured on `samples`.
     """
     # The stage decides what trains, and therefore what is pruned, even without fine-tuning.
     with closing(build(tuning_recipe(recipe, max(epochs, 1)), resuming=True, on_warning=print)) as run:

@@ -11,11 +11,11 @@ from engine.exporting.prune import KINDS
 
 def show(summary: Mapping[str, object]) -> None:
     """Print the summary that `pipeline.export` returned."""
-    # Names of folders must not be read as markup.
+    # Rich must not read names of folders as markup.
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     images = f"{summary['images']:,} images of the {summary['split']} split"
     if summary["split"] != "test":
-        images += f", for {summary['dataset']} has no test split"
+        images += f" ({summary['dataset']} has no test split)"
     console.print(f"{summary['checkpoint']}: top-1 {summary['top1']:.2%} on {images}")
     if pruned := summary["pruned"]:
         epochs = pruned["epochs"]

@@ -1,4 +1,4 @@
-"""safetensors files: a network's weights by name, and in the header how to build the network; no pickle."""
+"""safetensors files: a network's weights by name, and a header that says how to build it; no pickle."""
 
 import json
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ def to_bytes(weights: Mapping[str, torch.Tensor], metadata: Mapping[str, object]
     """The content of a .safetensors file: a state dict, on the CPU, with the metadata in its header."""
     from safetensors.torch import save
 
-    # The format allows no shared tensors and no memory layout but the contiguous one.
+    # The format allows neither shared nor non-contiguous tensors.
     return save({name: tensor.detach().contiguous().clone() for name, tensor in weights.items()}, as_texts(metadata))
 
 
 def from_bytes(content: bytes, name: str) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """(the state dict, metadata) of a .safetensors file; EngineError where it is damaged or another program's."""
+    """(the state dict, metadata) of a .safetensors file; EngineError if it is damaged or not Cadence's."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

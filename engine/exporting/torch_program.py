@@ -1,4 +1,4 @@
-"""torch.export programs: a network captured as one, .pt2 files of them, and compiled ones."""
+"""torch.export programs: a network captured as one, written to and read from .pt2 files, and compiled."""
 
 import io
 import json
@@ -29,18 +29,16 @@ class Portable(nn.Module):
 
 
 def to_program(module: nn.Module, side_px: int, name: str) -> torch.export.ExportedProgram:
-    """`module`, which takes uint8 (B, side_px, side_px, 3), captured by torch.export for batches of any size.
-
-    Raises EngineError, naming the network by `name`, where torch cannot capture it as a whole.
-    """
-    # Saved with the program, hence no real image. A batch of 1 would be taken for the only size.
+    """`module`, which takes uint8 (B, side_px, side_px, 3), captured by torch.export for batches of any size. Raises
+    EngineError, naming the network by `name`, where torch cannot capture it as a whole."""
+    # It is saved with the program, so it is no real image. torch would take a batch of 1 for the only size.
     example_bhwc = torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8)
     with quiet(f"{name} cannot be captured by torch.export", "choose --format safetensors, which holds its weights "
                   "alone"):
         program = torch.export.export(module, (example_bhwc,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    for graph in (inner for inner in program.graph_module.modules() if isinstance(inner, torch.fx.GraphModule)):
-        for node in graph.graph.nodes:
-            # They hold paths of this machine, and would be saved.
+    for graph in program.graph_module.modules():
+        for node in graph.graph.nodes if isinstance(graph, torch.fx.GraphModule) else ():
+            # It holds paths of this machine, and would be saved.
             node.meta.pop("stack_trace", None)
     return program
 
@@ -54,7 +52,7 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
 
 
 def from_bytes(content: bytes, name: str) -> tuple[nn.Module, dict[str, object]]:
-    """(the program as a module, metadata) of a .pt2 file; EngineError where it is damaged or another program's."""
+    """(the program as a module, metadata) of a .pt2 file; EngineError if it is damaged or not Cadence's."""
     extra = {METADATA_FILE: ""}
     with suppress(ImportError):
         # Defines the operations of quantised programs.
@@ -69,16 +67,15 @@ def from_bytes(content: bytes, name: str) -> tuple[nn.Module, dict[str, object]]
 
 
 def compiled(module: nn.Module) -> Logits:
-    """The program compiled for this CPU by the first calls, its weights frozen into the code; EngineError where that
-    fails."""
+    """The program with frozen weights, which its first calls compile for this CPU; EngineError if that fails."""
     from torch._inductor import config
 
     inner = torch.compile(module, dynamic=True)
     errors = (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError)
 
     def call(images_bhwc: torch.Tensor) -> torch.Tensor:
-        with quiet("--format int8 is measured as torch.compile runs it, and that failed", "check that a C++ compiler "
-                      "is installed (apt install g++)", errors), torch.no_grad(), config.patch(freezing=True):
+        with quiet("--format int8: torch.compile failed on the program", "check that a C++ compiler is installed (apt "
+                      "install g++)", errors), torch.no_grad(), config.patch(freezing=True):
             return inner(images_bhwc)
 
     return call

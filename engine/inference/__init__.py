@@ -1,1 +1,1 @@
-"""What a trained network predicts for images: evaluation, predictions, GradCAM and the demo."""
+"""Uses of a trained network: evaluation, predictions for images, GradCAM and the demo."""

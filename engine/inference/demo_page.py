@@ -38,7 +38,7 @@ STYLE = """
   #samples .grid-container {grid-template-columns: repeat(auto-fill, minmax(80px, 1fr)) !important}
 }
 """
-# For a file that the browser cannot draw (TIFF; not an image) the frame stays empty instead of showing a broken image.
+# For a file that the browser cannot draw (TIFF; not an image), show an empty frame instead of a broken image.
 SCRIPT = """<script>
 for (const [event, look] of [["error", "hidden"], ["load", "visible"]])
   document.addEventListener(event, ({target}) => {
@@ -46,14 +46,14 @@ for (const [event, look] of [["error", "hidden"], ["load", "visible"]])
   }, true);
 </script>"""
 ABOUT = (f"Up to {MAX_UPLOAD_BYTES >> 20} MB and {MAX_UPLOAD_PIXELS // 10**6} million pixels. Pictures are fitted to "
-         "the square that the network takes, and deleted when the page ends at the latest.")
+         "the network's square, and deleted at the latest when the page closes.")
 
 Upload = tuple[Path | None, str]
 
 
 def build_page(predictors: Mapping[str, Predictor],
                samples: Mapping[str, Sequence[tuple[np.ndarray, str]]]) -> gr.Blocks:
-    """The page for networks by their names; `samples`: for some names, images (H, W, 3) uint8 with their classes."""
+    """The page for networks by their names; `samples`: name -> uint8 images (H, W, 3) with their classes."""
     names = list(predictors)
     has_gradcam = importlib.util.find_spec("pytorch_grad_cam") is not None
     # One at a time: GradCAM registers hooks on the network while it works.
@@ -68,7 +68,7 @@ def build_page(predictors: Mapping[str, Predictor],
         except EngineError as error:
             return no_results(str(error))
         except concurrent.futures.TimeoutError:
-            # If it has not started, it would delay the next visitors although nobody waits for it.
+            # Unless it has started, it would delay other visitors although nobody waits for it.
             working.cancel()
             return no_results(f"This took longer than {MAX_WAIT_S:.0f} s: try a smaller picture, or again later.")
 
@@ -106,7 +106,7 @@ def build_page(predictors: Mapping[str, Predictor],
                 table = gr.Dataframe(headers=["class", "probability (%)"], datatype=["str", "number"],
                                      interactive=False, label="All classes: ⋮ in a heading sorts",
                                      max_height=420, elem_id="table", buttons=[])
-        # The file as uploaded: Gradio would decode it first, in its own way and without these limits.
+        # Take the file as uploaded: Gradio would decode it first, without these limits.
         picked.preprocess = partial(uploaded, Path(picked.GRADIO_CACHE))
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
         for changed in (picked, network):
@@ -121,16 +121,16 @@ def uploaded(folder: Path, payload: object) -> Upload | None:
     if payload is None:
         return None
     path = Path(payload.path or "").resolve()
-    # A request may name any path: only files in `folder`, where uploads go, are accepted.
+    # A request may name any path: accept only files in `folder`, where uploads go.
     return (path if path.is_relative_to(folder.resolve()) else None), payload.orig_name or "the image"
 
 
 def predict_upload(predictor: Predictor, upload: Upload,
                    with_gradcam: bool) -> tuple[Prediction, np.ndarray | None, str]:
-    """(the prediction, its overlay (H, W, 3) or None, why there is none or ""); EngineError without a prediction."""
+    """(the prediction, its overlay (H, W, 3) or None, why there is none or ""); EngineError if not predicted."""
     path, name = upload
     if path is None or not path.is_file():
-        raise EngineError(f"{name}: is not, or no longer, an uploaded file: drop or choose it again")
+        raise EngineError(f"{name}: is not an uploaded file, or no longer there: drop or choose it again")
     content = file_content(path, MAX_UPLOAD_BYTES)
     pixels = predictor.pixels(content, name, max_bytes=MAX_UPLOAD_BYTES, max_pixels=MAX_UPLOAD_PIXELS)
     prediction = predictor.predict([pixels])[0]
@@ -154,11 +154,11 @@ def results_of(prediction: Prediction, overlay_hwc: np.ndarray | None, without_o
 
 
 def no_results(reason: str) -> list:
-    """The page's five results without a prediction: the reason, and nothing else."""
+    """The page's five results if there is no prediction: the reason alone."""
     return [f'<span class="bad" role="alert">{html.escape(reason)}</span>' if reason else "", None, None, None, []]
 
 
 def enlarged(image_hwc: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) at a whole multiple of its size, about SHOWN_PX per side, so that single pixels stay sharp."""
+    """uint8 (H, W, 3) enlarged by a whole factor to about SHOWN_PX per side, so that pixels stay sharp."""
     times = max(1, SHOWN_PX // len(image_hwc))
     return image_hwc.repeat(times, 0).repeat(times, 1)

@@ -1,4 +1,4 @@
-"""The demo's server: for this machine only, within limits, fetching nothing from elsewhere."""
+"""The demo's server: it listens on this machine only, limits uploads, and loads nothing from elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from engine.common.errors import EngineError
 from engine.inference.demo_page import MAX_UPLOAD_BYTES, SCRIPT, STYLE
 
 HOST = "127.0.0.1"
-# The browser must not fetch what Gradio's page would load from elsewhere.
+# The browser must not fetch what Gradio's page loads from elsewhere.
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
           "worker-src 'self' blob:; connect-src 'self' data: blob:; "
@@ -32,12 +32,12 @@ def with_policy(app):
 
 @contextmanager
 def serve(page: gr.Blocks, port: int | None = None, share: bool = False) -> Iterator[list[str]]:
-    """Serve the page on HOST, in threads of this process, until the block ends; gives its addresses.
+    """Serve the page on HOST, in threads of this process, until the block ends; yields its addresses.
 
-    port None: the first free one from 7860. share: also a public address, through Gradio's servers. EngineError where
+    port None: the first free one from 7860. share: also a public address, through Gradio's servers. EngineError if
     the port is taken or Gradio gives no public address.
     """
-    # Gradio's default fonts would be fetched from elsewhere.
+    # Gradio would fetch its default fonts from elsewhere.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:
         _, local, public = page.launch(

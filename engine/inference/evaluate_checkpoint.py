@@ -17,8 +17,14 @@ from recipes.settings.load import Recipe, restore
 
 
 def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[Recipe, Result]:
-    """(the recipe with `settings`, the result on its test split); EngineError without one or for other classes."""
-    recipe = recipe_for(trained.recipe, settings)
+    """(the recipe with `settings`, the result on its test split); EngineError without one or for other classes. If
+    `settings` name another data set, the recipe loses the settings that only fit its own."""
+    values = dict(trained.recipe.values)
+    if settings.get("data.name", values["data.name"]) != values["data.name"]:
+        # Early stopping watches held-out images, which the other data set's settings need not have.
+        values = {path: value for path, value in values.items() if path in ("data.mean", "data.std", "data.cache")
+                  or not path.startswith(("data.", "train.patience", "train.min_delta"))}
+    recipe = restore(trained.recipe.name, {**values, **settings})
     device = choose_device(recipe.section("train").device)
     arithmetic = precision.Precision(precision.resolve(recipe.section("train").precision, device), device)
     threads = place_threads(recipe, device)
@@ -34,13 +40,3 @@ def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[
                             evaluation_policy_of(recipe))) as feed:
         return recipe, evaluate(network.model, feed, len(source.class_names), network.to_input, arithmetic,
                                 held_out.tta)
-
-
-def recipe_for(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
-    """`recipe` with `settings`; where they name another data set, without the settings that fit its own alone."""
-    values = dict(recipe.values)
-    if settings.get("data.name", values["data.name"]) != values["data.name"]:
-        # Early stopping watches held-out images, which the other data set's settings need not have.
-        values = {path: value for path, value in values.items() if path in ("data.mean", "data.std", "data.cache")
-                  or not path.startswith(("data.", "train.patience", "train.min_delta"))}
-    return restore(recipe.name, {**values, **settings})

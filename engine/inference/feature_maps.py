@@ -28,9 +28,9 @@ class LayerMaps:
 def feature_maps(model: nn.Module, inputs_bchw: torch.Tensor, shown: int = 8) -> list[LayerMaps]:
     """The maps of an early, a middle and a late layer for normalised images (B, 3, H, W); fewer for tiny networks.
 
-    The layers are activations whose output has positions, or any such layers where no activation has. Of each, the
-    `shown` channels that vary most over images and positions. Deterministic; `model` must be in evaluation mode.
-    Raises EngineError where no layer's output has positions.
+    The layers are activations whose output has positions, or other such layers if there is none. Each shows the `shown`
+    channels that vary most over images and positions. Deterministic; `model` must be in evaluation mode. Raises
+    EngineError if no layer's output has positions.
     """
     outputs: list[tuple[str, bool, torch.Tensor]] = []
 
@@ -52,7 +52,7 @@ def feature_maps(model: nn.Module, inputs_bchw: torch.Tensor, shown: int = 8) ->
         raise EngineError(f"no layer of {type(model).__name__} has an output with positions: there are no feature "
                           "maps to show")
     last = len(layers) - 1
-    # With fewer layers than places, the earlier place names the layer.
+    # With fewer than three layers, the earlier name stays.
     places = {last: "late", last // 2: "middle", 0: "early"}
     found = []
     for number in sorted(places):

@@ -23,8 +23,8 @@ def overlays(trained: Trained, images_bhwc: np.ndarray, targets: Sequence[int] |
     """The evidence for the classes `targets` (None: the predicted ones) as colours over the images: uint8 (B, H, W, 3).
 
     images_bhwc: uint8 (B, side_px, side_px, 3). Colours run from blue, no evidence, to red, the most in this image.
-    Deterministic. Raises EngineError where grad-cam is not installed or the network has no spatial feature map, and
-    ValueError where the number of targets is not the number of images.
+    Deterministic. Raises EngineError if grad-cam is not installed or the network has no spatial feature map, and
+    ValueError if there is not one target per image.
     """
     inputs_bchw = trained.to_input(torch.from_numpy(np.ascontiguousarray(images_bhwc)).to(trained.device))
     maps_bhw = heatmaps(trained.model, inputs_bchw, targets)
@@ -36,9 +36,7 @@ def overlays(trained: Trained, images_bhwc: np.ndarray, targets: Sequence[int] |
 
 def heatmaps(model: nn.Module, inputs_bchw: torch.Tensor, targets: Sequence[int] | None = None) -> np.ndarray:
     """GradCAM of a network in evaluation mode: float32 (B, H, W); each map with any evidence runs from 0 to 1.
-
-    inputs_bchw: normalised float (B, 3, H, W) on the network's device. Raises as `overlays`.
-    """
+    inputs_bchw: normalised float (B, 3, H, W) on the network's device. Raises as `overlays`."""
     try:
         from pytorch_grad_cam import GradCAM
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -48,17 +46,17 @@ def heatmaps(model: nn.Module, inputs_bchw: torch.Tensor, targets: Sequence[int]
         raise ValueError(f"{len(targets)} targets for {len(inputs_bchw)} images: give one class per image")
     layer, to_bchw = last_feature_map(model, inputs_bchw[:1])
     chosen = None if targets is None else [ClassifierOutputTarget(int(target)) for target in targets]
-    # The weights may be frozen: then gradients flow only because the images require them.
+    # The weights may be frozen; gradients then flow because the images require them.
     with torch.enable_grad(), GradCAM(model, [layer], reshape_transform=to_bchw) as cam:
         return cam(inputs_bchw.detach().requires_grad_(), chosen).astype(np.float32)
 
 
 def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Module, ToBchw]:
-    """(the last module whose output has positions that matter to the logits, the function that makes its output BCHW).
+    """(the last module whose output has positions that affect the logits, the function that makes its output BCHW).
 
-    Found by running one image (1, 3, side, side). Excluded are modules that run several times (their outputs would be
-    confused), poolings (the map before them is finer), and outputs without a gradient at their positions, such as patch
-    tokens of a transformer's last block, where only the class token is read. EngineError where nothing is left.
+    Found by running one image (1, 3, side, side). Excludes modules that run several times (their outputs would mix),
+    poolings (the map before them is finer), and outputs without a gradient at their positions, such as the patch tokens
+    of a transformer's last block, which only reads the class token. EngineError if nothing is left.
     """
     calls: dict[nn.Module, int] = {}
     maps: list[tuple[nn.Module, ToBchw]] = []
@@ -82,20 +80,18 @@ def last_feature_map(model: nn.Module, input_bchw: torch.Tensor) -> tuple[nn.Mod
             if module is not model:
                 hooks.enter_context(module.register_forward_hook(look))
         logits = model(input_bchw.detach().requires_grad_())
-        # All classes, unevenly: a single one may have no gradient in this image, and a plain sum may cancel.
+        # All classes, unevenly weighted: one class may have no gradient here, and a plain sum may cancel.
         (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum().backward()
     for number, (module, way) in reversed([*enumerate(maps)]):
         if calls[module] == 1 and number in gradients and gradients[number].count_nonzero():
             return module, way
-    raise EngineError(f"GradCAM finds no feature map with positions in {type(model).__name__}: where it looks cannot "
-                      "be shown")
+    raise EngineError(f"GradCAM finds no feature map with positions in {type(model).__name__}: cannot show "
+                      "where it looks")
 
 
 def way_to_bchw(shape: Sequence[int]) -> ToBchw | None:
-    """The function that makes an output of this shape (B, C, H, W) with H = W > 1; None where it has no positions.
-
-    Known are BCHW, BHWC (Swin) and tokens (B, prefix + H * W, C) (vision transformers).
-    """
+    """The function that makes an output of this shape (B, C, H, W) with H = W > 1; None if it has no positions. Known
+    are BCHW, BHWC (Swin) and tokens (B, prefix + H * W, C) (vision transformers)."""
     if len(shape) == 4 and shape[2] == shape[3] > 1:
         return lambda output: output
     if len(shape) == 4 and shape[1] == shape[2] > 1:

@@ -1,7 +1,7 @@
 """A run's predictions on the images held out of its training: measured once, kept in the run folder.
 
 predictions.npz holds `logits` float32 (N, classes), `labels` int64 (N,), `indices` int64 (N,) (positions in the
-split's beton), and `key`, which names the weights, data and arithmetic; with another key they are measured again.
+split's beton), and `key`, which names weights, data and arithmetic; if it differs, they are measured again.
 """
 
 import io
@@ -39,7 +39,7 @@ NO_SETTINGS: Mapping[str, object] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images that training did not see: those at `indices` of a beton. split: "test" or "validation"."""
+    """Images at `indices` of a beton that training did not see. split: "test" or "validation"."""
 
     split: str
     beton: Beton
@@ -47,7 +47,7 @@ class HeldOut:
     open_feed: Callable[[np.ndarray], Feed]
 
     def images(self, which: np.ndarray) -> np.ndarray:
-        """uint8 (n, side_px, side_px, 3): the images at positions `which` (int64 (n,)) as the network is given them."""
+        """uint8 (n, side_px, side_px, 3): the images at positions `which` (int64 (n,)) as the network receives them."""
         with closing(self.open_feed(self.indices[which])) as feed, feed.epoch(0) as batches:
             return np.concatenate([batch.images_bhwc.cpu().numpy() for batch in batches])
 
@@ -61,7 +61,7 @@ class Predictions:
 
     @cached_property
     def finite(self) -> np.ndarray:
-        """bool (N,): which images have a prediction; those with a logit that is not finite have none."""
+        """bool (N,): which images have a prediction, that is, finite logits."""
         return np.isfinite(self.logits).all(1)
 
     @cached_property
@@ -97,10 +97,8 @@ class RunData:
 
 
 def open_run_data(trained: Trained, settings: Mapping[str, object] = NO_SETTINGS, say: OnWarning = None) -> RunData:
-    """The data that a run was trained on, its recipe changed by `settings` (data.root, ...).
-
-    Raises EngineError or DataError where they cannot be read or are not the run's.
-    """
+    """The data that a run was trained on, its recipe changed by `settings` (data.root, ...). Raises EngineError or
+    DataError if they cannot be read or are not the run's."""
     recipe, betons, difference = trained.open_betons(settings, say)
     if difference:
         raise EngineError(f"{difference}: name the run's own data with --data.root=DIR")
@@ -111,14 +109,14 @@ def open_run_data(trained: Trained, settings: Mapping[str, object] = NO_SETTINGS
 
 
 def hold_out(trained: Trained, data: RunData) -> HeldOut:
-    """The test images, or where there are none those held out for validation; EngineError without either."""
+    """The test images, or without any, those held out for validation; EngineError without either."""
     if "test" in data.betons:
         split, beton, indices = "test", data.betons["test"], np.arange(data.betons["test"].samples)
     elif len(data.validation):
         split, beton, indices = "validation", data.betons["train"], data.validation
     else:
-        raise EngineError("the data set has no test split and the run held no validation images out: add a test/ "
-                          "folder beside train/, or train with --data.validation=SHARE")
+        raise EngineError("the data set has no test split and the run has no validation images: add a test/ folder "
+                          " beside train/, or train with --data.validation=SHARE")
     place = place_of(data.recipe, data.betons, trained.device, place_threads(data.recipe, trained.device))
     policy, batch = evaluation_policy_of(data.recipe), data.recipe.section("eval").batch
     return HeldOut(split, beton, indices, lambda which: plain_feed(beton, place, batch, policy, which))
@@ -137,8 +135,7 @@ def predictions_of(trained: Trained, recipe: Recipe, held: HeldOut) -> Predictio
             if str(kept["key"]) == key and np.array_equal(kept["indices"], held.indices):
                 return Predictions(kept["logits"], kept["labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        # Missing or damaged: its content can be measured.
-        pass
+        pass  # It is missing or damaged: measure again.
     predictions = measure(trained, held, arithmetic, tta)
     packed = io.BytesIO()
     np.savez(packed, key=np.array(key), logits=predictions.logits, labels=predictions.labels, indices=held.indices)

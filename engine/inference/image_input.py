@@ -1,4 +1,4 @@
-"""An image of any kind, a file, bytes, Pillow's or NumPy's -> the square RGB pixels that a network takes.
+"""Any image (file, bytes, Pillow, NumPy) -> the square RGB pixels that a network takes.
 
 Colours become 8-bit RGB by the same code that reads training images from class folders: transparency becomes white,
 16-bit and floating-point values are scaled, an animation gives its first frame, and EXIF orientation is applied.
@@ -33,8 +33,8 @@ def read_image(source: Path | bytes, side_px: int, name: str | None = None, stre
                max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A file, or the content of one, in any format that Pillow opens except NOT_OPENED: `square` of its pixels.
 
-    Raises EngineError, one line that calls it `name` (default: its path), where it is missing, not a regular file, not
-    an image, damaged, or of more than max_bytes bytes or max_pixels pixels (counted before decoding).
+    Raises EngineError, one line that calls it `name` (default: its path), if it is missing, not a regular file, not an
+    image, damaged, or has more than max_bytes bytes or max_pixels pixels (counted before decoding).
     """
     name = printable(name if name is not None else "the image" if isinstance(source, bytes) else source)
     content = source if isinstance(source, bytes) else file_content(source, max_bytes)
@@ -55,8 +55,8 @@ def read_image(source: Path | bytes, side_px: int, name: str | None = None, stre
     except EngineError:
         raise
     except UnidentifiedImageError:
-        raise EngineError(f"{name}: is not an image that can be read: give a PNG, JPEG, WebP, GIF, TIFF, BMP or the "
-                          "like") from None
+        raise EngineError(f"{name}: is not an image that can be read: give a PNG, JPEG, WebP, GIF, TIFF or BMP, for "
+                          "example") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise EngineError(f"{name}: has more pixels than the {max_pixels:,} that are decoded: shrink it") from None
     except Exception as error:  # Decoders raise all kinds of errors for damaged files.
@@ -73,10 +73,8 @@ def from_pillow(image: Image.Image, side_px: int, name: str = "the image", stret
 
 
 def pillow_of(pixels: np.ndarray, name: str = "the image") -> Image.Image:
-    """The Pillow image of a uint8 array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
-
-    Raises EngineError for another shape or type: floats may be scaled in many ways, and nothing is guessed.
-    """
+    """The Pillow image of a uint8 array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Raises EngineError for
+    another shape or type: floats may be scaled in many ways, so nothing is guessed."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[2] in (3, 4)) \
@@ -94,21 +92,21 @@ def square(image: Image.Image, side_px: int, stretch: bool = False) -> np.ndarra
     """
     ImageOps.exif_transpose(image, in_place=True)
     image, size = to_8_bits(image), (side_px, side_px)
-    # White goes under it after the resize: Pillow weighs colours by their alpha, and a small copy costs less.
+    # White goes under it after the resize: Pillow weights colours by their alpha, and a small copy costs less.
     fitted = (image.resize(size, Image.Resampling.BICUBIC) if stretch
               else ImageOps.fit(image, size, Image.Resampling.BICUBIC))
     return np.array(on_white(fitted))
 
 
 def refuse_many_pixels(image: Image.Image, name: str, max_pixels: int) -> None:
-    """EngineError where an image has more than max_pixels pixels, or none; only its header need have been read."""
+    """EngineError if an image has more than max_pixels pixels, or none; needs only its header."""
     width, height = image.size
     if not 0 < width * height <= max_pixels:
         raise EngineError(f"{name}: has {width} x {height} pixels; from 1 to {max_pixels:,} are decoded: resize it")
 
 
 def file_content(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a regular file; EngineError where there is none or it has more than max_bytes."""
+    """The bytes of a regular file; EngineError if there is none or it has more than max_bytes."""
     try:
         return read_bounded(path, max_bytes)
     except (DataError, ValueError) as error:
@@ -116,10 +114,10 @@ def file_content(path: Path, max_bytes: int) -> bytes:
 
 
 def reason_of(error: Exception) -> str:
-    """What an error says, on one short line."""
+    """An error's message on one short line."""
     return " ".join(printable(error).split())[:LONGEST_REASON] or type(error).__name__
 
 
 def printable(text: object) -> str:
-    """`text` on one line, with "?" in place of control characters and whatever cannot be printed."""
+    """`text` on one line, with "?" for every character that cannot be printed."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))

@@ -1,4 +1,4 @@
-"""Predictions for files and folders, in their order, as lines or as JSON; what cannot be read stops nothing."""
+"""Predictions for files and folders, in order, as lines or as JSON; unreadable files do not stop it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ MOST_SHOWN_PX = 48
 
 
 def predict_files(predictor: Predictor, names: Iterable[str]) -> Iterator[tuple[str, Prediction | EngineError]]:
-    """Each file's name with its prediction, or the error of one line, in the order given, BATCH at a time."""
+    """Each file's name with its prediction, or a one-line error, in the order given, BATCH at a time."""
     found = find_images(names)
     while batch := list(islice(found, BATCH)):
         read = []
@@ -45,11 +45,8 @@ def predict_files(predictor: Predictor, names: Iterable[str]) -> Iterator[tuple[
 
 
 def find_images(names: Iterable[str]) -> Iterator[tuple[Path, EngineError | None]]:
-    """Each file as named; of each folder all images below it, sorted, known by the endings of their names.
-
-    Only in folders, hidden files and folders (`.name`) and other files are skipped. A folder that holds no image or
-    cannot be listed comes with its error.
-    """
+    """Each file as named; each folder's images at any depth, sorted, known by suffix, without hidden ones (`.name`). A
+    folder that holds no image or cannot be listed comes with its error."""
     for name in names:
         if not os.path.isdir(name):
             yield Path(name), None
@@ -66,15 +63,13 @@ def find_images(names: Iterable[str]) -> Iterator[tuple[Path, EngineError | None
                 f"{printable(failure.filename)}: cannot be listed ({failure.strerror}): check its permissions")
         if not found and not failures:
             yield Path(name), EngineError(
-                f"{printable(name)}: has no images in it: give another folder, or name its files")
+                f"{printable(name)}: has no images in it: give another folder, or name files")
 
 
 def print_predictions(files: Iterable[tuple[str, Prediction | EngineError]], top: int, *, as_json: bool = False,
                       show: bool = False) -> int:
-    """Print the `top` classes of each file, as lines or as one JSON list, errors on stderr: 1 after any error, else 0.
-
-    show: draw the pixels that the network was given beside the lines.
-    """
+    """Print the `top` classes of each file, as lines or as one JSON list, errors on stderr; 1 after any error, else 0.
+    show: draw the pixels that the network received beside the lines."""
     entries, status = [], 0
     for name, outcome in files:
         if isinstance(outcome, EngineError):

@@ -16,17 +16,15 @@ from engine.inference.trained import Trained
 from loaders.device.executor import DevicePolicy, keys_of
 
 AnyImage = str | PathLike | bytes | Image.Image | np.ndarray
-# Large enough to be quick for small networks and images; bounds the memory of a long list.
+# Large enough to be fast for small networks and images; bounds the memory of a long list.
 BATCH = 64
 NOT_FINITE = "no prediction: not finite (the training diverged: use another of the run's checkpoints)"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image. probabilities: float32 (classes,), in the order of class_names.
-
-    seen_hwc: uint8 (side_px, side_px, 3), the pixels that the network was given.
-    """
+    """The prediction for one image. probabilities: float32 (classes,), in the order of class_names. seen_hwc: uint8
+    (side_px, side_px, 3), the pixels that the network received."""
 
     class_names: tuple[str, ...]
     probabilities: np.ndarray
@@ -56,8 +54,8 @@ class Prediction:
 class Predictor:
     """A trained network that takes images of any kind and size. For one thread at a time.
 
-    Images become what the network was evaluated on: fitted to the side of its data set's images (`image_input.square`;
-    stretched for a network trained on class folders), then resized as its recipe's policy does for evaluation.
+    Images are prepared as for evaluation: fitted to the size of its data set's images (`image_input.square`; stretched
+    for a network trained on class folders), then resized by its recipe's policy.
     """
 
     def __init__(self, trained: Trained):
@@ -65,23 +63,19 @@ class Predictor:
         self.stretch = trained.recipe.section("data").name == "folder"
         self.to_side = None
         if trained.side_px != trained.resolution_px:
-            # It only resizes and paints nothing, in whichever colour.
+            # It only resizes: no pixel takes the fill colour.
             self.to_side = DevicePolicy(evaluation_policy_of(trained.recipe), mean_rgb=(0, 0, 0), device="cpu")
 
     def __call__(self, images: AnyImage | Sequence[AnyImage]) -> Prediction | list[Prediction]:
-        """The prediction for a path, bytes of a file, Pillow image or uint8 array (H, W, 3); for a list, a list.
-
-        Raises EngineError for what is not an image (of a list: for the first such, by its position).
-        """
+        """The prediction for a path, bytes of a file, Pillow image or uint8 array (H, W, 3); for a list, a list. Raises
+        EngineError for the first input that is not an image; of a list, it gives the position."""
         if isinstance(images, AnyImage):
             return self.predict([self.pixels(images)])[0]
         return self.predict([self.pixels(image, f"image {number}") for number, image in enumerate(images, 1)])
 
     def pixels(self, image: AnyImage, name: str = "the image", **limits: int) -> np.ndarray:
-        """The image as one of the network's data set: uint8 (resolution_px, resolution_px, 3).
-
-        limits: max_bytes and max_pixels of `read_image`, for paths and bytes.
-        """
+        """The image in the size of the network's data set: uint8 (resolution_px, resolution_px, 3). limits: max_bytes
+        and max_pixels of `read_image`, for paths and bytes."""
         side_px = self.trained.resolution_px
         if isinstance(image, bytes):
             return read_image(image, side_px, name, self.stretch, **limits)

@@ -33,10 +33,7 @@ class SampleImages:
 def open_sample_images(trained: Trained, settings: Mapping[str, object], count: int,
                        say: OnWarning = None) -> tuple[Recipe, SampleImages, SampleImages]:
     """(the recipe with `settings`, `count` test images, or training images without a test split, calibration images).
-
-    Calls `say` with a warning where they are not the run's. Raises EngineError where their classes are not the
-    network's.
-    """
+    Calls `say` with a warning if they are not the run's. Raises EngineError if their classes are not the network's."""
     recipe, betons, difference = trained.open_betons(settings, say)
     if say and difference:
         say(f"warning: {difference}: the figures below are for these images")
@@ -57,10 +54,8 @@ def take_evenly(recipe: Recipe, beton: Beton, split: str, count: int, threads: i
 
 
 def one_per_class(trained: Trained) -> list[tuple[np.ndarray, str]]:
-    """The first test image, uint8 (H, W, 3), of up to MOST_CLASSES_SHOWN classes evenly apart, with the class names.
-
-    Empty where the data set is not available or has no test split; downloads nothing.
-    """
+    """The first test image, uint8 (H, W, 3), of up to MOST_CLASSES_SHOWN evenly spaced classes, with the class names.
+    Empty if the data set is not available or has no test split; downloads nothing."""
     recipe = trained.recipe
     try:
         source = open_data(recipe.changed({"data.download": False}) if recipe.get("data.download") else recipe)

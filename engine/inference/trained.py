@@ -1,4 +1,4 @@
-"""A trained network with everything that using it needs: weights, class names, image size and normalisation."""
+"""A trained network with all that its use requires: weights, class names, image size and normalisation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +24,7 @@ from recipes.settings.load import Recipe, RecipeError, restore
 @dataclass(frozen=True)
 class Trained:
     """A network in evaluation mode. The data set's images have sides of resolution_px and are resized to side_px.
-
-    epoch: epochs trained. trained_on: split -> SHA-256 of the beton that the run read, {} where unknown.
-    """
+    epoch: epochs trained. trained_on: split -> SHA-256 of the beton that the run read; {} if unknown."""
 
     path: Path
     recipe: Recipe
@@ -46,9 +44,7 @@ class Trained:
 
     def logits(self, images_bhwc: torch.Tensor) -> torch.Tensor:
         """uint8 (B, side_px, side_px, 3), on any device -> float32 (B, classes) on the network's, in full precision.
-
-        Keeps no gradients; for those, call `model` on the output of `to_input`.
-        """
+        Keeps no gradients; for those, call `model` on the output of `to_input`."""
         with torch.inference_mode():
             return self.model(self.to_input(images_bhwc.to(self.device))).float()
 
@@ -62,7 +58,7 @@ class Trained:
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
 
     def open_data(self, recipe: Recipe) -> Source:
-        """The data set of `recipe`; EngineError where its classes are not the network's."""
+        """The data set of `recipe`; EngineError if its classes are not the network's."""
         source = open_data(recipe)
         if source.class_names != self.class_names:
             raise EngineError(f"{self.path} knows {len(self.class_names)} classes ({self.class_names[0]}, ...), "
@@ -71,7 +67,7 @@ class Trained:
         return source
 
     def open_betons(self, settings: Mapping[str, object], say: OnWarning) -> tuple[Recipe, dict[str, Beton], str]:
-        """(the recipe with `settings`, its betons, how they differ from those of the run, or ""). As `open_data`."""
+        """(the recipe with `settings`, its betons, how they differ from the run's, or ""). As `open_data`."""
         recipe = restore(self.recipe.name, {**self.recipe.values, **settings})
         refuse_early(recipe)
         source = self.open_data(recipe)
@@ -85,8 +81,8 @@ class Trained:
 def open_trained(run_or_file: str, which: str = "last", device: str = "auto") -> Trained:
     """The trained network of a run folder (its last.pt, or `which`.pt), a .pt file or a folder made by engine.share.
 
-    The weights are the exponential average where the run kept one. device: as the setting train.device. Raises
-    EngineError where the file is missing, damaged, hostile or another program's.
+    The weights are the exponential average if the run kept one. device: as the setting train.device. Raises EngineError
+    if the file is missing, damaged, hostile or not Cadence's.
     """
     if shared_folder.is_shared(Path(run_or_file)):
         return open_shared(Path(run_or_file), device)
@@ -105,18 +101,18 @@ def open_trained(run_or_file: str, which: str = "last", device: str = "auto") ->
 
 
 def open_shared(folder: Path, device: str = "auto") -> Trained:
-    """The trained network in a folder made by engine.share, bit for bit the run's; EngineError where it is damaged."""
+    """The trained network in a folder made by engine.share, bit for bit the run's; EngineError if it is damaged."""
     found = shared_folder.read(folder)
     trained = assemble(found.path, found.recipe, found.class_names, found.weights, found.epoch, found.history, device)
     if weights_sha256(trained.model) != found.weights_sha256:
-        raise EngineError(f"{found.path} is damaged (its weights are not those that config.json names): download it "
+        raise EngineError(f"{found.path} is damaged (its weights do not match the hash in config.json): download it "
                           "again")
     return trained
 
 
 def assemble(path: Path, recipe: Recipe, class_names: Sequence[str], weights: Mapping[str, torch.Tensor], epoch: int,
              history: list[dict], device: str = "auto") -> Trained:
-    """Build the recipe's network with `weights`, which were read from `path`, in evaluation mode and frozen."""
+    """Build the recipe's network with `weights`, read from `path`, frozen and in evaluation mode."""
     if not (isinstance(class_names, list | tuple) and class_names and all(isinstance(n, str) for n in class_names)):
         raise EngineError(f"checkpoint {path} names no classes: use another of the run's checkpoints")
     place = choose_device(device)

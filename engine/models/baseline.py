@@ -8,7 +8,7 @@
     fc        512              ReLU, dropout
     fc    classes
 
-2,520,676 parameters at 100 classes and 32 px. Weights start as torch's layers start them, as its author's did.
+2,520,676 parameters at 100 classes and 32 px. Weights start with torch's defaults, as its author's did.
 """
 
 from engine.models.conv_stack import ConvStack

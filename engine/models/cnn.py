@@ -8,8 +8,8 @@
              "flatten": flatten, fc 8w, ReLU, dropout, fc to the classes
 
 `depth` convolutions are spread over the stages as evenly as possible, later stages first (depth 4: 1, 1, 2; 6: 2, 2,
-2); a depth of 2 has two stages. Convolutions start as Kaiming fan-out (He et al. 2015). The study names 4 to 6
-convolutions with batch norm. Parameters at width 32, 10 classes, average head: 288,746 at depth 6.
+2); a depth of 2 has two stages. Convolutions start as Kaiming fan-out (He et al. 2015). The study uses 4 to 6
+convolutions with batch norm. Depth 6 has 288,746 parameters at width 32, 10 classes and an average head.
 """
 
 from engine.common.errors import check, check_one_of
@@ -19,8 +19,8 @@ from engine.models.conv_stack import NORMS, ConvStack, start_kaiming
 class Cnn(ConvStack):
     """See ConvStack.
 
-    width: channels of the first stage, doubled at each next. kernel_px: odd. norm: "batch", "group" (at most 8 groups)
-    or "none". Raises EngineError also for values outside these and a depth below 2.
+    width: channels of the first stage, doubled in each further stage. kernel_px: odd. norm: "batch", "group" (at most 8
+    groups) or "none". Also raises EngineError for other values and a depth below 2.
     """
 
     def __init__(self, classes: int, resolution: int = 32, *, depth: int = 6, width: int = 32, kernel_px: int = 3,

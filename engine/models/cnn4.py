@@ -10,7 +10,7 @@
     fc        128              ReLU
     fc    classes
 
-2,553,994 parameters at 10 classes and 32 px. Weights start as torch's layers start them, as its author's did.
+2,553,994 parameters at 10 classes and 32 px. Weights start with torch's defaults, as its author's did.
 """
 
 from engine.models.conv_stack import ConvStack

@@ -1,4 +1,4 @@
-"""What baseline, cnn and cnn4 have in common: stages of convolutions, each ending in a max-pool, and a linear head."""
+"""The base of baseline, cnn and cnn4: stages of convolutions, each ending in a max-pool, and a linear head."""
 
 import math
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class ConvStack(nn.Module):
 
     stages: the output channels of each stage's convolutions, each followed by `norm` and ReLU. hidden: the sizes of the
     head's hidden layers, with dropout after the first; without any, the head averages over the pixels. Weights start
-    as torch's layers start them. Raises EngineError for a resolution that the poolings do not divide, under the
-    network's `name`, and for dropout outside [0, 1).
+    with torch's defaults. Raises EngineError, naming the network, for a resolution that the poolings do not divide, and
+    for dropout outside [0, 1).
     """
 
     def __init__(self, name: str, classes: int, resolution: int, *, stages: Sequence[Sequence[int]],
@@ -58,7 +58,7 @@ class ConvStack(nn.Module):
 
 
 def start_kaiming(model: nn.Module) -> None:
-    """Draw every convolution of `model` anew, as Kaiming fan-out (He et al. 2015)."""
+    """Initialise every convolution of `model` as Kaiming fan-out (He et al. 2015)."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

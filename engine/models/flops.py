@@ -1,4 +1,4 @@
-"""How big a network is: parameters, and floating-point operations per image."""
+"""The size of a network: parameters, and floating-point operations per image."""
 
 import copy
 
@@ -16,7 +16,7 @@ def flops_per_image(model: nn.Module, resolution: int) -> int:
     """Forward FLOPs per image (3, resolution, resolution), two per multiply-add; a training step takes about 3 times.
 
     Convolutions and matrix products are counted; norms, activations and pooling are not. Computed on a copy on the
-    meta device: no arithmetic is done and `model` is left as it was.
+    meta device: no arithmetic is done, and `model` does not change.
     """
     shadow = copy.deepcopy(model).to("meta").eval()
     image = torch.empty(1, 3, resolution, resolution, device="meta")

@@ -1,8 +1,8 @@
-"""Starting weights: a network starts with the weights of another training, except for its head.
+"""Starting weights: a network starts with the weights of another run, except for its head.
 
     loaded = start_from(model, "IMAGENET1K_V2", library="torchvision", arch="resnet50")
     loaded = start_from(model, "runs/first/checkpoints/best.pt")
-    print(loaded)    # 318 entries from runs/first/checkpoints/best.pt; fc starts anew
+    print(loaded)    # 318 entries from runs/first/checkpoints/best.pt; fc starts from scratch
 
 Every entry outside the head must fit the network by name and shape.
 """
@@ -32,7 +32,7 @@ AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 
 
 class Loaded(NamedTuple):
-    """What a network starts with: how many tensors were copied and from where, and which modules start anew."""
+    """The number of copied tensors, their source, and the modules that start from scratch."""
 
     entries: int
     heads: tuple[str, ...]
@@ -40,18 +40,17 @@ class Loaded(NamedTuple):
 
     def __str__(self) -> str:
         verb = "start" if self.heads[1:] else "starts"
-        return f"{self.entries} entries from {self.source}; {' and '.join(self.heads)} {verb} anew"
+        return f"{self.entries} entries from {self.source}; {' and '.join(self.heads)} {verb} from scratch"
 
 
 def start_from(model: nn.Module, weights: str, *, library: str | None = None, arch: str | None = None) -> Loaded:
     """Copy `weights` into `model`, except for its head; parameters keep their device, type and memory layout.
 
     weights: a file, or for library "torchvision" or "timm" the name of published weights of `arch`: a member of
-    torchvision's enum (IMAGENET1K_V2, DEFAULT), a tag of timm's (a1_in1k), or `default`. These are downloaded once, to
-    the library's own cache. The counters of batch norms may be missing. Nothing is drawn from torch's generator.
-
-    Raises EngineError, and leaves the model as it was, for an unknown name, for a file that cannot be fetched or read
-    or holds more than tensors, and for the first entry that does not fit.
+    torchvision's enum (IMAGENET1K_V2, DEFAULT), a timm tag (a1_in1k), or `default`. The library downloads them once, to
+    its cache. The counters of batch norms may be missing. torch's generator is not used. Raises EngineError, with the
+    model unchanged, for an unknown name, a file that cannot be fetched or read or holds more than tensors, and the
+    first entry that does not fit.
     """
     if is_file_name(weights):
         path = expand(weights)
@@ -61,12 +60,12 @@ def start_from(model: nn.Module, weights: str, *, library: str | None = None, ar
         return _copy_into(model, read(path), path.name)
     if library == "timm":
         return _copy_into(model, _fetch_timm(model, weights, arch), f"timm's {arch}, {weights}")
-    raise EngineError(f"model.weights={weights} is no file, and only networks of torchvision and timm have published "
-                      "weights: give a .pt, .pth or .safetensors file")
+    raise EngineError(f"model.weights={weights} is not a file, and only networks of torchvision and timm have "
+                      "published weights: give a .pt, .pth or .safetensors file")
 
 
 def heads(model: nn.Module) -> tuple[str, ...]:
-    """The names of the classifying modules: those that timm states, and the last linear layer or convolution."""
+    """The names of the classifying modules: those that timm lists, and the last linear layer or convolution."""
     stated = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     stated = (stated,) if isinstance(stated, str) else stated
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
@@ -74,17 +73,17 @@ def heads(model: nn.Module) -> tuple[str, ...]:
 
 
 def _copy_into(model: nn.Module, entries: Mapping[str, torch.Tensor], source: str) -> Loaded:
-    state, anew = model.state_dict(), heads(model)
+    state, new = model.state_dict(), heads(model)
     body = {}
     for name, tensor in entries.items():
         if name not in state:
             for pattern, replacement in RENAMED:
                 name = pattern.sub(replacement, name)
-        if not _beneath(name, anew) and (name in state or not _beneath(name, AUXILIARY_HEADS)):
+        if not _beneath(name, new) and (name in state or not _beneath(name, AUXILIARY_HEADS)):
             body[name] = tensor
     first = next((f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Conv2d)), "")
     for name in dict.fromkeys((*state, *body)):
-        if _beneath(name, anew) or (name not in body and name.endswith(".num_batches_tracked")):
+        if _beneath(name, new) or (name not in body and name.endswith(".num_batches_tracked")):
             continue
         there, here = _shape(body.get(name)), _shape(state.get(name))
         if there != here:
@@ -92,7 +91,7 @@ def _copy_into(model: nn.Module, entries: Mapping[str, torch.Tensor], source: st
                               f"weights of the same network{' with the same model.stem' if name == first else ''}")
     state.update(body)
     model.load_state_dict(state)
-    return Loaded(len(body), anew, source)
+    return Loaded(len(body), new, source)
 
 
 def _fetch_torchvision(name: str, arch: str) -> Path:
@@ -131,7 +130,7 @@ def _fetch_timm(model: nn.Module, name: str, arch: str) -> Mapping[str, torch.Te
     try:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             return timm.create_model(tagged, pretrained=True, **({"img_size": size} if size else {})).state_dict()
-    except Exception as error:  # whatever the hub's HTTP client raises
+    except Exception as error:  # the hub's HTTP client raises many kinds
         published = timm.models.get_pretrained_cfg(tagged)
         url = published.url
         if published.hf_hub_id:

@@ -1,4 +1,4 @@
-"""The registry of architectures. Reading the names imports neither torch nor a network."""
+"""The registry of architectures. Importing it loads neither torch nor a network."""
 
 import importlib
 import inspect
@@ -10,7 +10,7 @@ from engine.common.text import known_names
 if TYPE_CHECKING:
     from torch import nn
 
-# name -> (module, class or function in it, which takes (classes, resolution, *, options of its own))
+# name -> (module, its class or function that takes (classes, resolution, *, options))
 MODELS = {
     "baseline": ("engine.models.baseline", "Baseline"),
     "cnn": ("engine.models.cnn", "Cnn"),
@@ -27,9 +27,8 @@ def build(name: str, classes: int, resolution: int = 32, **options: Any) -> "nn.
 
     It maps float images (batch, 3, resolution, resolution), NCHW or channels_last, to logits (batch, classes).
     `options` are the network's keyword arguments (dropout, width, ...). The initial weights are drawn from torch's
-    global generator: seed it first. Under `torch.device("meta")` nothing is allocated.
-
-    Raises EngineError for an unknown name or option, and for values the network cannot be built with.
+    global generator: seed it first. Under `torch.device("meta")` nothing is allocated. Raises EngineError for an
+    unknown name or option, and for values that the network refuses.
     """
     if name not in MODELS:
         raise EngineError(f"model.name={name} is not known; {known_names(name, sorted(MODELS))}")
@@ -38,5 +37,5 @@ def build(name: str, classes: int, resolution: int = 32, **options: Any) -> "nn.
     allowed = sorted(p.name for p in inspect.signature(network).parameters.values() if p.kind is p.KEYWORD_ONLY)
     for option in options:
         if option not in allowed:
-            raise EngineError(f"model.{option} is no setting of {name}; {known_names(option, allowed)}")
+            raise EngineError(f"model.{option} is not a setting of {name}; {known_names(option, allowed)}")
     return network(classes, resolution, **options)

@@ -52,10 +52,10 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """Images (batch, 3, resolution, resolution) float to logits (batch, classes).
 
-    blocks: how many in each of the four layers. width: channels of the first layer, doubled at each next.
+    blocks: the number in each of the four layers. width: channels of the first layer, doubled in each further layer.
     stochastic_depth: the probability that the last block is skipped. Random, in training: dropout and stochastic depth.
-    Images of another size than `resolution` work too. Raises EngineError for a resolution below 8 px, dropout or
-    stochastic depth outside [0, 1), and blocks that are not four positive numbers.
+    Images may have other sizes than `resolution`. Raises EngineError for a resolution below 8 px, dropout or stochastic
+    depth outside [0, 1), and blocks that are not four positive numbers.
     """
 
     def __init__(self, classes: int, resolution: int = 32, *, dropout: float = 0.3, stochastic_depth: float = 0.0,

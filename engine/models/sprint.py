@@ -1,4 +1,4 @@
-"""A net for the shortest time to an accuracy: a whitened stem, three groups of convolutions, a linear head.
+"""A network for the shortest time to an accuracy: a whitened stem, three groups of convolutions, a linear head.
 
     images       3 x 32 x 32
     stem        24 x 31 x 31    conv 2x2 of fixed whitening filters (12 directions and their negatives), activation
@@ -8,10 +8,10 @@
     max-pool  w[2]              over the pixels
     head    classes             no bias; logits divided by w[2]
 
-After Jordan, cifar10-airbench (arXiv:2404.00498). The norms have a shift and no scale and follow the batches fast
-(momentum .4). Convolutions start as partial identities, so the untrained net passes the whitened patches on; with
+After Jordan, cifar10-airbench (arXiv:2404.00498). The norms have a shift but no scale, and follow the batches fast
+(momentum .4). Convolutions start as partial identities, so the untrained network passes the whitened patches on; with
 three or more convolutions per group, those after the first are one residual branch. `whiten` sets the stem's filters
-from images of the training set; only the stem's bias trains.
+from training images; of the stem only the bias trains.
 
 1,971,352 trainable parameters and 118 million multiply-adds per image at widths 64, 256, 256 and 10 classes.
 """
@@ -26,7 +26,7 @@ from torch import nn
 from engine.common.errors import check, check_one_of
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
-# Added to the patches' variances before division by their roots: directions that hold only noise stay small.
+# Added to the patches' variances before division by their roots: directions of mere noise stay small.
 WHITEN_EPS = 5e-4
 
 
@@ -66,8 +66,8 @@ class Group(nn.Module):
 class Sprint(nn.Module):
     """Images (batch, 3, resolution, resolution) float to logits (batch, classes); nothing is random.
 
-    Images of another size than `resolution` work too, from 16 px on. Raises EngineError for a resolution below 16 px
-    and for widths that are not three numbers of 24 or more.
+    Images may have other sizes than `resolution`, from 16 px on. Raises EngineError for a resolution below 16 px and
+    for widths that are not three rising numbers of 24 or more.
     """
 
     def __init__(self, classes: int, resolution: int = 32, *, widths: Sequence[int] = (64, 256, 256), convs: int = 2,
@@ -100,7 +100,7 @@ class Sprint(nn.Module):
         patches = F.unfold(images.double(), 2).transpose(1, 2).reshape(-1, self.stem.weight[0].numel())
         covariance = patches.T @ patches / len(patches)
         values, vectors = torch.linalg.eigh(covariance)
-        # The solver is free to choose a direction's sign; the largest entry decides it, the same everywhere.
+        # The solver may choose either sign of a direction; the largest entry decides it.
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         filters = (vectors * largest.sign() / (values + WHITEN_EPS).sqrt()).T.flip(0)
         self.stem.weight.copy_(torch.cat([filters, -filters]).reshape(self.stem.weight.shape))

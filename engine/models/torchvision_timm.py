@@ -1,14 +1,14 @@
-"""Any classification network of torchvision or timm, by its name there, for the data's number of classes.
+"""Any classification network of torchvision or timm, by its name there, with the data's number of classes.
 
     model.name=torchvision  model.arch=resnet50                        at 224 px
     model.name=timm         model.arch=resnet50    model.stem=small    at 32 px
 
-The library's own module is returned, not a wrapper: its parameters have their names there (`layer3.0.conv1.weight`,
-`fc.bias`) and start as the library draws them. Nothing is downloaded here. torchvision's resnet50 has 23,712,932
-parameters at 100 classes.
+The library's module is returned without a wrapper: parameters keep their names (`layer3.0.conv1.weight`, `fc.bias`)
+and the library's initial values. Nothing is downloaded. torchvision's resnet50 has 23,712,932 parameters at 100
+classes.
 
 The small stem is that of the CIFAR ResNets (He et al. 2016, section 4.2): the first convolution becomes 3x3 without
-stride and starts as Kaiming fan-out, and the max-pool that ends the stem, where there is one, is left out.
+stride and starts as Kaiming fan-out, and the max-pool at the stem's end is removed.
 """
 
 import copy
@@ -23,17 +23,16 @@ from engine.common.errors import EngineError, check, check_one_of
 from engine.models.conv_stack import start_kaiming
 from loaders.common.text import did_you_mean
 
-# What the libraries raise for sizes that a network cannot take.
+# The libraries' exceptions for sizes that a network cannot take.
 REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, ZeroDivisionError)
 
 
 def from_torchvision(classes: int, resolution: int = 32, *, arch: str = "resnet50", stem: str = "own") -> nn.Module:
     """torchvision's network `arch`: images (batch, 3, resolution, resolution) float to logits (batch, classes).
 
-    Vision transformers and MaxViT are built for `resolution` only; the others take other sizes too. GoogLeNet and
-    Inception come without their auxiliary heads. Random: the initial weights, from torch's global generator, and in
-    training whatever dropout the network has. Raises EngineError for an unknown arch or stem, a stem that has no small
-    form, and a size that the network cannot take.
+    Vision transformers and MaxViT take `resolution` only; the others also other sizes. GoogLeNet and Inception have no
+    auxiliary heads. Random: the initial weights, from torch's global generator, and the network's dropout in training.
+    Raises EngineError for an unknown arch or stem, a stem without a small form, and a size that the network refuses.
     """
     _check("torchvision", models.list_models(module=models), classes, resolution, arch, stem)
     options: dict[str, object] = {"weights": None, "num_classes": classes}
@@ -47,10 +46,7 @@ def from_torchvision(classes: int, resolution: int = 32, *, arch: str = "resnet5
 
 
 def from_timm(classes: int, resolution: int = 32, *, arch: str = "resnet50", stem: str = "own") -> nn.Module:
-    """timm's network `arch`, given without a tag: otherwise as `from_torchvision`; needs the extra `timm`.
-
-    Networks that timm marks as having a fixed input size are built for `resolution`.
-    """
+    """timm's network `arch` (without a tag), as `from_torchvision`; some networks take `resolution` only."""
     try:
         import timm
     except ImportError:
@@ -73,7 +69,7 @@ def _check(library: str, known: Collection[str], classes: int, resolution: int, 
     check_one_of("model.stem", stem, ("own", "small"))
     if arch not in known:
         lister = "timm.list_models()" if library == "timm" else "torchvision.models.list_models()"
-        raise EngineError(f"model.arch={arch} is none of {library}'s {len(known)} networks; "
+        raise EngineError(f"model.arch={arch} is not one of {library}'s {len(known)} networks; "
                           f"{did_you_mean(arch, known, most=3) or f'{lister} names them'}")
 
 
@@ -101,7 +97,7 @@ def _on_default_device(make: Callable[[], nn.Module]) -> nn.Module:
     except RuntimeError:
         if torch.get_default_device().type != "meta":
             raise
-        # RegNets compute their widths with tensors, and meta tensors have no values.
+        # RegNets compute their widths with tensors; meta tensors have no values.
         with torch.device("cpu"):
             return make().to("meta")
 

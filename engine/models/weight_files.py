@@ -1,6 +1,6 @@
 """Reads the weights in a file as tensors by name, without running any code in it.
 
-It may be a `.safetensors` file, a checkpoint of Cadence, or a file by torch.save, which is read with weights_only.
+The file is a `.safetensors` file, a Cadence checkpoint, or written by torch.save and read with weights_only.
 """
 
 import os
@@ -18,16 +18,16 @@ from engine.common.text import one_line
 from engine.storage import checkpoint
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
-# The keys of the weights in files that hold other things too.
+# The keys of the weights in files that hold more than weights.
 PLACES = ("state_dict", "model", "model_state_dict")
-# The prefixes that DistributedDataParallel and torch.compile put before every name.
+# The prefixes that DistributedDataParallel and torch.compile add to every name.
 WRAPPERS = ("module.", "_orig_mod.")
-# What torch.load raises for what it cannot or will not read.
+# torch.load's exceptions for files that it cannot or will not read.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
 
 
 def is_file_name(weights: str) -> bool:
-    """Whether `weights` means a file: it has a folder or one of SUFFIXES, or a file of that name exists."""
+    """Whether `weights` is a file's name: it has a folder or one of SUFFIXES, or the file exists."""
     path = expand(weights)
     return path.suffix in SUFFIXES or "/" in weights or os.sep in weights or path.is_file()
 
@@ -35,14 +35,13 @@ def is_file_name(weights: str) -> bool:
 def read(path: Path) -> dict[str, torch.Tensor]:
     """The weights in the file at `path` by name, on the CPU, without the prefixes of wrappers.
 
-    A Cadence checkpoint gives the weights that its run is evaluated with; a file by torch.save its state dict, plain or
-    under one of PLACES. Raises EngineError for a file that is missing or damaged, holds anything but tensors and plain
-    values, or has no state dict.
+    A Cadence checkpoint gives the weights that its run evaluates; a file by torch.save its state dict, plain or under
+    one of PLACES. Raises EngineError for a file that is missing, damaged, or has no state dict of ordinary tensors.
     """
     if path.is_dir():
         raise EngineError(f"model.weights={path} is a folder: give a file in it, such as checkpoints/last.pt of a run")
     if path.exists() and not path.is_file():
-        raise EngineError(f"model.weights={path} is no ordinary file: give a .pt, .pth or .safetensors file")
+        raise EngineError(f"model.weights={path} is not a regular file: give a .pt, .pth or .safetensors file")
     try:
         path.stat()
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -57,17 +56,17 @@ def read(path: Path) -> dict[str, torch.Tensor]:
                           f"under one of {', '.join(PLACES)}")
     odd = next((name for name, tensor in content.items() if not plain(tensor)), None)
     if odd:
-        raise EngineError(f"model.weights={path} holds {odd} as no plain array of finite real numbers: give a file of "
-                          "ordinary weights")
+        raise EngineError(f"model.weights={path} holds {odd}, which is not a plain array of finite real numbers: give "
+                          "a file of ordinary weights")
     while wrapper := next((prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in content)), ""):
         content = {name.removeprefix(wrapper): tensor for name, tensor in content.items()}
     return dict(content)
 
 
 def plain(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is dense, in memory, and of finite real numbers."""
+    """Whether a tensor is dense, in host memory, and holds finite real numbers."""
     dense = tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-    # A number that float32 cannot hold would become infinite on its way into the network.
+    # A number too large for float32 would become infinite in the network.
     return dense and not tensor.is_complex() and bool(torch.isfinite(tensor.float()).all())
 
 

@@ -1,1 +1,1 @@
-"""Optimisation: which parameter learns at which rate, at which step."""
+"""Optimisation: each parameter's learning rate at each step."""

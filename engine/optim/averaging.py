@@ -1,7 +1,7 @@
-"""Averages of the weights over the updates: an exponential one for evaluation, and lookahead's, which trains on.
+"""Averages of the weights over updates: an exponential one for evaluation, and lookahead's, which training continues.
 
-Both refer to the tensors they follow, so create them after the network is on its device. They work in place and never
-wait for the device.
+Both hold references to the network's tensors: create them when the network is on its device. They work in place and
+never wait for the device.
 """
 
 import copy
@@ -19,10 +19,10 @@ from engine.common.errors import EngineError, check
 class Ema:
     """`model`: a copy of a network whose weights and buffers are exponential averages of the network's.
 
-    Of every `every`th update of the network the first one is copied, and each further one makes the average
-    decay * average + (1 - decay) * network (Polyak & Juditsky 1992; torch.optim.swa_utils). Integer buffers are copied.
-    `model` has the network's memory layout and requires no gradients. Raises EngineError for a decay not between 0 and
-    1 and for `every` below 1.
+    Every `every` updates the average becomes decay * average + (1 - decay) * network (Polyak & Juditsky 1992;
+    torch.optim.swa_utils); the first time, the network is copied. Integer buffers are always copied. `model` has the
+    network's memory layout and requires no gradients. Raises EngineError for a decay not between 0 and 1 and for
+    `every` below 1.
     """
 
     def __init__(self, model: nn.Module, decay: float, every: int = 1):
@@ -49,13 +49,13 @@ class Ema:
         self.averages += 1
 
     def reset(self) -> None:
-        """Restart from the network as it is now."""
+        """Restart from the network's present weights."""
         for averages, currents in self._pairs:
             _copy(averages, currents)
         self.averages = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """{"averages": how many were taken, "model": the averaged weights and buffers by name}"""
+        """{"averages": their number, "model": the averaged weights and buffers by name}"""
         return {"averages": self.averages, "model": dict(self.model.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -63,16 +63,15 @@ class Ema:
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError:
-            raise EngineError("the saved average is of another network: resume with the settings it was saved "
-                              "with") from None
+            raise EngineError("the saved average is of another network: resume with its settings") from None
         self.averages = state["averages"]
 
 
 class Lookahead:
     """A slow copy of `parameters`: every `every` updates it moves `share` of the way to them, and they are set to it.
 
-    Zhang et al. 2019, arXiv:1907.08610. The copy starts at the parameters. A run ends on the slow weights if `every`
-    divides its number of updates. Raises EngineError for `every` below 1 and a share not above 0 and at most 1.
+    Zhang et al. 2019, arXiv:1907.08610. A run ends with the slow weights if `every` divides its number of updates.
+    Raises EngineError for `every` below 1 and a share not above 0 and at most 1.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], every: int, share: float):
@@ -91,7 +90,7 @@ class Lookahead:
         torch._foreach_copy_(self._fast, self._slow)
 
     def reset(self) -> None:
-        """Restart from the parameters as they are now."""
+        """Restart from the parameters' present values."""
         _copy(self._slow, self._fast)
 
     def state_dict(self) -> dict[str, list[torch.Tensor]]:
@@ -101,7 +100,7 @@ class Lookahead:
     def load_state_dict(self, state: dict[str, list[torch.Tensor]]) -> None:
         """Copy in what `state_dict` returned; EngineError if it belongs to other parameters."""
         if [p.shape for p in state["slow"]] != [p.shape for p in self._slow]:
-            raise EngineError("the saved lookahead is of another network: resume with the settings it was saved with")
+            raise EngineError("the saved lookahead is of another network: resume with its settings")
         _copy(self._slow, state["slow"])
 
 

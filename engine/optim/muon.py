@@ -1,10 +1,10 @@
-"""Muon: momentum that is orthogonalised before it moves the weights, for all matrices of one shape at a time.
+"""Muon: updates by orthogonalised momentum, computed for all matrices of one shape at once.
 
     optimizer = Muon([{"params": list(body.named_parameters()), "lr": 0.02}], momentum=0.95, scale="shape")
 
-A weight of two or more dimensions counts as a matrix, its first dimension by all others; Newton-Schulz iterations
-bring the matrix's singular values near 1, so that all its directions move alike. torch.optim.Muon takes two dimensions
-only, and one weight at a time.
+A weight of two or more dimensions is a matrix: its first dimension by all others. Newton-Schulz iterations bring the
+momentum's singular values near 1, so that all directions move alike. torch.optim.Muon takes two dimensions only, and
+one weight at a time.
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale "rms": Liu et al. 2025, arXiv:2502.16982.
 """
@@ -21,14 +21,13 @@ from engine.common.errors import EngineError, check_one_of
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
-# The factor, besides the rate, of an orthogonal update of a matrix. rms gives entries the root mean square of AdamW's
-# updates, so that its rates fit.
+# An orthogonal update's factor beside the rate. rms gives updates AdamW's root mean square, so that AdamW's rates fit.
 SCALES = {
     "rms": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
     "shape": lambda rows, columns: math.sqrt(max(1.0, rows / columns)),
     "unit": lambda rows, columns: 1.0,
 }
-# The smallest norm to divide by: a matrix of zeros stays zero.
+# The smallest divisor: a matrix of zeros stays zero.
 EPS = 1e-7
 
 
@@ -37,7 +36,7 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 
     matrices: (count, rows, columns) of a floating type; returned in the same shape and type. The iterations are
     x -> a x + (b g + c g^2) x with g = x x^T, on the wide side, after division by the Frobenius norm. A singular value
-    below 1 / 600 of that norm stays below 0.68, and a matrix of zeros stays zero.
+    below 1 / 600 of that norm stays below 0.68.
     """
     x = matrices / torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True).clamp_(min=EPS)
     tall = x.shape[1] > x.shape[2]
@@ -53,7 +52,7 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 
 @cache
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device multiplies it in hardware, fp32 elsewhere."""
+    """bf16 if the device multiplies it in hardware, else fp32."""
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
@@ -67,10 +66,10 @@ class Muon(torch.optim.Optimizer):
 
     A step: buffer += (1 - momentum) (gradient - buffer); d = the buffer, or with `nesterov` gradient + momentum
     (buffer - gradient); p *= 1 - lr weight_decay; p -= lr SCALES[scale](rows, columns) orthogonal(d). With
-    scale "unit" p is first brought to the Frobenius norm sqrt(rows), in place of weight decay, as cifar10-airbench
-    does. Nothing is random and no step waits for the device; a rate may be a tensor without dimensions on the weights'
-    device. `dtype` is that of the iterations, by default the device's fast_dtype. Raises EngineError for a weight of
-    fewer dimensions, an unknown scale, and weight decay with scale "unit".
+    scale "unit" p is first scaled to the Frobenius norm sqrt(rows), in place of weight decay, as in cifar10-airbench.
+    Nothing is random and no step waits for the device; a rate may be a tensor without dimensions on the weights'
+    device. `dtype`: of the iterations, by default the device's fast_dtype. Raises EngineError for a weight of fewer
+    dimensions, an unknown scale, and weight decay with scale "unit".
     """
 
     def __init__(self, params: Iterable[Any], lr: float | torch.Tensor = 1e-3, *, momentum: float = 0.95,
@@ -93,7 +92,6 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:

@@ -9,15 +9,15 @@ from engine.common.errors import EngineError
 
 
 class OptimizerList:
-    """What a training loop, a checkpoint and GradScaler ask of an optimiser, for optimisers of different parameters."""
+    """The interface that training loop, checkpoint and GradScaler use, over optimisers of different parameters."""
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]):
         self.optimizers = tuple(optimizers)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The optimisers' own groups, in order: changing one changes its optimiser."""
-        # Collected each time, as an optimiser that loads a state makes new groups.
+        """The optimisers' groups, in order: changing one changes its optimiser."""
+        # Collected each time: loading a state makes new groups.
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def step(self) -> None:
@@ -33,7 +33,7 @@ class OptimizerList:
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `state_dict` returned; EngineError if it has another number of optimisers."""
+        """Load the result of `state_dict`; EngineError for another number of optimisers."""
         saved = state.get("optimizers", [state])
         if len(saved) != len(self.optimizers):
             raise EngineError(f"the saved state's number of optimisers, {len(saved)}, must be this run's, "

@@ -1,11 +1,11 @@
-"""Which parameter learns at which rate, with which weight decay; and the optimiser over those groups.
+"""Parameter groups, with their learning rate and weight decay, and the optimiser over them.
 
     groups = by_pattern(model, {"layer4": 1e-3, "fc": 5e-3})
     groups = split_decay(groups, weight_decay=5e-4, decay_all=False)
     optimizer = build_optimizer("sgd", groups, momentum=0.9, nesterov=True)
 
 A group is a dict as torch's optimisers take it: "params" (pairs of name and parameter), "pattern", "lr",
-"weight_decay", and "lr_scale", its rate divided by the highest, which scales the one schedule for this group.
+"weight_decay", and "lr_scale", its rate divided by the highest, which scales the schedule for this group.
 """
 
 import math
@@ -20,14 +20,14 @@ from engine.optim.muon import Muon
 from engine.optim.optimizer_list import OptimizerList
 from engine.optim.param_patterns import matches, nothing_among, nothing_for
 
-# name -> (class, the settings it has beyond the groups')
+# name -> (class, its settings in addition to the groups')
 OPTIMIZERS = {
     "sgd": (torch.optim.SGD, ("momentum", "nesterov")),
     "adam": (torch.optim.Adam, ("beta1", "beta2", "eps")),
     "adamw": (torch.optim.AdamW, ("beta1", "beta2", "eps")),
     "muon": (Muon, ("momentum", "nesterov", "muon_for", "muon_scale", "rest")),
 }
-# Muon's `rest` -> the settings that are this optimiser's
+# Muon's `rest` -> the settings of that optimiser
 REST = {"sgd": ("rest_momentum",), "adamw": ("beta1", "beta2", "eps")}
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -63,9 +63,9 @@ def by_pattern(model: nn.Module, lrs: Mapping[str, float]) -> list[dict[str, Any
 def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float, decay_all: bool) -> list[dict[str, Any]]:
     """The same groups with "weight_decay", in the same order.
 
-    With decay_all every parameter decays. Without, a group's parameters of fewer than two dimensions (biases, the
-    scales and shifts of norms) become a group of their own with a decay of 0, after the rest of it. Raises
-    EngineError for a negative decay and for decay_all=False with nothing to decay.
+    With decay_all every parameter decays. Without, a group's parameters of fewer than two dimensions (biases, scales
+    and shifts of norms) become a separate group with decay 0, after the others. Raises EngineError for a negative
+    decay and for decay_all=False with nothing to decay.
     """
     check("optim.weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more and finite")
     if decay_all:
@@ -129,7 +129,7 @@ def build_optimizer(name: str, groups: Sequence[dict[str, Any]],
         known, title = known + REST[rest], f"muon beside {rest}"
     for setting, value in settings.items():
         if setting not in known:
-            raise EngineError(f"optim.{setting} is no setting of {title}, which has {', '.join(known)}")
+            raise EngineError(f"optim.{setting} is not a setting of {title}, which has {', '.join(known)}")
         if setting in ("momentum", "rest_momentum", "beta1", "beta2"):
             check_share(f"optim.{setting}", value)
         elif setting == "eps":
@@ -168,7 +168,7 @@ def _of_torch(name: str, groups: Sequence[dict[str, Any]], **settings: Any) -> t
 
 
 def _match_layout(optimizer: torch.optim.Optimizer) -> None:
-    # Fused kernels walk parameter, gradient and state in memory order and check nothing: a momentum buffer saved in
+    # Fused kernels walk parameter, gradient and state in memory order without a check: a momentum buffer saved in
     # another layout would update the wrong weights.
     for parameter, state in optimizer.state.items():
         for key, value in state.items():

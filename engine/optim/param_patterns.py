@@ -1,4 +1,4 @@
-"""Patterns that name parameters of a network, and what to say of one that names none."""
+"""Patterns of parameter names, and the error for one that matches nothing."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -9,12 +9,12 @@ from loaders.common.text import did_you_mean
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether `pattern` is `name`, names a module above it, or matches all of it as a case-sensitive shell pattern."""
+    """Whether `pattern` is `name`, a module above it, or a case-sensitive shell pattern that matches all of it."""
     return name == pattern or name.startswith(pattern + ".") or fnmatchcase(name, pattern)
 
 
 def nothing_for(pattern: str, model: nn.Module) -> str:
-    """Why `pattern` is left without parameters of `model` that require a gradient, and what to do."""
+    """Why `pattern` has no parameters of `model` that require a gradient, and the remedy."""
     found = [p for name, p in model.named_parameters() if matches(pattern, name)]
     if not found:
         hint = did_you_mean(pattern, [name for name, _ in model.named_modules() if name])
@@ -22,11 +22,11 @@ def nothing_for(pattern: str, model: nn.Module) -> str:
         return f"pattern {pattern} matches no parameter of the network; {hint}"
     if not any(p.requires_grad for p in found):
         return f"pattern {pattern} matches only frozen parameters; unfreeze them or leave the pattern out"
-    return f"pattern {pattern} is left without parameters: earlier patterns match all of its; put it before them"
+    return f"pattern {pattern} is left without parameters: earlier patterns match all of them; put it before those"
 
 
 def nothing_among(pattern: str, names: Sequence[str]) -> str:
-    """That `pattern` matches none of the parameters `names`, and the nearest module."""
+    """The error that `pattern` matches none of the parameters `names`, with the nearest module."""
     paths = [name.split(".") for name in names]
     modules = {".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)}
     hint = did_you_mean(pattern, sorted(modules))

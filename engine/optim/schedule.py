@@ -1,8 +1,8 @@
-"""Learning-rate schedules: a step's number to (rate, momentum), pure and without torch.
+"""Learning-rate schedules: pure functions from a step's number to (rate, momentum), without torch.
 
-A step is one update of the weights, counted from 0. A momentum of None leaves the optimiser's own. Each field is the
-recipe's setting of the same name, in steps instead of epochs; a value out of range raises EngineError naming it. `lr`
-is the highest rate. Step `total_steps`, one past the end, has the last step's rate unless a schedule says otherwise.
+A step is one update of the weights, counted from 0. Momentum None keeps the optimiser's. Each field is the recipe's
+setting of the same name, in steps instead of epochs; a value out of range raises EngineError naming it. `lr` is the
+highest rate. Step `total_steps`, one past the end, has the last step's rate, except in Linear.
 """
 
 import math
@@ -14,7 +14,7 @@ Rates = tuple[float, float | None]
 
 
 class Schedule:
-    """What all schedules check. A subclass has a field `lr`, perhaps `total_steps`, and computes `_at` of a step."""
+    """The checks of all schedules. A subclass has a field `lr`, may have `total_steps`, and defines `_at`(step)."""
 
     def __post_init__(self) -> None:
         check("schedule.lr", self.lr, 0 < self.lr < math.inf, "above 0 and finite")
@@ -33,8 +33,6 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same rate at every step."""
-
     lr: float
 
     def _at(self, step: int) -> Rates:
@@ -86,7 +84,7 @@ class WarmUp(Schedule):
 class Cosine(WarmUp):
     """WarmUp's rise, then half a cosine to `lr * final_fraction` at the last step.
 
-    Without a rise, torch's CosineAnnealingLR with T_max = total_steps - 1 (Loshchilov & Hutter 2017, one period).
+    Without warm-up: torch's CosineAnnealingLR with T_max = total_steps - 1 (Loshchilov & Hutter 2017, one period).
     """
 
     def _fall(self, step: int) -> float:
@@ -98,7 +96,7 @@ class Cosine(WarmUp):
 class Linear(WarmUp):
     """WarmUp's rise, then a straight line to exactly `lr * final_fraction` at `total_steps`.
 
-    That is one past the last step: with a final fraction of 0 no step is spent at rate 0. Without a rise step s has
+    That is one past the last step, so no step has rate 0. Without warm-up step s has
     lr * (1 - (1 - final_fraction) * s / total_steps).
     """
 
@@ -109,9 +107,9 @@ class Linear(WarmUp):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """From `low` at step 0 to `high` at the last step, each rate the same multiple of the one before.
+    """From `low` at step 0 to `high` at the last step, each rate the same multiple of the previous one.
 
-    A learning-rate range test (Smith 2017, arXiv:1506.01186) with steps spread evenly over the rate's logarithm.
+    A learning-rate range test (Smith 2017, arXiv:1506.01186), evenly spaced in the rate's logarithm.
     """
 
     low: float
@@ -138,7 +136,7 @@ class OneCycle(Schedule):
 
     torch's OneCycleLR with two cosine phases, step for step: the peak is at step pct_start * total_steps - 1, which
     need not be whole. Momentum runs the other way, from momentum_high down to momentum_low at the peak and back, or
-    is left alone where both are None. Unlike torch's, it also works where the peak falls on step 0.
+    stays unchanged if both are None. Unlike torch's, it also works if the peak is at step 0.
     """
 
     lr: float
@@ -175,10 +173,7 @@ class OneCycle(Schedule):
 
 
 def lr_after_epochs(schedule: Schedule, steps_per_epoch: int, epochs: int) -> list[float]:
-    """The rate after each epoch: after epoch e (from 0), that of step (e + 1) * steps_per_epoch.
-
-    It is what a scheduler that is stepped after each batch shows at an epoch's end.
-    """
+    """The rate after each epoch e (from 0): that of step (e + 1) * steps_per_epoch, as a torch scheduler shows it."""
     return [schedule.at((epoch + 1) * steps_per_epoch)[0] for epoch in range(epochs)]
 
 

@@ -13,7 +13,7 @@ BAR_IN = 0.2
 
 
 def worst_first(per_class: np.ndarray) -> np.ndarray:
-    """int64 (C,): the classes by rising accuracy, equal ones in their order, those without images (NaN) last."""
+    """int64 (C,): the classes by rising accuracy, ties in class order, those without images (NaN) last."""
     return np.argsort(np.where(np.isnan(per_class), np.inf, per_class), kind="stable")
 
 
@@ -35,7 +35,7 @@ def per_class_figure(per_class: np.ndarray, class_names: Sequence[str], split: s
 
 
 def share_texts(shares_percent: np.ndarray) -> list[str]:
-    """What stands at the bar of each class."""
+    """The text at each class's bar."""
     return ["no images" if np.isnan(share) else f"{share:.1f}" for share in shares_percent]
 
 
@@ -60,17 +60,15 @@ def calibration_spec(count: np.ndarray, accuracy: np.ndarray, confidence: np.nda
 
 
 def speed_spec(history: list[dict]) -> FigureSpec:
-    """Images per second in each epoch, and the share of its time that training waited for data."""
+    """Each epoch's images per second, and the share of its training time spent waiting for data."""
     epochs = [row["epoch"] + 1 for row in history]
-    images, waited = "images per second", "waited for data (%)"
-    return FigureSpec([
-        Panel("Speed", "epoch", images, [Bars(images, epochs, [row.get("images_per_s") for row in history], BLUE)],
-              epochs=True, legend=""),
-        Panel("", "epoch", waited, [Bars(waited, epochs, [waited_percent(row) for row in history], VERMILION)],
-              epochs=True, legend="")], 1, (200, 100))
+    shown = (("Speed", "images per second", [row.get("images_per_s") for row in history], BLUE),
+             ("", "waited for data (%)", [waited_percent(row) for row in history], VERMILION))
+    return FigureSpec([Panel(title, "epoch", label, [Bars(label, epochs, values, colour)], epochs=True, legend="")
+                       for title, label, values, colour in shown], 1, (200, 100))
 
 
 def waited_percent(row: dict) -> float | None:
-    """The share of an epoch's training time that was spent waiting for data, in percent."""
+    """The share of an epoch's training time spent waiting for data, in percent."""
     train_s, wait_s = row.get("train_s"), row.get("feed_wait_s")
     return None if not train_s or wait_s is None else 100 * wait_s / train_s

@@ -24,15 +24,8 @@ def write_confusion(matrix: np.ndarray, class_names: Sequence[str], folder: Path
     """Write confusion.csv and confusion.png into `folder`; returns their paths.
 
     `matrix` int64 (C, C): images of class `row` predicted as class `column`. The CSV's header holds the predicted
-    names and its first column the true ones. Raises ValueError where the matrix is not square, counts below 0 or does
-    not fit the names; EngineError where the folder cannot be written.
+    names and its first column the true ones. Raises EngineError if the folder cannot be written.
     """
-    matrix = np.asarray(matrix)
-    if matrix.shape != (len(class_names), len(class_names)) or not np.issubdtype(matrix.dtype, np.integer):
-        raise ValueError(f"confusion matrix is {matrix.dtype} {matrix.shape}: it must be whole numbers, a row and a "
-                         f"column for each of the {len(class_names)} class names")
-    if not matrix.size or matrix.min() < 0:
-        raise ValueError("confusion matrix must hold counts of 0 and above, for one class at least")
     make_folder(folder)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -50,10 +43,8 @@ def shares_percent(matrix: np.ndarray) -> np.ndarray:
 
 
 def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Colours are percent of the true class, numbers (up to 20 classes) are images.
-
-    The figure grows with the classes so that names do not overlap; above 150 classes every second, third ... is named.
-    """
+    """Colours are percent of the true class, numbers (up to 20 classes) are images. The figure grows with the classes
+    so that names do not overlap; above 150 classes it names every second, third ..."""
     count = len(matrix)
     numbers = count <= MOST_CLASSES_WITH_NUMBERS
     font_pt = 10 if numbers else 7
@@ -61,7 +52,7 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     every = math.ceil(count / MOST_LABELS)
     cell_in /= every
     names = list(map(cut, class_names))
-    # 0.6 em is the mean width of a letter; the colour bar needs about an inch more, the axis labels half of one.
+    # 0.6 em is the mean width of a letter; the colour bar needs about another inch, the axis labels half an inch.
     names_in = max(map(len, names)) * 0.6 * font_pt / POINTS_PER_INCH
     side_in = max(cell_in * count, 3.6)
     label_pt = max(12, round(side_in))
@@ -69,7 +60,7 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes = figure.add_subplot()
     shares = shares_percent(matrix)
     colours = colormaps["Blues"].with_extremes(bad="#dddddd")
-    # Colours follow the square root: linear ones would hide the confusions of 1 % that one looks for.
+    # Colours follow the square root: linear ones would hide the confusions of 1 % that matter.
     picture = axes.imshow(shares, cmap=colours, norm=PowerNorm(0.5, vmin=0, vmax=100), interpolation="nearest")
     places = range(0, count, every)
     axes.set_xticks(places, [names[i] for i in places], rotation=90, fontsize=font_pt, parse_math=False)

@@ -1,4 +1,4 @@
-"""Contact sheets: what policies do to images, a row per policy, a column per sample."""
+"""Contact sheets of augmented images: a row per policy, a column per sample."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from engine.plots.figure import new_figure, write_png
 
 
 def draw_sheet(rows: Mapping[str, np.ndarray], path: Path, title: str = "") -> Path:
-    """Write `rows` to `path`: title -> uint8 (n, height, width, 3), all of one n; sizes may differ between rows."""
+    """Write `rows` to `path`: title -> uint8 (n, height, width, 3), with the same n; sizes may differ between rows."""
     count = max(len(images) for images in rows.values())
     figure = new_figure(1.05 * count + 1.4, 1.15 * len(rows) + 0.4, title)
     grid = figure.subplots(len(rows), count, squeeze=False)

@@ -11,7 +11,7 @@ from engine.common.files import make_folder
 from engine.plots.figure import FONT_PT, draw, write_png
 from engine.plots.figure_spec import BLACK, BLUE, GREEN, ORANGE, PINK, SKY, VERMILION, FigureSpec, Line, Panel
 
-# Each split's colour and, to stay apart in grey, dash.
+# Each split's colour and dash; the dash tells them apart in grey.
 LOOKS = {"train": (BLUE, "-"), "validation": (VERMILION, "--"), "test": (GREEN, "-.")}
 SPLITS = tuple(LOOKS)
 RUN_COLOURS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK)
@@ -25,8 +25,8 @@ def curve_panels(history: list[dict]) -> dict[str, Panel]:
     """loss, accuracy, learning_rate and generalisation_gap; each has a line per split that was measured.
 
     `history` holds a dict per epoch as metrics.jsonl does: epoch (from 0), lr, and train_, validation_ and test_ loss
-    (mean per sample) and top1 (share of 1). None was not measured: the line continues at the next value. A value that
-    is not finite breaks the line. The gap is train less watched accuracy: below 0 the watched split is ahead.
+    (mean per sample) and top1 (share of 1). None means not measured: the line skips it. A value that is not finite
+    breaks the line. The gap is train minus watched accuracy: below 0 the watched split is ahead.
     """
     def lines(value_of: Callable[[dict, str], float | None], labels: Mapping[str, str]) -> list[Line]:
         found = [(look, label, *measured(history, [value_of(row, look) for row in history]))
@@ -51,12 +51,8 @@ def overview_spec(history: list[dict]) -> FigureSpec:
 
 
 def draw_curves(history: list[dict], folder: Path, title: str) -> list[Path]:
-    """Write loss.png, accuracy.png, learning_rate.png, generalisation_gap.png and overview.png into `folder`.
-
-    Returns the five paths; raises ValueError without epochs, EngineError where the folder cannot be written.
-    """
-    if not history:
-        raise ValueError("there are no epochs to draw: the history is empty")
+    """Write loss.png, accuracy.png, learning_rate.png, generalisation_gap.png and overview.png into `folder`. Returns
+    the five paths; raises EngineError if the folder cannot be written."""
     make_folder(folder)
     specs = {name: FigureSpec([panel]) for name, panel in curve_panels(history).items()}
     return [write_png(draw(spec, title), folder / f"{name}.png")
@@ -64,14 +60,12 @@ def draw_curves(history: list[dict], folder: Path, title: str) -> list[Path]:
 
 
 def comparison_spec(histories: Mapping[str, list[dict]]) -> FigureSpec:
-    """Several runs over each other: loss, accuracy and learning rate over the epochs, accuracy over training time.
-
-    `histories`: a run's name to its epochs. Training is dotted, the watched splits are solid.
-    """
+    """Several runs overlaid: loss, accuracy and learning rate over the epochs, accuracy over training time.
+    `histories`: a run's name to its epochs. Training is dotted, the watched splits are solid."""
     loss, accuracy, rate, over_time = panels = [[], [], [], []]
     for number, (run, history) in enumerate(histories.items()):
         look = {"colour": RUN_COLOURS[number % len(RUN_COLOURS)], "group": str(number)}
-        # A line without points, so that a run is in the legend whatever it measured.
+        # A line without points puts the run into the legend even if it measured nothing.
         loss.append(Line(run, (), (), **look))
         seconds = list(accumulate(row.get("train_s") or 0 for row in history))
         rates = [row.get("lr") for row in history]
@@ -105,7 +99,7 @@ def comparison_figure(histories: Mapping[str, list[dict]]) -> Figure:
 
 def measured(history: list[dict], values: Sequence[float | None], x: Sequence[float] | None = None,
              ) -> tuple[list[float], list[float | None]]:
-    """(x, y) of what was measured, x the epochs from 1 unless given; a value that is not finite becomes None."""
+    """(x, y) of the measured values, x the epochs from 1 unless given; a value that is not finite becomes None."""
     places = x or [row["epoch"] + 1 for row in history]
     points = [(place, value if math.isfinite(value) else None)
               for place, value in zip(places, values, strict=True) if value is not None]
@@ -113,12 +107,12 @@ def measured(history: list[dict], values: Sequence[float | None], x: Sequence[fl
 
 
 def top1_percent(row: dict, split: str) -> float | None:
-    """An epoch's top-1 accuracy in percent; None where it was not measured."""
+    """An epoch's top-1 accuracy in percent; None if it was not measured."""
     share = row.get(f"{split}_top1")
     return None if share is None else 100 * share
 
 
 def gap(row: dict, split: str) -> float | None:
-    """Training accuracy less that of `split`, in percentage points; None where one was not measured."""
+    """Training accuracy minus that of `split`, in percentage points; None if one was not measured."""
     train, watched = row.get("train_top1"), row.get(f"{split}_top1")
     return None if train is None or watched is None else (train - watched) * 100

@@ -1,4 +1,4 @@
-"""Figures of a data set: images per class, what the channels hold, samples, duplicate images."""
+"""Figures of a data set: images per class, pixel values per channel, samples, duplicate images."""
 
 import math
 import warnings
@@ -19,13 +19,12 @@ MOST_PAIRS = 16
 MOST_PX = 64
 TITLE_IN = 0.5
 FEW_CLASSES = 20
-MOST_LABELS = 120
 CHANNELS = {"red": "#c43c39", "green": "#3b8c3b", "blue": "#3a63b8"}
 WRONG = "#b00020"
 
 
 def samples_a_class(classes: int) -> int:
-    """How many images of each class the figure of samples has room for."""
+    """How many images of each class fit into the figure of samples."""
     return 12 if classes <= FEW_CLASSES else 6
 
 
@@ -49,7 +48,7 @@ def draw_overview(class_names: Sequence[str], counts: Mapping[str, Sequence[int]
 
 
 def counts_panel(axes: Axes, class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> None:
-    """A bar per class and split; above 120 classes every second, third ... is named."""
+    """A bar per class and split; above 120 classes only every second, third ... has its name."""
     dress(axes, "", "", "images")
     places, width = np.arange(len(class_names)), 0.8 / len(counts)
     for number, (split, values) in enumerate(counts.items()):
@@ -57,7 +56,7 @@ def counts_panel(axes: Axes, class_names: Sequence[str], counts: Mapping[str, Se
         each = f"{most:,} each" if least == most else f"{least:,} to {most:,} each"
         axes.bar(places + (number - (len(counts) - 1) / 2) * width, values, width, color=LOOKS[split][0],
                  label=f"{split}: {sum(values):,} images, {each}")
-    named = places[::math.ceil(len(class_names) / MOST_LABELS)]
+    named = places[::math.ceil(len(class_names) / MOST_CLASSES)]
     many = len(class_names) > FEW_CLASSES
     axes.set_xticks(named, [cut(class_names[place]) for place in named], rotation=90 if many else 30,
                     ha="center" if many else "right", rotation_mode="default" if many else "anchor",
@@ -69,7 +68,7 @@ def counts_panel(axes: Axes, class_names: Sequence[str], counts: Mapping[str, Se
 
 
 def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mean: float, std: float) -> None:
-    """How often a channel takes each value, its mean, and the mean and deviation of the settings."""
+    """How often a channel has each value, its mean, and the mean and deviation in the settings."""
     values, shares = np.arange(256) / 255, 100 * histogram / histogram.sum()
     own_mean = float(values @ shares / 100)
     own_std = math.sqrt(float((values - own_mean)**2 @ shares / 100))
@@ -78,7 +77,7 @@ def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mea
     axes.axvline(mean, color="black", linestyle="--", linewidth=1.2, label="mean of the settings")
     axes.fill_between(values, shares, step="mid", color=colour, alpha=0.75, linewidth=0)
     axes.axvline(own_mean, color="black", linewidth=1.2, label="mean of the pixels")
-    # Black and white borders would press the rest flat: they may leave the figure, which then states them.
+    # Peaks at black and white would flatten the rest: they may leave the figure, which then states them.
     top = 1.6 * np.sort(shares)[-6] or 1.05 * shares.max()
     for value, x, side in ((0, 0.02, "left"), (255, 0.98, "right")):
         if shares[value] > top:
@@ -89,14 +88,12 @@ def channel_panel(axes: Axes, name: str, colour: str, histogram: np.ndarray, mea
 
 
 def draw_samples(class_names: Sequence[str], samples: Sequence[np.ndarray], path: Path, title: str) -> Path:
-    """Write a figure of a row of images per class to `path`: up to 20 classes below each other, more in up to 4 blocks.
-
-    samples: uint8 (n, H, W, 3) of each class, at most of the first 120.
-    """
+    """Write a figure with a row of images per class to `path`, in one block up to 20 classes, then in up to 4. samples:
+    uint8 (n, H, W, 3) for each of up to 120 classes."""
     shown = len(samples)
     if shown < len(class_names):
         title += f" (the first {shown} of {len(class_names)} classes)"
-    blocks = 1 if shown <= FEW_CLASSES else min(4, math.ceil(shown / FEW_CLASSES))
+    blocks = min(4, math.ceil(shown / FEW_CLASSES))
     rows, across = math.ceil(shown / blocks), max(map(len, samples))
     cell_in, font_pt = (0.62, 11) if blocks == 1 else (0.46, 9)
     names = [cut(name) for name in class_names[:shown]]
@@ -116,10 +113,8 @@ def draw_samples(class_names: Sequence[str], samples: Sequence[np.ndarray], path
 
 
 def place_blocks(figure: Figure, block_in: float, height_in: float) -> None:
-    """Give every block of images its size in inches, and its names the room that they need on its left.
-
-    The constrained layout would assume that images fill their place, and cut names where they do not.
-    """
+    """Give each block of images its size in inches, and its names enough space on its left: the constrained layout
+    assumes that images fill their axes, and would cut names."""
     labels = [label for axes in figure.axes for label in axes.get_yticklabels()]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -136,7 +131,7 @@ def place_blocks(figure: Figure, block_in: float, height_in: float) -> None:
 
 
 def mosaic(samples: Sequence[np.ndarray], rows: int, across: int) -> np.ndarray:
-    """uint8 (rows * cell, across * cell, 3): the images in rows on white, those above 64 px scaled down."""
+    """uint8 (rows * cell, across * cell, 3): the images in rows on white, scaled down if above 64 px."""
     side_px = min(MOST_PX, max(samples[0].shape[1:3]))
     gap_px = max(1, side_px // 16)
     cell_px = side_px + gap_px
@@ -151,11 +146,8 @@ def mosaic(samples: Sequence[np.ndarray], rows: int, across: int) -> np.ndarray:
 
 
 def draw_pairs(captions: Sequence[tuple[str, str, str, str, str]], images: np.ndarray, title: str, path: Path) -> Path:
-    """Write a figure of up to 16 pairs of images, uint8 (n, 2, H, W, 3), to `path`.
-
-    captions, for each pair: the first image and its class, the second and its class, how similar they are. The classes
-    are red where they differ.
-    """
+    """Write a figure of up to 16 pairs of images, uint8 (n, 2, H, W, 3), to `path`. captions: each pair's first image
+    and its class, second image and its class, and similarity. Different classes are red."""
     across = min(4, len(images))
     down = math.ceil(len(images) / across)
     figure = new_figure(max(8.0, 3.3 * across), 2.0 * down + 0.4, title)

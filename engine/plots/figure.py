@@ -1,4 +1,4 @@
-"""Figures by matplotlib: drawn from a description, apart from pyplot's global state, and written whole as PNG."""
+"""Figures by matplotlib: drawn from a description, without pyplot's global state, and written as PNG."""
 
 import io
 import textwrap
@@ -18,12 +18,12 @@ DPI = 130
 FONT_PT = 11
 GRID = "#d9d9d9"
 LONGEST_NAME = 26
-# A legend of three columns has room for labels of so many letters.
+# The longest label that fits into a legend of three columns.
 LEGEND_LETTERS = 20
 
 
 def new_figure(width_in: float, height_in: float, title: str = "") -> Figure:
-    """An empty figure that lays itself out; a long title is broken into lines."""
+    """An empty figure with automatic layout; a long title is wrapped."""
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
@@ -43,7 +43,7 @@ def draw(spec: FigureSpec, title: str = "") -> Figure:
 
 
 def draw_panel(axes: Axes, panel: Panel) -> None:
-    """Draw `panel` on empty axes; where it has no points, say so."""
+    """Draw `panel` on empty axes; say so if it has no points."""
     dress(axes, panel.title, panel.x_label, panel.y_label)
     axes.set(xscale=panel.x_scale, yscale=panel.y_scale)
     if panel.zero_line:
@@ -81,14 +81,14 @@ def draw_line(axes: Axes, line: Line) -> None:
     if len(y) <= MOST_POINTS_WITH_DOTS or not line.dash:
         dotted = np.arange(len(y))
     else:
-        # A point between two breaks has no line to be seen by.
+        # A point between two breaks has no line that shows it.
         dotted = np.flatnonzero(np.append(True, broken[:-1]) & np.append(broken[1:], True))
     axes.plot(line.x, y, color=line.colour, linestyle=line.dash, linewidth=line.width_pt, label=label,
               marker=line.marker if line.dots else None, markersize=line.dot_pt, markevery=dotted.tolist())
 
 
 def legend_above(axes: Axes, title: str = "", columns: int | None = None) -> None:
-    """A legend above the axes, where it hides no data; its title takes the place of theirs."""
+    """A legend above the axes, where it hides no data; its title replaces theirs."""
     _, labels = axes.get_legend_handles_labels()
     columns = columns or max(1, 3 - max(map(len, labels)) // LEGEND_LETTERS)
     axes.legend(title=title or None, alignment="left", title_fontsize=FONT_PT + 1, loc="lower left",
@@ -109,15 +109,15 @@ def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
 
 
 def cut(text: str, letters: int = LONGEST_NAME) -> str:
-    """The text, cut where it is longer than `letters`; by default to what a class name has room for."""
+    """The text, shortened to `letters`; by default as class names are."""
     return text if len(text) <= letters else text[:letters - 1] + "…"
 
 
 def write_png(figure: Figure, path: Path) -> Path:
-    """Render the figure and write it whole; EngineError where the file cannot be written."""
+    """Render the figure and write it atomically; EngineError if the file cannot be written."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # A class name may hold letters that the font lacks: the figure then shows boxes, which deserves no warning.
+        # Letters of a class name that the font lacks become boxes, which need no warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(content, format="png")
     write_atomic(path, content.getvalue())

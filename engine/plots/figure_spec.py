@@ -1,4 +1,4 @@
-"""What a figure shows, apart from the library that draws it: matplotlib draws PNGs, plotly the report's charts."""
+"""A figure's content, independent of the library: matplotlib draws PNGs, plotly the report's charts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ NOT_MEASURED = "not measured in this run"
 class Line:
     """A line through points in their order; None in `y` breaks it.
 
-    dash: matplotlib's, "" for dots alone. dots: whether points are marked, where there are few. group: lines that share
-    an entry in a chart's legend. hover: how a chart names a point (default: the label); notes: what it adds for each.
+    dash: matplotlib's, "" for dots alone. dots: whether to mark points if there are few. group: lines that share an
+    entry in a chart's legend. hover: a chart's name for a point (default: the label); notes: a text for each point.
     """
 
     label: str
@@ -46,10 +46,8 @@ class Bars:
 
 @dataclass(frozen=True)
 class Panel:
-    """Series on one pair of axes.
-
-    epochs: `x` counts in whole numbers. A PNG alone has the scales, the zero line and the legend "above" or "inside".
-    """
+    """Series on one pair of axes. epochs: `x` has whole numbers. Only a PNG has the scales, the zero line and the
+    legend "above" or "inside"."""
 
     title: str
     x_label: str
@@ -66,8 +64,8 @@ class Panel:
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """Panels in rows; in a single column they share the x axis. row_px: the rows' heights in a chart, and their ratio
-    in a PNG, which is `size_in` large."""
+    """Panels in rows; a single column shares its x axis. row_px: the rows' heights in a chart, their ratio in a PNG;
+    size_in: the PNG's size in inches."""
 
     panels: Sequence[Panel]
     columns: int = 1

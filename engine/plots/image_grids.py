@@ -12,19 +12,19 @@ from matplotlib.patches import Rectangle
 from engine.plots.figure import FONT_PT, cut, new_figure
 from engine.plots.figure_spec import BLACK, GREEN, VERMILION
 
-# Signs say the same as the colours, for a print in grey.
+# Signs repeat the colours for a print in grey.
 MARKS = {"right": ("✓", GREEN), "wrong": ("✗", VERMILION), "": ("", BLACK)}
 CARD_IN, STRIP_IN, NARROWEST_IN = 1.8, 1.0, 4.0
 TITLE_IN, LINE_IN, GAP_IN = 0.45, 0.18, 0.12
 SMALL_PT = FONT_PT - 3
-# Of the small font, with its widest letters.
+# In the small font, for its widest letters.
 LETTERS_PER_INCH = 15
 GAP_SHARE = 16
 
 
 @dataclass(frozen=True)
 class Card:
-    """image_hwc uint8 (H, W, 3) under `lines` of text; mark: "right", "wrong", or "" for neither."""
+    """image_hwc uint8 (H, W, 3) below `lines` of text; mark: "right", "wrong", or "" for neither."""
 
     image_hwc: np.ndarray
     lines: tuple[str, ...]
@@ -33,14 +33,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Strip:
-    """images uint8 (H, W, 3), all of one size, behind `title`."""
+    """images uint8 (H, W, 3), all of one size, below `title`."""
 
     title: str
     images: Sequence[np.ndarray]
 
 
 def cards_figure(cards: Sequence[Card], title: str, columns: int = 4) -> Figure:
-    """The cards in rows of `columns`, each line of text cut to its card; images are of one shape."""
+    """The cards in rows of `columns`, each line of text shortened to its card; all images have one shape."""
     columns = min(columns, len(cards))
     rows, lines = -(-len(cards) // columns), max(len(card.lines) for card in cards)
     height, width, _ = cards[0].image_hwc.shape
@@ -58,7 +58,7 @@ def cards_figure(cards: Sequence[Card], title: str, columns: int = 4) -> Figure:
 
 
 def strips_figure(strips: Sequence[Strip], title: str) -> Figure:
-    """The strips under each other, each image of one height."""
+    """The strips below each other, all images in one height."""
     longest = max(len(strip.images) for strip in strips)
     width_in, step_in = longest * (STRIP_IN + GAP_IN) + GAP_IN, STRIP_IN + LINE_IN + GAP_IN
     axes = sheet(width_in, len(strips) * step_in + TITLE_IN, title)
@@ -73,7 +73,7 @@ def strips_figure(strips: Sequence[Strip], title: str) -> Figure:
 
 
 def sheet(width_in: float, height_in: float, title: str) -> Axes:
-    """Axes over all of a new figure, in inches from the top left: far faster than axes for each image."""
+    """Axes over a whole new figure, in inches from the top left: far faster than axes for each image."""
     figure = new_figure(max(width_in, NARROWEST_IN), height_in)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, figure.get_figwidth()), ylim=(height_in, 0))
@@ -91,7 +91,7 @@ def in_a_row(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def coloured(map_hw: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3): a float map (H, W) from its lowest value (dark) to its highest (yellow), flat maps dark."""
+    """uint8 (H, W, 3): a float map (H, W) from its lowest value (dark) to its highest (yellow); a flat map is dark."""
     values = np.nan_to_num(np.asarray(map_hw, np.float64))
     span = np.ptp(values)
     scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)

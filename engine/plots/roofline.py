@@ -1,4 +1,4 @@
-"""The roofline of a machine, with training steps as points under it.
+"""A machine's roofline, with training steps as points below it.
 
 After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009.
 """
@@ -6,7 +6,6 @@ After Williams, Waterman and Patterson, "Roofline: an insightful visual performa
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from matplotlib.ticker import EngFormatter
 
 from engine.plots.figure import draw, write_png
@@ -14,26 +13,18 @@ from engine.plots.figure_spec import BLACK, BLUE, GREEN, GREY, PINK, VERMILION, 
 
 ROOFS = ((BLUE, "-"), (GREEN, "--"), (GREY, "-."))
 POINTS = ((VERMILION, "o"), (PINK, "s"), (BLACK, "^"))
-# How far the figure extends beyond what it shows, as a factor.
+# The figure extends by this factor beyond its corners and points.
 MARGIN = 6.0
 
 
 def draw_roofline(flops_s: Mapping[str, float], bytes_s: float, points: Mapping[str, tuple[float, float]], path: Path,
                   title: str) -> Path:
-    """Write a figure to `path`: for each precision a roof, memory's slope up to the level of arithmetic.
+    """Write a figure to `path` with a roof per precision: memory's slope up to the level of arithmetic.
 
     flops_s: precision -> measured FLOP/s; bytes_s: measured bytes per second. points: label -> (FLOP per byte, FLOP/s).
-    All above 0. Raises ValueError for other numbers and for more roofs or points than have a look, EngineError where
-    `path` cannot be written.
+    Up to three roofs and points, all numbers above 0. Raises EngineError if `path` cannot be written.
     """
-    if not (0 < len(flops_s) <= len(ROOFS) and 0 < len(points) <= len(POINTS)):
-        raise ValueError(f"{len(flops_s)} roofs and {len(points)} points: the figure has looks for 1 to {len(ROOFS)} "
-                         f"and 1 to {len(POINTS)}")
-    numbers = np.array([bytes_s, *flops_s.values(), *(number for point in points.values() for number in point)])
-    if not (np.isfinite(numbers) & (numbers > 0)).all():
-        raise ValueError("a roofline is logarithmic: all its numbers must be finite and above 0")
     rate, bandwidth = EngFormatter("FLOP/s", places=1), EngFormatter("B/s", places=1)
-    # The roofs have their corners here.
     corners = [level / bytes_s for level in flops_s.values()]
     shown = [*corners, *(x for x, _ in points.values())]
     low, high = min(shown) / MARGIN, max(shown) * MARGIN

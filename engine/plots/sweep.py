@@ -1,4 +1,4 @@
-"""The figure of a sweep: which settings mattered, and accuracy over each of them."""
+"""The figure of a sweep: each setting's importance, and accuracy over its values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,24 +14,21 @@ SMALL = 36
 COLUMNS = 4
 MOST_PANELS = 12
 LONGEST_CHOICE = 18
-# Letters that fit side by side under a panel. Beyond this ratio of its ends a logarithmic axis has room for the powers
-# of ten only.
+# The letters that fit side by side below a panel. A logarithmic axis with a larger ratio of its ends shows only the
+# powers of ten.
 ROOM, WIDE = 22, 200
-# Rows: setting -> value, for each setting that applied, with the validation top-1 as a share of 1.
+# Rows of (setting -> value, for each setting that applied; validation top-1 as a share of 1).
 Points = Sequence[tuple[Mapping[str, object], float]]
 
 
 def draw_importance(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], path: Path,
                     title: str, has_own: bool = True) -> Path:
-    """Write a figure of bars above, below them a panel for each of the most important settings, to `path`.
+    """Write a figure to `path`: bars above, and below them a panel for each of the most important settings.
 
-    shares: each setting's part in what made trials good, adding up to 1, largest first. points: the settings and
-    validation top-1 of each finished trial, the recipe's own first where it `has_own`. scales: "log" for a setting
-    shown over its logarithm, "choices" for one of a few values; others are numbers, evenly spaced. Raises ValueError
-    without shares or points, EngineError where `path` cannot be written.
+    shares: each setting's importance, adding up to 1, largest first. points: the settings and validation top-1 of each
+    finished trial, the recipe's own first if it `has_own`. scales: "log" for a logarithmic axis, "choices" for a few
+    values; other settings have a linear axis. Raises EngineError if `path` cannot be written.
     """
-    if not shares or not points:
-        raise ValueError("there is nothing to draw: no shares or no finished trials")
     panels = list(shares)[:MOST_PANELS]
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -89,7 +86,7 @@ def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: b
 
 
 def distinct(values: list) -> list:
-    """Each value once: numbers by size, others in the order in which they came."""
+    """Each value once: numbers by size, others in order of appearance."""
     found = [value for at, value in enumerate(values) if value not in values[:at]]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
     return sorted(found) if numbers else found

@@ -1,4 +1,4 @@
-"""A page that compares runs: results side by side, curves over each other, the settings that differ."""
+"""A page that compares runs: results side by side, overlaid curves, settings that differ."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +21,8 @@ MACHINE = {"hardware": "hardware.processor", "GPU": "hardware.gpu", "torch": "ve
 
 
 def write_comparison(run_folders: Sequence[Path], out: Path | None = None) -> Path:
-    """Write a page of several runs over each other to `out` (compare.html in the first's folder), and its figure as
-    PNG beside it. Returns the page's path; raises EngineError as `write_report`, and for one folder given twice."""
+    """Write a page that compares runs to `out` (compare.html in the first's folder), and its figure as PNG beside it;
+    the page's path. Raises EngineError as `write_report`, and for a folder given twice."""
     names = names_of(run_folders)
     records = dict(zip(names, map(read_record, run_folders), strict=True))
     histories = {name: record.history for name, record in records.items()}
@@ -31,13 +31,13 @@ def write_comparison(run_folders: Sequence[Path], out: Path | None = None) -> Pa
     path = out or run_folders[0] / "compare.html"
     make_folder(path.parent)
     write_png(comparison_figure(histories), path.with_suffix(".png"))
-    about = "Solid: validation or test, what the run watched; dotted: training. Drag to zoom, double-click to zoom out."
+    about = "Solid: the watched split, validation or test; dotted: training. Drag to zoom, double-click to zoom out."
     sections = [
         Section("results", "Results", [*notes, Table(results(records), ("", *names))]),
         Section("curves", "Curves", [Chart("comparison_chart", chart(comparison_spec(histories)))], about),
         Section("differences", "Differences in configuration",
                 [Table(differences, ("setting", *names)) if differences else Note("There are none.")],
-                f"{NONE} where a run has no such setting."),
+                f"{NONE}: the run has no such setting."),
         Section("commands", "Run them again", [part for name, record in records.items()
                                                for part in (Heading(name), Code(record.command or NONE))]),
     ]
@@ -46,7 +46,7 @@ def write_comparison(run_folders: Sequence[Path], out: Path | None = None) -> Pa
 
 
 def results(records: Mapping[str, Record]) -> list[tuple[str, ...]]:
-    """Rows of results, a column per run; what no run's machine tells is left out."""
+    """Rows of results, a column per run, without facts about the machine that no run has."""
     rows = [("recipe", *(record.recipe for record in records.values())),
             ("epochs", *(f"{len(record.history):,}" for record in records.values()))]
     rows += [(title, *(number(results_of(record).get(key), pattern) for record in records.values()))
@@ -56,7 +56,7 @@ def results(records: Mapping[str, Record]) -> list[tuple[str, ...]]:
 
 
 def results_of(record: Record) -> dict:
-    """A run's summary; of one that has none, what its epochs tell."""
+    """A run's summary; without one, the same results from its epochs."""
     if record.summary or not record.history:
         return record.summary
     last, train_s = record.history[-1], sum(row.get("train_s") or 0 for row in record.history)
@@ -65,14 +65,14 @@ def results_of(record: Record) -> dict:
 
 
 def value_at(values: object, path: str) -> str:
-    """The value at a path of keys, "hardware.gpu"; NONE where it ends before."""
+    """The value at a path of keys such as "hardware.gpu"; NONE if there is none."""
     for key in path.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return str(values or NONE)
 
 
 def differing(settings: Mapping[str, Mapping[str, str]]) -> list[tuple[str, ...]]:
-    """(setting, each run's value) of the settings that are not the same in all of them, the run's folder aside."""
+    """(setting, each run's value) of the settings that differ, except run.folder."""
     paths = list(dict.fromkeys(path for each in settings.values() for path in each))
     sections = list(dict.fromkeys(path.partition(".")[0] for path in paths))
     paths.sort(key=lambda path: sections.index(path.partition(".")[0]))
@@ -81,7 +81,7 @@ def differing(settings: Mapping[str, Mapping[str, str]]) -> list[tuple[str, ...]
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """As much of each path's end as tells them apart; EngineError where two are the same folder."""
+    """The shortest ends of the paths that differ; EngineError if two are the same folder."""
     parts = [folder.resolve().parts for folder in folders]
     if len(set(parts)) < len(parts):
         twice = next(folder for folder, path in zip(folders, parts, strict=True) if parts.count(path) > 1)

@@ -1,6 +1,6 @@
 """A self-contained HTML page of sections of text, tables, charts and images.
 
-All text is escaped; scripts, the charts' data and images are inline, and the page forbids the browser to load anything.
+All text is escaped. Scripts, the charts' data and images are inline, and the page forbids the browser to load anything.
 """
 
 import base64
@@ -18,19 +18,19 @@ from plotly.offline import get_plotlyjs
 
 from engine.plots.image_grids import MARKS, Card, Strip
 
-# No button that sends data anywhere, no logo that is a link.
+# No logo with a link.
 CHART_OPTIONS = {"displaylogo": False, "responsive": True, "showTips": False}
 
 
 @dataclass(frozen=True)
 class Text:
-    """A part of a section that is text alone."""
+    """A part of a section: plain text."""
 
     text: str
 
 
 class Note(Text):
-    """A sentence that stands out: what is missing, and why."""
+    """A highlighted sentence: what is missing, and why."""
 
 
 class Heading(Text):
@@ -38,7 +38,7 @@ class Heading(Text):
 
 
 class Code(Text):
-    """Text as it is typed."""
+    """Text in a fixed-width font."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Cards:
-    """Images with lines of text, as many per row as there is room for."""
+    """Images with lines of text, as many per row as fit."""
 
     cards: Sequence[Card]
 
@@ -73,7 +73,7 @@ class Strips:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; `name` is its address in it, `about` a sentence on how to read it."""
+    """A part of the page; `name` is its anchor, `about` explains how to read it."""
 
     name: str
     title: str
@@ -87,13 +87,10 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     source = resources.files("engine.reporting").joinpath("html_page.html.jinja").read_text("utf-8")
     return environment.from_string(source).render(
         title=title, subtitle=subtitle, sections=sections, plotly_js=Markup(get_plotlyjs()), png=data_address,
-        chart_html=chart_html, kind_of=lambda part: type(part).__name__, marks=MARKS)
-
-
-def chart_html(chart: Chart) -> Markup:
-    """A chart's element and the script that draws it; plotly escapes what could end the script."""
-    return Markup(chart.figure.to_html(full_html=False, include_plotlyjs=False, div_id=chart.name,
-                                       config=CHART_OPTIONS))
+        # An element and the script that draws it, in which plotly escapes what could end the script.
+        chart_html=lambda chart: Markup(chart.figure.to_html(full_html=False, include_plotlyjs=False,
+                                                             div_id=chart.name, config=CHART_OPTIONS)),
+        kind_of=lambda part: type(part).__name__, marks=MARKS)
 
 
 def data_address(image_hwc: np.ndarray) -> str:

@@ -15,13 +15,13 @@ from engine.storage.run_record import read_record
 from engine.storage.weights_hash import weights_sha256
 
 CARD, REPORT, CURVES = "README.md", "report.html", "overview.png"
-# The first one marks the folder as that of a shared run, so it is written first: a folder cut short is recognised.
+# The first one marks the folder as a shared run's: written first, it identifies even an incomplete folder.
 FILES = (shared_folder.CONFIG, shared_folder.WEIGHTS, shared_folder.HISTORY, REPORT, CURVES, CARD)
 FINISHED = "give the folder of a finished run"
 
 
 def refuse_repo(repo_id: str) -> None:
-    """EngineError where `repo_id` could not be a repository's name on the Hub."""
+    """EngineError if `repo_id` is no valid name of a repository on the Hub."""
     try:
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
@@ -37,17 +37,17 @@ def refuse_repo(repo_id: str) -> None:
 
 
 def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None = None) -> list[Path]:
-    """Write a finished run into `out` as `repo_id` is to hold it: weights, config.json, metrics, card; their paths.
+    """Write the content of `repo_id`, a finished run, into `out`: weights, config.json, metrics, card; their paths.
 
-    Everything is made before anything is written. Raises EngineError where the run is not finished, its summary is of
-    other weights than its last.pt, or `out` holds files of something else.
+    Makes everything before it writes anything. Raises EngineError if the run is not finished, its summary does not
+    match the weights in last.pt, or `out` holds other files.
     """
     summary, env = (read_json(run_folder / name, FINISHED) for name in ("summary.json", "env.json"))
     trained = open_trained(str(run_folder), device="cpu")
     weights_hash = weights_sha256(trained.model)
     if weights_hash != summary.get("weights_sha256"):
-        raise EngineError(f"{run_folder / 'summary.json'} is not of the weights in last.pt, so its figures may not be "
-                          "theirs: let the run finish")
+        raise EngineError(f"{run_folder / 'summary.json'} does not match the weights in last.pt, so its results may "
+                          "not be theirs: let the run finish")
     refuse_other(out)
     contents = shared_folder.pack(trained.recipe, trained.class_names, trained.model.state_dict(), weights_hash,
                                   trained.epoch, trained.history, trained.side_px)
@@ -70,8 +70,8 @@ def write_folder(run_folder: Path, out: Path, repo_id: str, licence: str | None 
 
 
 def public_report(run_folder: Path) -> str:
-    """The run's report, made again without what it says of the machine: folders, the words of the command line, and
-    notes, which name folders too. Sections that cannot be made are left out."""
+    """A new report of the run without what identifies the machine: folders, the command line as typed, and notes, which
+    name folders too. It leaves out sections that cannot be made."""
     from engine.reporting.html_page import render
     from engine.reporting.run_report import is_missing, sections_of
 
@@ -86,7 +86,7 @@ def public_report(run_folder: Path) -> str:
 
 
 def refuse_other(out: Path) -> None:
-    """EngineError where `out` holds anything that sharing a run did not put there."""
+    """EngineError if `out` holds anything but a shared run."""
     if out.exists() and not out.is_dir():
         raise EngineError(f"--out={out} is a file: give a folder")
     config = out / shared_folder.CONFIG
@@ -94,20 +94,17 @@ def refuse_other(out: Path) -> None:
     there = {path.name for path in out.iterdir()} if out.exists() else set()
     others = sorted(there - {path.name for path in parts(out)} - set(FILES if ours else ()))
     if others:
-        raise EngineError(f"--out={out} holds {others[0]}, which is not of a shared run: give a new folder")
+        raise EngineError(f"--out={out} holds {others[0]}, which is not part of a shared run: give a new folder")
 
 
 def parts(out: Path) -> list[Path]:
-    """What a process that was killed while it wrote one of FILES left in `out`."""
+    """The partly written FILES that a killed process left in `out`."""
     return [path for name in FILES for path in out.glob(f".{name}.*.part")]
 
 
 def push(folder: Path, repo_id: str, private: bool) -> str:
-    """Create the repository where there is none, upload the folder's files, and return the address.
-
-    Raises EngineError where that fails, and where the repository is to be `private` but is there and public, to which
-    nothing is uploaded; the folder stays.
-    """
+    """Create the repository if it is missing, upload the folder's files, and return the address. Raises EngineError if
+    that fails, or, before any upload, if `private` is set and the repository is public."""
     from huggingface_hub import HfApi
 
     hub = HfApi()
@@ -115,15 +112,15 @@ def push(folder: Path, repo_id: str, private: bool) -> str:
         hub.create_repo(repo_id, private=private, exist_ok=True)
         # An existing repository keeps its visibility.
         if private and not hub.repo_info(repo_id).private:
-            raise EngineError(f"--push={repo_id} is there already and is public, so nothing was pushed: make it "
+            raise EngineError(f"--push={repo_id} already exists and is public, so nothing was pushed: make it "
                               "private on the Hub, give another name, or leave --private out")
         hub.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=list(FILES),
                           commit_message="Model shared by Cadence")
     except EngineError:
         raise
     except Exception as error:
-        # Besides its own errors it passes on those of its HTTP library, which differs between its versions.
+        # It also raises the errors of its HTTP library, which differs between its versions.
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
-        raise EngineError(f"{repo_id} was not pushed ({reason}): look at the network and `hf auth login`, then push "
+        raise EngineError(f"{repo_id} was not pushed ({reason}): check the network and `hf auth login`, then push "
                           f"again; {folder} is complete") from None
     return f"https://huggingface.co/{repo_id}"

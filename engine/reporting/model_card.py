@@ -1,7 +1,4 @@
-"""The model card of a run: README.md on the Hub, written from the run folder alone.
-
-What a run does not have (a validation set, a licence) is left out, never filled with a phrase.
-"""
+"""The model card of a run: README.md on the Hub, from the run folder alone, without what the run does not have."""
 
 import html
 import re
@@ -16,7 +13,7 @@ from engine.build.preflight import dataset_info_of, policy_of, training_count
 from engine.common.text import percent
 from recipes.settings.load import Recipe, as_text, doc, names
 
-# Name, identity on the Hub where it has one, and what it is.
+# Name, id on the Hub if it has one, and description.
 DATA = {"cifar10": ("CIFAR-10", "uoft-cs/cifar10", "photographs of ten kinds of animals and vehicles, 32 x 32 px"),
         "cifar100": ("CIFAR-100", "uoft-cs/cifar100", "photographs of a hundred kinds of things, 32 x 32 px"),
         "shapes": ("Cadence's procedural shapes", None, "coloured shapes drawn by a program, for trying things out"),
@@ -26,17 +23,14 @@ SHOWN = ("augment", "mix", "model", "train", "optim", "average", "schedule")
 OTHER_FILES = {"config.json": "classes, sizes, normalisation and the whole recipe",
                "metrics.jsonl": "the results of each epoch",
                "report.html": "the run's report, one page for a browser", "overview.png": "its curves"}
-# What the settings and the command say only of the machine that trained.
+# Settings that only concern the machine that trained.
 PRIVATE = ("run.folder", "data.cache", "run.report", "log.to")
 
 
 def model_card(repo_id: str, recipe: Recipe, class_names: Sequence[str], side_px: int, summary: dict, env: dict,
                files: Sequence[str], licence: str | None = None) -> str:
-    """The card: Markdown below YAML.
-
-    summary and env: the run's own; files: the names of those beside the card. Raises KeyError, TypeError or jinja2's
-    UndefinedError where `summary` or `env` is incomplete.
-    """
+    """The card: Markdown below YAML. summary, env: the run's; files: the names of the files beside the card. Raises
+    KeyError, TypeError or jinja2's UndefinedError if `summary` or `env` is incomplete."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     data_set, hardware, info = recipe.section("data").name, summary["hardware"], dataset_info_of(recipe)
@@ -70,7 +64,7 @@ def model_card(repo_id: str, recipe: Recipe, class_names: Sequence[str], side_px
 
 
 def public_command(command: str) -> str:
-    """A run's command without what it says of the machine: its folders, and where its data are."""
+    """A run's command without the machine's folders."""
     words = []
     for word in shlex.split(command):
         name = word.removeprefix("--").partition("=")[0]
@@ -89,12 +83,12 @@ def one_line(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """A value that may have come from a user, in prose: one line, shown as it is, neither HTML nor markup."""
+    """A value that may come from a user, for prose: one line, with HTML and markup escaped."""
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(value), quote=False))
 
 
 def code(value: object) -> str:
-    """The same as a code span, where only backticks are special."""
+    """The same as a code span, in which only backticks are special."""
     return "`" + one_line(value).replace("`", "'") + "`"
 
 

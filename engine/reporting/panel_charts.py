@@ -1,6 +1,6 @@
-"""The report's charts that one can zoom into and point at: figures by plotly, drawn from a description.
+"""The report's interactive charts: figures by plotly, drawn from a description.
 
-Plotly reads a little HTML in its texts; every text that comes from a user goes through `plain`.
+Plotly interprets some HTML in its texts; every text from a user goes through `plain`.
 """
 
 import html
@@ -12,25 +12,23 @@ from engine.plots.figure_spec import GREY, MOST_POINTS_WITH_DOTS, NOT_MEASURED, 
 
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 LAYOUT = {"template": "plotly_white", "margin": {"l": 70, "r": 20, "t": 60, "b": 50}, "hoverlabel": {"align": "left"}}
-# Up to so many epochs each has its tick; plotly would put some between them.
+# Up to this many epochs, each has a tick; plotly would add some between them.
 MOST_EPOCHS_TICKED = 10
 LEGEND_PX = 36
-# Between columns, as a share of the width; between rows, where panels share an x axis and where each has its own.
+# Between columns, as a share of the width; between rows, for a shared x axis and for separate ones.
 COLUMN_GAP, SHARED_GAP_PX, ROW_GAP_PX = 0.09, 35, 75
-# Of a panel below another that is beside it in a wide window.
+# The height of a panel that is beside another in a wide window.
 NARROW_PANEL_PX = 230
 
 
 def plain(text: str) -> str:
-    """A user's text as plotly shows it letter for letter."""
+    """A user's text, escaped so that plotly shows it unchanged."""
     return html.escape(text, quote=False)
 
 
 def chart(spec: FigureSpec) -> go.Figure:
-    """The figure that `spec` describes. Zooming into a panel zooms all over the same quantity.
-
-    `layout.meta` holds how a wide and a narrow window lay it out, for plotly's relayout.
-    """
+    """The figure that `spec` describes. Zooming into a panel zooms all with the same x quantity. `layout.meta` holds
+    the layouts for a wide and a narrow window, for plotly's relayout."""
     figure, groups, first_over = go.Figure(), set(), {}
     for panel in spec.panels:
         figure.add_annotation(text=panel.y_label[0].upper() + panel.y_label[1:], showarrow=False, xref="paper",
@@ -61,12 +59,12 @@ def chart(spec: FigureSpec) -> go.Figure:
 
 
 def axis_number(place: int) -> str:
-    """What plotly appends to the names of a panel's axes: "", "2", "3" ..."""
+    """The suffix of a panel's axes in plotly: "", "2", "3" ..."""
     return str(place + 1) if place else ""
 
 
 def trace_of(series: Line | Bars, x_label: str) -> go.Scatter | go.Bar:
-    """A series of a panel; pointing at it says what it is, x and y."""
+    """A series of a panel; hovering shows its name, x and y."""
     hover = plain(getattr(series, "hover", "") or series.label)
     shared = {"x": series.x if len(series.x) else [None], "y": series.y if len(series.y) else [None],
               "name": plain(series.label), "hovertext": list(series.notes) or None,
@@ -81,7 +79,7 @@ def trace_of(series: Line | Bars, x_label: str) -> go.Scatter | go.Bar:
 
 
 def x_ticks(panel: Panel, spec: FigureSpec) -> dict:
-    """An x axis' settings that put its ticks at whole epochs, all panels' together."""
+    """An x axis' settings that put ticks at whole epochs, the same in all panels."""
     if not panel.epochs:
         return {"range": panel.x_limits}
     epochs = {x for one in spec.panels if one.epochs for series in one.series for x in series.x}
@@ -92,16 +90,16 @@ def x_ticks(panel: Panel, spec: FigureSpec) -> dict:
 
 
 def y_range(panel: Panel) -> Sequence[float] | None:
-    """Where a panel's y axis begins and ends, unless plotly finds that itself."""
+    """The ends of a panel's y axis; None lets plotly choose."""
     if panel.y_limits and None not in panel.y_limits:
         return panel.y_limits
     values = {y for series in panel.series for y in series.y if y is not None}
-    # Plotly's own range, one to each side, would make 0.001 look like 0.
+    # Plotly's range, 1 to each side, would make 0.001 look like 0.
     return sorted((0, 2 * values.pop())) if len(values) == 1 and values != {0} else None
 
 
 def places_in(spec: FigureSpec, narrow: bool) -> dict[str, object]:
-    """What plotly's relayout sets for a wide window, or for a narrow one: there all panels are below each other."""
+    """Plotly's relayout changes for a wide window, or for a narrow one, with all panels below each other."""
     columns = 1 if narrow else spec.columns
     row_px = spec.row_px if columns == spec.columns else [NARROW_PANEL_PX] * len(spec.panels)
     gap_px = SHARED_GAP_PX if spec.columns == 1 else ROW_GAP_PX

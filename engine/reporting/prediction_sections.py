@@ -1,7 +1,4 @@
-"""The report's sections on the network's predictions: each a function from `ReportData` to a Section.
-
-Each also writes its figures as PNGs.
-"""
+"""The report's sections on the network's predictions: functions from `ReportData` to a Section that also write PNGs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,7 @@ from engine.plots.bars import calibration_spec, per_class_figure
 from engine.plots.confusion import write_confusion
 from engine.plots.figure import draw, write_png
 from engine.plots.image_grids import Card, Strip, cards_figure, coloured, in_a_row, strips_figure
-from engine.reporting.class_charts import confusion_chart, per_class_chart
+from engine.reporting.confusion_charts import confusion_chart, per_class_chart
 from engine.reporting.html_page import Cards, Chart, Heading, Note, Section, Strips, Table
 from engine.reporting.panel_charts import chart
 
@@ -63,8 +60,7 @@ class ReportData:
         return Strips(strips)
 
     def random(self, count: int) -> np.ndarray:
-        """int64: positions of up to `count` different images, drawn from the run's seed; fewer are the first of more.
-        """
+        """int64: positions of up to `count` different images, drawn with the run's seed; larger draws extend it."""
         return np.random.default_rng(self.seed).permutation(len(self.predictions.labels))[:count]
 
 
@@ -79,13 +75,13 @@ def per_class(data: ReportData) -> Section:
 
 
 def confusion(data: ReportData) -> Section:
-    """The confusion matrix, and the pairs most confused with examples."""
+    """The confusion matrix, and examples of the most confused pairs."""
     result, names, predictions = data.predictions.result, data.trained.class_names, data.predictions
     write_confusion(result.confusion, names, data.plots)
     parts = [Chart("confusion_chart", confusion_chart(result.confusion, names))]
     if result.nonfinite:
-        parts.insert(0, Note(f"{result.nonfinite:,} of {result.count:,} images have no prediction, their logits are "
-                             "not finite: they are in no column."))
+        parts.insert(0, Note(f"{result.nonfinite:,} of {result.count:,} images have no prediction, as their logits "
+                             "are not finite: no column counts them."))
     pairs = confused_pairs(predictions)
     if pairs:
         chosen = [np.flatnonzero((predictions.labels == true) & (predictions.predicted == predicted))
@@ -102,12 +98,12 @@ def confusion(data: ReportData) -> Section:
                   data.strips(strips, "confused_pairs.png", "Most confused pairs")]
     else:
         parts.append(Note("No two classes were confused."))
-    return Section("confusion", "Confusion", parts, "Drag over the matrix to zoom, double-click to zoom out, point at "
-                   "a cell for its names and count. Colours are shares of the true class.")
+    return Section("confusion", "Confusion", parts, "Drag over the matrix to zoom, double-click to zoom out, hover "
+                   "over a cell for its names and count. Colours are shares of the true class.")
 
 
 def confused_pairs(predictions: Predictions, most: int = PAIRS) -> list[tuple[int, int, int]]:
-    """(true, predicted, images) of the pairs of classes confused most often, the first classes first among equals."""
+    """(true, predicted, images) of the most confused pairs of classes, ties in class order."""
     matrix = predictions.result.confusion.copy()
     np.fill_diagonal(matrix, 0)
     order = np.argsort(-matrix, axis=None, kind="stable")[:most]
@@ -117,15 +113,15 @@ def confused_pairs(predictions: Predictions, most: int = PAIRS) -> list[tuple[in
 
 
 def predictions(data: ReportData) -> Section:
-    """Random predictions, and the mistakes the network is most confident of."""
+    """Random predictions, and the network's most confident mistakes."""
     which, split = data.random(RANDOM), data.held_out.split
     parts = [Heading(f"{len(which)} random {split} images"),
              data.cards(which, "predictions.png", f"Random {split} images"), Heading("Most confident mistakes")]
     mistakes = confident_mistakes(data.predictions)
     parts.append(data.cards(mistakes, "mistakes.png", "Most confident mistakes") if len(mistakes) else
                  Note(f"There are none: every {split} image that has a prediction is classified right."))
-    return Section("predictions", "Predictions", parts, f"Drawn with the run's seed, {data.seed}. How sure it is: the "
-                   "probability of the predicted class.")
+    return Section("predictions", "Predictions", parts, f"Random draws use the run's seed, {data.seed}. The percentage "
+                   "is the probability of the predicted class.")
 
 
 def confident_mistakes(predictions: Predictions, most: int = MISTAKES) -> np.ndarray:
@@ -139,8 +135,8 @@ def gradcam(data: ReportData) -> Section:
     """GradCAM overlays of some images: where the evidence for the predicted class lies."""
     which = data.random(GRADCAMS)
     images = data.held_out.images(which)
-    title, about = "Where it looks", ("GradCAM at the last feature map: red is what spoke most for the predicted "
-                                      "class, blue what did not.")
+    title, about = "Where it looks", ("GradCAM at the last feature map: red is the strongest evidence for the "
+                                      "predicted class, blue is none.")
     try:
         over = overlays(data.trained, images, np.maximum(data.predictions.predicted[which], 0).tolist())
     except EngineError as error:
@@ -169,13 +165,12 @@ def layers(data: ReportData) -> Section:
             side = maps.maps_bchw.shape[2]
             strips.append(Strip(f"{maps.place}: {maps.layer}, {len(shown)} of {maps.channels} channels of {side} × "
                                 f"{side}", [image, *shown]))
-    return Section("feature_maps", title, [data.strips(strips, "feature_maps.png", title)], "Layers' outputs for the "
-                   "first image and the second: the channels that vary most, each from its lowest value (dark) to its "
-                   "highest (yellow).")
+    return Section("feature_maps", title, [data.strips(strips, "feature_maps.png", title)], "Layers' outputs for two "
+                   "images: the channels that vary most, each from its lowest value (dark) to its highest (yellow).")
 
 
 def enlarged(image_hwc: np.ndarray, side_px: int) -> np.ndarray:
-    """A square image at `side_px`, each pixel repeated or left out."""
+    """A square image at `side_px`, by repeating or omitting pixels."""
     places = np.arange(side_px) * len(image_hwc) // side_px
     return image_hwc[places][:, places]
 

@@ -1,4 +1,4 @@
-"""A run's report: from what its folder holds to one HTML page and its figures as PNGs."""
+"""A run's report: from its folder to one HTML page and its figures as PNGs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,9 +24,9 @@ def write_report(run_folder: Path, out: Path | None = None, settings: Mapping[st
                  say: OnWarning = None) -> Path:
     """Write the page of a run, finished or not, to `out` (RUN/report.html), and its figures to RUN/plots.
 
-    The run's predictions on its held-out images are measured, or read from RUN/predictions.npz. settings: where the
-    data are and what computes ("data.root", "train.device"). The page names what it cannot show. Returns the page's
-    path; raises EngineError where `run_folder` is no run folder, or where nothing can be written.
+    Measures the run's predictions on its held-out images, or reads them from RUN/predictions.npz. settings: where the
+    data are and which device to use ("data.root", "train.device"). The page names what it cannot show. Returns the
+    page's path; raises EngineError if `run_folder` is no run folder or nothing can be written.
     """
     record, path = read_record(run_folder), out or run_folder / "report.html"
     plots, _ = make_folder(run_folder / "plots"), make_folder(path.parent)
@@ -46,10 +46,8 @@ def sections_of(record: Record, plots: Path, settings: Mapping[str, object] = NO
 
 def measured_sections(record: Record, plots: Path, settings: Mapping[str, object],
                       say: OnWarning) -> tuple[list[Section], Result | None, str, Section]:
-    """(sections on the predictions, their Result or None, their split, the section on the augmentation).
-
-    A section that says why stands in the place of what cannot be shown.
-    """
+    """(sections on the predictions, their Result or None, their split, the section on the augmentation). A section that
+    gives the reason replaces what cannot be shown."""
     try:
         trained = open_trained(str(record.folder), device=str(settings.get("train.device", "auto")))
         data = open_run_data(trained, settings, say)
@@ -59,18 +57,17 @@ def measured_sections(record: Record, plots: Path, settings: Mapping[str, object
     try:
         held_out = hold_out(trained, data)
         predictions = predictions_of(trained, data.recipe, held_out)
+        if not predictions.finite.any():
+            raise EngineError("the network's logits are not finite on any image: its training diverged")
     except (EngineError, DataError) as error:
         return [missing(*PREDICTIONS, error)], None, "", augmentation
-    if not predictions.finite.any():
-        error = EngineError("the network's logits are not finite on any image: its training diverged")
-        return [missing(*PREDICTIONS, error)], None, held_out.split, augmentation
     report_data = ReportData(trained, held_out, predictions, plots, data.recipe.section("train").seed)
     sections = [section(report_data) for section in prediction_sections.SECTIONS]
     return sections, predictions.result, held_out.split, augmentation
 
 
 def missing(name: str, title: str, error: Exception) -> Section:
-    """A section that says why there is nothing in it."""
+    """A section that says why it is empty."""
     return Section(name, title, [Note(f"{NOT_HERE}{error}")])
 
 

@@ -31,7 +31,7 @@ def number(value: float | None, pattern: str, unit: str = "") -> str:
 
 
 def headline(record: Record, result: Result | None, split: str) -> Section:
-    """The run's results, and what its folder lacks; result: what was measured on `split` for this page."""
+    """The run's results, and what its folder lacks; result: the measurement on `split` for this page."""
     summary, history = record.summary, record.history
     last = history[-1] if history else {}
     model = summary.get("model") or record.settings.get("model.arch") or record.settings.get("model.name", "?")
@@ -61,13 +61,13 @@ def headline(record: Record, result: Result | None, split: str) -> Section:
 
 
 def command(record: Record) -> Section:
-    """How to run it again."""
+    """The command that runs it again."""
     return Section("command", "Run it again", [Code(record.command) if record.command else
                                                Note("The command is not recorded.")])
 
 
 def curves(record: Record, plots: Path) -> Section:
-    """The curves; their PNGs are drawn only where they are older than the epochs."""
+    """The curves; redraws their PNGs only if they are older than the epochs."""
     if not record.history:
         return Section("curves", "Curves", [Note("No epoch has been recorded.")])
     overview, epochs = plots / "overview.png", record.folder / "metrics.csv"
@@ -79,7 +79,7 @@ def curves(record: Record, plots: Path) -> Section:
     if broken:
         parts.insert(0, Note(f"In {len(broken)} of {len(record.history)} epochs a value is not finite (first in epoch "
                              f"{broken[0]}): the curves break there."))
-    return Section("curves", "Curves", parts, "Drag to zoom, which zooms all four; double-click to zoom out.")
+    return Section("curves", "Curves", parts, "Drag to zoom all four, double-click to zoom out.")
 
 
 def speed(record: Record, plots: Path) -> Section:
@@ -92,7 +92,7 @@ def speed(record: Record, plots: Path) -> Section:
 
 
 def augmentation(data: RunData, plots: Path) -> Section:
-    """Some training images under the run's policy in its first epochs: the very pixels that it trained on."""
+    """Some training images under the run's policy in its first epochs: exactly the pixels that it trained on."""
     beton, recipe = data.betons["train"], data.recipe
     firsts = np.unique(labels_of(beton)[data.train], return_index=True)[1]
     firsts = data.train[firsts[np.linspace(0, len(firsts) - 1, min(SHEET_IMAGES, len(firsts))).astype(int)]]
@@ -102,14 +102,14 @@ def augmentation(data: RunData, plots: Path) -> Section:
     pointers[firsts] = np.arange(len(firsts), dtype=np.uint64) * np.uint64(images_nhwc[0].size)
     text, seed = recipe.section("augment").policy, recipe.section("train").seed
     program = PackedPolicy(parse(text, beton.height, beton.width), mean_rgb(recipe))
-    strips = [Strip("as they are", list(images_nhwc))]
+    strips = [Strip("unaugmented", list(images_nhwc))]
     for epoch in range(SHEET_EPOCHS):
         out = np.empty((len(firsts), *program.out_shape), np.uint8)
         augment(images_nhwc.reshape(-1), pointers, firsts, program, counter_rng.epoch_state(seed, epoch), out)
         strips.append(Strip(f"in epoch {epoch + 1}", list(out)))
     write_png(strips_figure(strips, f"Augmentation: {text}"), plots / "augmentation.png")
-    return Section("augmentation", "Augmentation", [Strips(strips)], f"Policy {text}: training images as the network "
-                   "received them, before the step resizes or mixes them where the run asks for it.")
+    return Section("augmentation", "Augmentation", [Strips(strips)], f"Policy {text}: training images as the training "
+                   "step received them, before any resizing or mixing in the step.")
 
 
 def settings(record: Record) -> Section:

@@ -16,7 +16,7 @@ from engine.cli.console import Screen
 from engine.cli.signals import Interrupted, Signals
 from engine.common.errors import EngineError
 from engine.common.files import write_json
-from engine.distributed.process_group import Agreement, decode_step, encode_step
+from engine.distributed.agreement import Agreement, decode_step, encode_step
 from engine.distributed.torchrun import ranks_of
 from engine.session.checkpointer import Checkpointer
 from engine.session.nan_recovery import NanRecovery

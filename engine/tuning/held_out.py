@@ -1,11 +1,11 @@
-"""The settings that a sweep adds to a recipe to judge trials on held-out images, never on the test set."""
+"""The settings that a sweep adds to a recipe so that held-out images, never the test set, judge its trials."""
 
 from collections.abc import Mapping
 
 from engine.common.errors import EngineError
 from recipes.settings import load
 
-# Setting -> the value that leaves no held-out images to choose by, the one that a sweep adds instead, and the error.
+# Setting -> the value that leaves no held-out images to choose by, the value that a sweep sets instead, the error.
 INSTEAD = {
     "eval.watch": ("none", "auto", "eval.watch=none leaves nothing to choose by: leave it out"),
     "data.validation": (0, 0.1, "data.validation=0: a sweep chooses on held-out images: give a share above 0, or leave "
@@ -16,7 +16,7 @@ INSTEAD = {
 
 
 def settings_to_hold_out(recipe: load.Recipe) -> dict[str, object]:
-    """The settings to add; EngineError where the command line or a file asks for the opposite."""
+    """The settings to add; EngineError if the command line or a file sets the opposite."""
     added = {}
     for path, (refused, instead, problem) in INSTEAD.items():
         if recipe.values[path] == refused:

@@ -1,4 +1,4 @@
-"""The results of a sweep's trials: rows from best to worst, as files, as a table, and the best settings."""
+"""The results of a sweep's trials, best first, as files and as a table, and the best settings."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ def leaderboard_rows(trials: Sequence) -> list[dict]:
     """Rows of Optuna's ended trials, best first: finished ones by their last epoch, then pruned, then refused ones.
 
     Keys: COLUMNS, settings (path -> value) and reason ("" where there is none). validation_top1 (0..1) is that of the
-    last epoch, None where no epoch ended; ties go to the earlier trial.
+    last epoch, None if no epoch ended; ties go to the earlier trial.
     """
     rows = [{"rank": 0, "trial": trial.user_attrs["number"], "state": STATES[trial.state.name],
              "validation_top1": reached[max(reached)] if (reached := trial.intermediate_values) else None,
@@ -69,7 +69,7 @@ def leaderboard_table(rows: list[dict], title: str) -> Table:
 
 
 def trial_line(row: dict, trials: int) -> str:
-    """One line about a trial that ended, the `trials`-th being the last."""
+    """One line about a trial that ended; the sweep has `trials` in all."""
     values = "".join(f"  {path}={short(value)}" for path, value in row["settings"].items())
     top1 = "" if row["validation_top1"] is None else f"  validation top-1 {row['validation_top1']:.2%}"
     ended = "" if row["state"] == "finished" else f"  {row['state']} after {row['epochs']} epochs"
@@ -83,7 +83,7 @@ def settings_in(rows: list[dict]) -> list[str]:
 
 
 def short(value: object) -> str:
-    """A setting's value in few characters; "-" where the setting does not apply."""
+    """A setting's value, shortened; "-" if the setting does not apply."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
-"""The learning-rate range test: train while the rate rises, and read from the losses which rate to choose.
+"""The learning-rate range test: train while the rate rises, and choose a rate by the losses.
 
-Smith 2017 (arXiv:1506.01186): the loss stays where the rate is too small to matter, falls where it is useful, and
-grows where it is too large. The smoothed curve, its steepest point and the early end follow fastai's `lr_find`.
+Smith 2017 (arXiv:1506.01186): the loss is constant where the rate is too small, falls where it is useful, and grows
+where it is too large. The smoothed curve, its steepest point and the early end follow fastai's `lr_find`.
 """
 
 import itertools
@@ -22,19 +22,19 @@ from engine.plots.lr_curve import draw_lr_curve
 from engine.training.step import TrainStep
 from recipes.settings.load import Recipe
 
-# The test ends where the smoothed loss is this many times its minimum so far.
+# The test ends when the smoothed loss is this many times its minimum so far.
 WORSE_TIMES = 4.0
-# Losses are read, which waits for a GPU, after this many updates.
+# Losses are read, which waits for the GPU, after this many updates.
 READ_EVERY = 20
-# A fall of the loss is compared with the standard deviation of the smoothed loss's noise, and with the loss itself.
-# Pure independent normal noise passes the lower bound about once in 4 tests, the higher one about once in 30.
+# The loss's fall is compared with the standard deviation of the smoothed loss's noise, and with the loss itself. Pure
+# independent normal noise passes the lower bound in about 1 of 4 tests, the higher one in about 1 of 30.
 LEAST_NOISE_TIMES, CLEAR_NOISE_TIMES = 3.0, 5.0
 LEAST_FALL_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """For each update done: its rate, and the mean loss per sample before it. `steps` were planned."""
+    """The rate of each update done, and the mean loss per sample before it. `steps`: planned updates."""
 
     steps: int
     rates: tuple[float, ...]
@@ -49,8 +49,8 @@ class RangeTest:
 @dataclass(frozen=True)
 class Suggestion:
     """`steepest`: the rate where the loss falls fastest over the rate's logarithm; `careful`: a tenth of the rate with
-    the lowest loss. `edge`: a better rate may lie beyond the tested ones, "low" where the loss falls fastest at the
-    start, "high" where it still falls at the end, else "". `faint`: the loss falls by little more than its noise."""
+    the lowest loss. `edge`: "low" if the loss falls fastest at the start, "high" if it still falls at the end (a better
+    rate may lie outside), else "". `faint`: the loss falls by little more than its noise."""
 
     steepest: float
     careful: float
@@ -64,8 +64,8 @@ def window_of(steps: int) -> int:
 
 
 def smooth(losses: Sequence[float], window_steps: int) -> np.ndarray:
-    """Exponential average, float64, in which the newest loss weighs 1 / window_steps, without bias at the start (as
-    Adam's moments); it lags by about `window_steps` steps."""
+    """Exponential average, float64: the newest loss weighs 1 / window_steps, bias-corrected as Adam's moments; it lags
+    by about `window_steps` steps."""
     kept, averages, average = 1 - 1 / window_steps, [], 0.0
     for count, loss in enumerate(losses, 1):
         average = kept * average + (1 - kept) * loss
@@ -74,8 +74,8 @@ def smooth(losses: Sequence[float], window_steps: int) -> np.ndarray:
 
 
 def steps_kept(losses: Sequence[float], window_steps: int) -> int:
-    """How many of the losses belong to the test: up to and including the first whose smoothed loss exceeds WORSE_TIMES
-    the minimum so far, or up to but excluding the first that is not finite."""
+    """How many losses belong to the test: those up to the first whose smoothed loss exceeds WORSE_TIMES the minimum so
+    far, or before the first that is not finite."""
     best = math.inf
     for index, average in enumerate(smooth(losses, window_steps).tolist()):
         if not math.isfinite(average):
@@ -87,9 +87,9 @@ def steps_kept(losses: Sequence[float], window_steps: int) -> int:
 
 
 def train_rising(step: TrainStep, feed, steps: int, on_read: Callable[[int, float, float], None]) -> RangeTest:
-    """Train on `feed` for `steps` updates or until the test ends (steps_kept). `step` has begun with the schedule that
-    raises the rate; its tally is used up. When losses are read, `on_read(steps done, rate, loss)` gets the newest."""
-    # This test wants to see the loss explode.
+    """Train on `feed` for `steps` updates or until the test ends (steps_kept). `step` must have a rising schedule; its
+    tally is reset. When losses are read, `on_read(steps done, rate, loss)` gets the newest."""
+    # The loss may explode here.
     step.guard = None
     rates, losses, tallies = [], [], []
     for epoch in itertools.count():
@@ -115,10 +115,10 @@ def train_rising(step: TrainStep, feed, steps: int, on_read: Callable[[int, floa
 
 def suggest(test: RangeTest) -> Suggestion:
     """The rates that a test suggests; its first window, in which the average settles, is ignored. Raises EngineError
-    where the loss exploded too early to tell, and where it never fell by more than its noise.
+    if the loss exploded too early to judge, or never fell by more than its noise.
 
-    The fall at a step is that of the lowest smoothed loss so far over the two windows after it: neither a single batch
-    nor the recovery from a rise decides, and the lag of the average is made up for.
+    The fall at a step is that of the lowest smoothed loss so far over the two windows after it: so neither a single
+    batch nor the recovery from a rise decides, and the average's lag has no effect.
     """
     window, done = window_of(test.steps), len(test.losses)
     if done < 3 * window + 1:
@@ -130,7 +130,7 @@ def suggest(test: RangeTest) -> Suggestion:
     fall, noise = averages[window] - averages[lowest], noise_of(test.losses, window)
     if fall <= max(LEAST_NOISE_TIMES * noise, LEAST_FALL_SHARE * averages[window]):
         raise EngineError(f"the loss did not fall between the rates {test.rates[0]:.2g} and {test.rates[-1]:.2g} (by "
-                          f"{fall:.2g}, its noise is {noise:.2g}): raise --steps, widen --low and --high, or look at "
+                          f"{fall:.2g}, its noise is {noise:.2g}): raise --steps, widen --low and --high, or check "
                           "what the recipe trains")
     bests = np.minimum.accumulate(averages[window:])
     steepest = window + int(np.argmax(bests[: -2 * window] - bests[2 * window:]))
@@ -175,7 +175,7 @@ def find_lr(recipe: Recipe, steps: int, low: float, high: float, screen: Screen)
 
 
 def draw(found: dict, path: Path) -> Path:
-    """Draw the curve of a result; the recipe's own rate is marked where the test reached it."""
+    """Draw the curve of a result; it marks the recipe's own rate if the test reached it."""
     marks = {"steepest fall": found["suggestion"], "a tenth of the lowest's": found["careful"]}
     if found["rates"][0] <= found["own_lr"] <= found["rates"][-1]:
         marks["the recipe's own"] = found["own_lr"]

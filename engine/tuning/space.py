@@ -1,4 +1,4 @@
-"""The search space of a sweep: a file of settings, each with a range or choices, checked against the schema."""
+"""The search space of a sweep: a file of settings, each with a range or choices, checked with the schema."""
 
 import itertools
 import math
@@ -12,16 +12,16 @@ from recipes.settings.load import Recipe, as_text, did_you_mean, in_one_line, re
 from recipes.settings.schema import declare
 
 RANGE, CHOICES = ("low", "high", "log", "step"), ("choices",)
-# Trials must be measured alike, on the same images, and differ by more than chance.
+# All trials must be measured in the same way, and must not differ by chance alone.
 FIXED = ("run.", "data.", "eval.", "checkpoint.", "log.", "train.seed", "train.repeats", "train.device",
          "train.threads", "train.deterministic", "train.on_nan")
 DIGITS = 4
 
 
-# A sweep's database holds the repr of its space: other names of these classes and fields would be another space.
+# A sweep's database holds the repr of its space, and with it the names of these classes and fields: keep them.
 @dataclass(frozen=True)
 class Span:
-    """A range of numbers, ends included, sampled evenly, in steps or (`log`) evenly over the logarithm."""
+    """A range of numbers with its ends, sampled evenly, in steps or (`log`) evenly over the logarithm."""
 
     path: str
     low: float
@@ -38,7 +38,7 @@ class Span:
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def as_sampled(self, value: object) -> int | float | None:
-        """`value` as the sampler records it; None where it could not have been sampled."""
+        """`value` as the sampler records it; None if it could not have been sampled."""
         if not isinstance(value, int | float) or not self.low <= value <= self.high:
             return None
         return value if not self.step or is_multiple(value - self.low, self.step) else None
@@ -51,7 +51,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Choices:
-    """A few values, as the command line takes them."""
+    """A few values, as the command line spells them."""
 
     path: str
     values: tuple[str, ...]
@@ -69,7 +69,7 @@ Space = tuple[Span | Choices, ...]
 
 
 class Conditions:
-    """Which settings apply, given the values of others."""
+    """Decides which settings apply, given the values of others."""
 
     def __init__(self):
         self.config = declare()
@@ -82,7 +82,7 @@ class Conditions:
         return self.entries[path].section.is_enabled(self.config)
 
     def decided_by(self, path: str) -> set[str]:
-        """The settings that decide whether `path` applies: those that its condition names, and those of theirs."""
+        """The settings that decide whether `path` applies: those in its condition and, in turn, in theirs."""
         named = set(re.findall(r"\w+\.\w+", str(self.entries[path].section.condition)))
         return named.union(*map(self.decided_by, named))
 
@@ -91,7 +91,7 @@ def read_space(file: str, recipe: Recipe) -> Space:
     """The space in a YAML or JSON file, in the schema's order.
 
     A setting maps to {low, high}, optionally with log: true or step, or to {choices: [...]}. Raises EngineError for a
-    setting that is unknown, not for a sweep, or without effect in `recipe` whatever is chosen, and for a range or
+    setting that is unknown, fixed in sweeps, or without effect in `recipe` under every choice, and for a range or
     choice that the setting does not allow.
     """
     found, conditions = read_file(file), Conditions()
@@ -103,8 +103,8 @@ def read_space(file: str, recipe: Recipe) -> Space:
             raise EngineError(f"{file}: {in_one_line(path)} is unknown{did_you_mean(path, conditions.entries)} (--help "
                               "lists every setting)")
         if path.startswith(FIXED):
-            raise EngineError(f"{file}: {path} is not for a sweep, whose trials are measured alike: set it for all of "
-                              f"them with --{path}=VALUE, or leave it out")
+            raise EngineError(f"{file}: {path} cannot be searched, as all trials must be measured alike: set it for "
+                              f"all of them with --{path}=VALUE, or leave it out")
     space = tuple(read_setting(f"{file}: {path}", path, found[path], param.checker)
                   for path, param in conditions.entries.items() if path in found)
     refuse_without_effect(file, space, recipe, conditions)
@@ -114,7 +114,7 @@ def read_space(file: str, recipe: Recipe) -> Space:
 def read_setting(name: str, path: str, entry: object, checker) -> Span | Choices:
     """One setting's range or choices; error messages call it `name`."""
     if not isinstance(entry, Mapping) or not entry:
-        raise EngineError(f"{name}={in_one_line(entry)} must be {{low, high}} with perhaps log or step, or "
+        raise EngineError(f"{name}={in_one_line(entry)} must be {{low, high}}, optionally with log or step, or "
                           "{choices: [...]}")
     if odd := [key for key in entry if key not in (CHOICES if "choices" in entry else RANGE)]:
         raise EngineError(f"{name}: {in_one_line(odd[0])} is unknown here: a range has {', '.join(RANGE)}; a choice "
@@ -122,7 +122,7 @@ def read_setting(name: str, path: str, entry: object, checker) -> Span | Choices
     if "choices" in entry:
         return read_choices(name, path, entry["choices"], checker)
     if not isinstance(checker, Number | Whole):
-        raise EngineError(f"{name} is no number ({checker.help()}): give {{choices: [...]}}")
+        raise EngineError(f"{name} is not a number ({checker.help()}): give {{choices: [...]}}")
     if lacks := [key for key in ("low", "high") if key not in entry]:
         raise EngineError(f"{name} lacks {lacks[0]}: give both ends")
     whole = isinstance(checker, Whole)
@@ -152,7 +152,7 @@ def read_choices(name: str, path: str, values: object, checker) -> Choices:
 
 
 def checked(name: str, value: object, checker) -> object:
-    """`value` as its checker returns it; EngineError where it is not allowed."""
+    """`value` as its checker returns it; EngineError if it is not allowed."""
     try:
         return checker.check(value)
     except ValueError as error:
@@ -165,7 +165,7 @@ def is_multiple(length: float, step: float) -> bool:
 
 
 def refuse_without_effect(file: str, space: Space, recipe: Recipe, conditions: Conditions) -> None:
-    """EngineError for a setting that applies beside no values of the searched settings that decide about it."""
+    """EngineError for a setting that applies under no values of the searched settings that decide whether it does."""
     for one in space:
         ends = {each.path: each.values if isinstance(each, Choices) else (each.low, each.high) for each in space
                 if each.path in conditions.decided_by(one.path)}
@@ -176,7 +176,7 @@ def refuse_without_effect(file: str, space: Space, recipe: Recipe, conditions: C
 
 
 def choose(trial, space: Space, recipe: Recipe) -> dict[str, object]:
-    """A trial's settings, from its sampler: those of `space` that apply beside the ones chosen before them."""
+    """A trial's settings from its sampler: those in `space` that apply given the ones chosen before."""
     conditions, chosen = Conditions(), {}
     for one in space:
         if conditions.apply(one.path, {**recipe.values, **chosen}):
@@ -185,11 +185,11 @@ def choose(trial, space: Space, recipe: Recipe) -> dict[str, object]:
 
 
 def own_values(space: Space, recipe: Recipe) -> dict[str, object]:
-    """The recipe's own values of the settings in `space` that apply to it."""
+    """The recipe's values of the settings in `space` that apply to it."""
     return {one.path: recipe.values[one.path] for one in space if one.path in recipe.values}
 
 
 def sampled_values(space: Space, recipe: Recipe) -> dict[Span | Choices, object]:
-    """Those of the recipe's own values that could have been sampled, as the sampler records them."""
+    """The recipe's values that could have been sampled, as the sampler records them."""
     found = {one: one.as_sampled(recipe.values[one.path]) for one in space if one.path in recipe.values}
     return {one: value for one, value in found.items() if value is not None}

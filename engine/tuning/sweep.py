@@ -1,4 +1,4 @@
-"""A sweep from its first trial, or from where it was stopped, to its leaderboard, plot and best settings."""
+"""A sweep from its first trial, or the one it was stopped at, to its leaderboard, plot and best settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +23,8 @@ def run_sweep(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: 
               command: str) -> int:
     """Run the missing trials, keep the leaderboard in `folder` up to date, show the result; the exit status.
 
-    held_out: the settings that only the sweep needs, which best.yaml leaves out. EngineError where another process runs
-    the sweep, `storage` cannot be used, or not one trial finished.
+    held_out: the settings that only the sweep needs, which best.yaml leaves out. EngineError if another process runs
+    the sweep, `storage` cannot be used, or no trial finished.
     """
     recipe = sweep.recipe
     make_folder(folder)
@@ -49,18 +49,18 @@ def run_sweep(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: 
         write_leaderboard(folder, rows, {**about, "importance": shares})
         screen.console.print(leaderboard_table(rows, f"sweep of {recipe.name}"))
         screen.table("the best", conclude(sweep, rows, shares, held_out, folder))
-        # A long folder name in the table would break its columns.
+        # A long folder name would break the table's columns.
         screen.say(f"train with it: python -m engine.train --recipe {recipe.name} --config-file {folder / BEST}")
     return 0
 
 
 def conclude(sweep: Sweep, rows: list[dict], shares: Mapping[str, float], held_out: Mapping[str, object],
              folder: Path) -> list[tuple[str, str]]:
-    """Write best.yaml and importance.png; (name, value) rows about them. EngineError where no trial finished."""
+    """Write best.yaml and importance.png; (name, value) rows about them. EngineError if no trial finished."""
     best, own = rows[0], next(row for row in rows if row["trial"] == 0)
     if best["state"] != "finished":
         raise EngineError(f"none of the {len(rows)} trials finished, the recipe's own settings among them "
-                          f"({own['reason']}): correct those, or search lower rates")
+                          f"({own['reason']}): correct them, or search lower rates")
     given = (sweep.load(best["settings"]) if best["trial"] else sweep.recipe).given
     name = sweep.recipe.name
     write_best(folder / BEST, name, without_added(name, given, held_out), best["validation_top1"])

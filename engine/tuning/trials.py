@@ -1,7 +1,7 @@
 """The trials of a sweep: one recipe with varied settings, judged on held-out images, never on the test set.
 
 Optuna proposes and prunes. Its SQLite file is a sweep's only state, from which a killed sweep resumes. Proposals depend
-on the seed and on the trials that ended, so a resumed sweep tries the same points.
+on the seed and the ended trials, so a resumed sweep tries the same points.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ from loaders.common.errors import DataError
 from recipes.settings.load import Recipe, RecipeError, as_plain
 
 STUDY = "cadence"
-# How many trials, the recipe's own among them, come before the sampler proposes any and the pruner prunes any.
+# How many trials, the recipe's among them, run before the sampler proposes and the pruner prunes any.
 RANDOM_TRIALS = 4
-# No trial is pruned in this first share of its epochs, in which a high learning rate looks worse than it is.
+# No trial is pruned in this first share of its epochs, when a high learning rate looks worse than it is.
 UNPRUNED_SHARE = 1 / 3
 # Settings that change neither training nor measuring: they may change when a sweep resumes.
 FREE_TO_CHANGE = ("run.", "checkpoint.", "log.", "data.root", "data.cache", "data.download", "data.workers",
@@ -38,7 +38,7 @@ FREE_TO_CHANGE = ("run.", "checkpoint.", "log.", "data.root", "data.cache", "dat
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched: `recipe` has none of the space's settings changed; `load(settings)` is it with some changed."""
+    """A search: `recipe` has its own values; `load(settings)` returns it with others."""
 
     recipe: Recipe
     load: Callable[[Mapping[str, object]], Recipe]
@@ -47,7 +47,7 @@ class Sweep:
     pruning: bool
 
     def identity(self) -> dict:
-        """What must be the same for a sweep to resume, as plain values."""
+        """The values that must be the same for a sweep to resume."""
         values = {path: as_plain(value) for path, value in self.recipe.values.items()
                   if not path.startswith(FREE_TO_CHANGE)}
         return {"recipe": self.recipe.name, "settings": values, "space": [repr(one) for one in self.space],
@@ -55,8 +55,8 @@ class Sweep:
 
 
 def open_study(sweep: Sweep, storage: Path) -> optuna.Study:
-    """The sweep's study in the SQLite file `storage`, created if missing; interrupted trials are marked as failed.
-    EngineError where the file is not one of Optuna's or holds another sweep."""
+    """The sweep's study in the SQLite file `storage`, created if missing, with interrupted trials marked as failed;
+    EngineError if the file is not one of Optuna's or holds another sweep."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warmup = int(sweep.recipe.epochs * UNPRUNED_SHARE)
     pruner = optuna.pruners.MedianPruner(RANDOM_TRIALS, warmup) if sweep.pruning else optuna.pruners.NopPruner()
@@ -88,15 +88,15 @@ def first_difference(stored: dict, own: dict) -> str:
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that ended by themselves, in order: finished, pruned, or refused with a reason."""
+    """The trials that were not interrupted, in order: finished, pruned, or refused with a reason."""
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return [trial for trial in ended if trial.state != TrialState.FAIL or "reason" in trial.user_attrs]
 
 
 def run_trials(sweep: Sweep, study: optuna.Study, trials: int, screen: Screen,
                on_trial: Callable[[FrozenTrial], None]) -> None:
-    """Run trials until `trials` have ended, the recipe's own settings first; `on_trial` is called after each. Raises
-    Interrupted after a signal, and the error of the recipe's own settings where they do not work."""
+    """Run trials until `trials` have ended, the recipe's own settings first; call `on_trial` after each. Raises
+    Interrupted after a signal, and the error of the recipe's own settings if they do not work."""
     with Signals() as signals:
         while (number := len(ended_trials(study))) < trials:
             trial = next_trial(sweep, study, number)
@@ -109,8 +109,8 @@ def run_trials(sweep: Sweep, study: optuna.Study, trials: int, screen: Screen,
 
 
 def next_trial(sweep: Sweep, study: optuna.Study, number: int) -> Trial:
-    """A new trial, of which `number` ended before; the first one has the recipe's own settings."""
-    # Seeded by the number too, so that an interrupted trial is proposed again as it was.
+    """A new trial after `number` ended ones; the first one has the recipe's own settings."""
+    # The number is part of the seed, so that an interrupted trial is proposed again unchanged.
     seed = int(np.random.SeedSequence([sweep.seed, number]).generate_state(1)[0])
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=False,
                                                constant_liar=False)
@@ -138,8 +138,8 @@ def run_trial(sweep: Sweep, trial: Trial, number: int, screen: Screen, signals: 
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except NotFinite:
-        # A pruned trial teaches the sampler to stay away; a failed one does not.
-        trial.set_user_attr("reason", "the loss was not a finite number")
+        # The sampler learns from a pruned trial to stay away, but not from a failed one.
+        trial.set_user_attr("reason", "the loss was not finite")
         study.tell(trial, state=TrialState.PRUNED)
     except (RecipeError, EngineError, DataError, RuntimeError) as error:
         # A CPU without enough memory raises a plain RuntimeError.
@@ -150,8 +150,8 @@ def run_trial(sweep: Sweep, trial: Trial, number: int, screen: Screen, signals: 
 
 
 def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> float:
-    """Train `recipe` to its end without the test set: the validation top-1 (0..1) after its last epoch. Raises
-    optuna.TrialPruned where half of the finished trials were better at an epoch, Interrupted after a signal."""
+    """Train `recipe` to its end without the test set; the validation top-1 (0..1) after its last epoch. Raises
+    optuna.TrialPruned if half of the finished trials were better at an epoch, Interrupted after a signal."""
     with contextlib.closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         if run.watched != "validation":
             raise EngineError("a sweep chooses on held-out images: set data.validation above 0")
@@ -171,7 +171,7 @@ def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> flo
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
-    """Setting -> its share, adding up to 1, in whether a trial is among the best quarter; largest first.
+    """Setting -> its share, adding up to 1, in whether a trial is in the best quarter; largest first.
 
     By PED-ANOVA (Watanabe, Bansal and Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
     Arbitrary Subspaces", IJCAI 2023). Empty with fewer than RANDOM_TRIALS finished trials.
@@ -180,7 +180,7 @@ def importance(study: optuna.Study) -> dict[str, float]:
     if len(finished) < RANDOM_TRIALS or not any(trial.params for trial in finished):
         return {}
     with warnings.catch_warnings():
-        # It warns of few trials, whose number the picture shows.
+        # It warns about few trials; the picture shows how many there were.
         warnings.simplefilter("ignore")
         shares = optuna.importance.get_param_importances(
             study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25))

@@ -1,7 +1,7 @@
 """Betons on disk: written once to a cache, verified before every use, and never incomplete.
 
-A beton's name holds a hash of everything that it was made from, so other content or settings give another file. It is
-valid only together with its manifest, which is written last. What does not match is written again, to a new file.
+A beton's name holds a hash of its content and settings, so other content or settings give another file. It is valid
+only with its manifest, which is written last. A beton that does not match its manifest is written again, to a new file.
 """
 
 import errno
@@ -22,22 +22,22 @@ from loaders.common.errors import DataError
 from loaders.common.files import remove_leftovers, sha256_of, take_lock, why, write_durably
 from loaders.sources.base import Source, digest_of
 
-# Part of the key: raise it when the same images are written differently.
+# Part of the key: raise it when the same images give other bytes.
 _WRITER_VERSION = 1
 _SPARE_BYTES = 1 << 20
 
 
 class Damaged(ValueError):
-    """Why a beton in the cache is not read."""
+    """A beton in the cache cannot be used, and why."""
 
 
 def ensure(source: Source, split: str, cache: str | Path, *, on_progress: Callable[[int, int], None] | None = None,
            on_warning: Callable[[str], None] | None = None) -> Beton:
-    """The verified beton of a split of `source`, written to the folder `cache` first where it is missing or damaged.
+    """The verified beton of a split of `source`; if missing or damaged, it is first written to the folder `cache`.
 
-    on_progress(samples done, samples in all) is called during writing, on_warning(one line) for a damaged beton and
-    while another process writes: one process writes, the others wait for it. Raises DataError for bad data, no space,
-    or a cache that cannot be written. Interrupted at any point, it leaves nothing that would be read.
+    on_progress(samples done, all samples) is called during writing; on_warning(line) for a damaged beton, and when
+    another process writes and this one waits. Raises DataError for bad data, a full disk, or a cache that cannot be
+    written. An interruption leaves nothing that would be read.
     """
     warn = on_warning or (lambda line: None)
     key = digest_of(_WRITER_VERSION, file_format.VERSION, file_format.PAGE_BYTES, source.name, source.fingerprint,
@@ -58,33 +58,30 @@ def ensure(source: Source, split: str, cache: str | Path, *, on_progress: Callab
 
 
 def verify(path: Path, key: str) -> Beton:
-    """Check a beton against its manifest, the manifest against itself, and both against key; raises Damaged or OSError.
-
-    Size and metadata come first, then the SHA-256 of the whole file.
-    """
+    """Check a beton, its manifest and its key against each other, the whole file last; raises Damaged or OSError."""
     try:
         beton = manifest.read(path)
         if beton.key != key:
-            raise Damaged("its manifest is another beton's")
+            raise Damaged("its manifest is that of another beton")
         labels, _ = _samples(beton)
     except FileNotFoundError as error:
         raise Damaged(f"{Path(error.filename).name} is missing") from error
     except ValueError as error:
         raise Damaged(str(error)) from error
     if tuple(np.bincount(labels, minlength=len(beton.class_names)).tolist()) != beton.class_counts:
-        raise Damaged("its labels are not those that its manifest counts")
+        raise Damaged("its labels do not match its manifest's counts")
     if sha256_of(path) != beton.sha256:
         raise Damaged("its content does not match its checksum")
     return beton
 
 
 def labels_of(beton: Beton) -> np.ndarray:
-    """int64 (N,), from the file's own metadata; DataError where the file is not the one described."""
+    """int64 (N,), from the file's metadata; DataError if the file does not match `beton`."""
     return _described(beton)[0]
 
 
 def pointers_of(beton: Beton) -> np.ndarray:
-    """uint64 (N,): the byte offset of each image, height * width * 3 bytes of it, in the file. Raises as labels_of."""
+    """uint64 (N,): the byte offset of each image (height * width * 3 bytes) in the file. Raises as labels_of."""
     return _described(beton)[1]
 
 
@@ -92,10 +89,10 @@ def _described(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
     try:
         return _samples(beton)
     except OSError as error:
-        raise DataError(f"{beton.path}: cannot be read: {why(error)}; start again to have it written anew") from error
+        raise DataError(f"{beton.path}: cannot be read: {why(error)}; start again, which rewrites it") from error
     except ValueError as error:
-        raise DataError(f"{beton.path}: is not what it was when it was checked: {error}; start again to have it "
-                        "written anew") from error
+        raise DataError(f"{beton.path}: has changed since it was checked: {error}; start again, which rewrites it"
+                        ) from error
 
 
 def _samples(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
@@ -105,11 +102,11 @@ def _samples(beton: Beton) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def _locked(path: Path, kind: int, warn: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock file, shared to look or exclusively to write. It is never removed, which would let two writers in."""
+    """Hold a lock file, shared to read or exclusive to write. It is never removed: that would let two writers in."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        # Nobody writes to a read-only cache, so looking needs no lock there.
+        # Nobody writes to a read-only cache, so reading needs no lock.
         if kind == fcntl.LOCK_SH and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             yield
             return
@@ -119,7 +116,7 @@ def _locked(path: Path, kind: int, warn: Callable[[str], None]) -> Iterator[None
             if not take_lock(lock, kind | fcntl.LOCK_NB) and kind == fcntl.LOCK_EX:
                 warn(f"{path.parent}: its file system has no locks; let no other process write to this cache")
         except BlockingIOError:
-            warn(f"{path.parent}: another process is at work on {path.stem[1:]}; waiting for it")
+            warn(f"{path.parent}: another process is writing {path.stem[1:]}; waiting for it")
             take_lock(lock, kind)
         yield
     finally:
@@ -127,13 +124,13 @@ def _locked(path: Path, kind: int, warn: Callable[[str], None]) -> Iterator[None
 
 
 def _look(path: Path, key: str, warn: Callable[[str], None]) -> Beton | None:
-    """The beton where it is whole, else None; warns where something is there."""
+    """The beton if it is valid, else None, with a warning if a file exists."""
     if not path.exists() and not manifest.path_of(path).exists():
         return None
     try:
         return verify(path, key)
     except Damaged as fault:
-        warn(f"{path}: {fault}; it is written anew")
+        warn(f"{path}: {fault}; rewriting it")
         return None
 
 
@@ -150,7 +147,7 @@ def _write(source: Source, split: str, path: Path, key: str, on_progress: Callab
     remove_leftovers(manifest.path_of(path))
     digest = hashlib.sha256()
 
-    def told_blocks() -> Iterator[bytes | memoryview]:
+    def counted_blocks() -> Iterator[bytes | memoryview]:
         done = 0
         for count, block in file_format.blocks(content.images_nhwc, content.labels):
             digest.update(block)
@@ -159,7 +156,7 @@ def _write(source: Source, split: str, path: Path, key: str, on_progress: Callab
             if on_progress:
                 on_progress(done, samples)
 
-    write_durably(path, told_blocks())
+    write_durably(path, counted_blocks())
     mean, std = channel_statistics(content.images_nhwc)
     beton = Beton(path, source.name, split, samples, height, width, source.class_names, counts, mean, std,
                   layout.file_bytes, digest.hexdigest(), key, source.fingerprint)

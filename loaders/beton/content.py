@@ -8,7 +8,7 @@ from loaders.sources.base import Source, Split
 
 
 def check_content(source: Source, split: str, content: Split) -> tuple[int, ...]:
-    """Images per class; DataError for images, labels or class names that do not make a data set."""
+    """Images per class; DataError for invalid images, labels or class names."""
     what, images, labels, names = f"{source.name}, {split}", content.images_nhwc, content.labels, source.class_names
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.size == 0:
         raise DataError(f"{what}: images are {images.dtype} of shape {images.shape}; allowed are uint8 of (N, H, W, 3)")
@@ -21,7 +21,7 @@ def check_content(source: Source, split: str, content: Split) -> tuple[int, ...]
     if not all(isinstance(name, str) and name.isprintable() and name.strip() for name in names):
         raise DataError(f"{what}: class names must be printable text: got {list(names)[:5]!a}")
     if len(set(names)) != len(names):
-        raise DataError(f"{what}: class names must differ from each other; {max(names, key=names.count)} comes twice")
+        raise DataError(f"{what}: class names must differ from each other; {max(names, key=names.count)} appears twice")
     if labels.min() < 0 or labels.max() >= len(names):
         raise DataError(f"{what}: labels run from {labels.min()} to {labels.max()}; {len(names)} classes are numbered "
                         f"0 to {len(names) - 1}")

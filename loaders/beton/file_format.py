@@ -1,9 +1,8 @@
-"""FFCV's file format, version 2, as far as this project writes it: fixed-size raw RGB images with one integer label.
+"""The part of FFCV's file format, version 2, that this project writes: raw RGB images of one size, an integer label.
 
 A file is: header, field descriptors, one metadata row per sample, zeros up to a page; pages of whole images; the
-allocation table. The layout follows from the sample count and the image size alone, and images are in sample order, so
-equal data gives equal bytes. (FFCV's own writer needs worker processes, can hang, and gives them pages in an order that
-differs from run to run.)
+allocation table. Sample count and image size alone determine the layout, and images are in sample order, so equal data
+gives equal bytes. (FFCV's own writer starts processes, can hang, and orders pages differently in each run.)
 """
 
 from collections.abc import Iterator
@@ -27,10 +26,7 @@ _SAMPLES_AT = HEADER.itemsize + len(FIELDS) * FIELD.itemsize
 
 
 class Layout:
-    """Offsets in a beton of `samples` images of height × width × 3 bytes.
-
-    images_per_page is 0 where an image is larger than a page: such betons cannot be written.
-    """
+    """Offsets in a beton of `samples` images. images_per_page is 0 if an image is larger than a page: not writable."""
 
     def __init__(self, samples: int, height: int, width: int):
         self.samples, self.height, self.width = samples, height, width
@@ -41,7 +37,7 @@ class Layout:
         self.file_bytes = self.table_at + samples * ALLOCATION.itemsize
 
     def pointers(self) -> np.ndarray:
-        """uint64 (samples,): the byte offset of each image in the file."""
+        """uint64 (samples,): each image's byte offset in the file."""
         page, place = np.divmod(np.arange(self.samples, dtype=np.uint64), np.uint64(self.images_per_page))
         return np.uint64(self.pages_at) + page * np.uint64(PAGE_BYTES) + place * np.uint64(self.image_bytes)
 
@@ -57,7 +53,7 @@ class Layout:
 
 
 def blocks(images_nhwc: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, bytes | memoryview]]:
-    """The file's bytes in order, as (samples whose pixels it holds, block); a page is one block.
+    """The file's bytes in order, as (number of samples with pixels in the block, block); a page is one block.
 
     images_nhwc: uint8 (N, H, W, 3) with 0 < H * W * 3 <= PAGE_BYTES; labels: integers (N,).
     """
@@ -84,10 +80,10 @@ def blocks(images_nhwc: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, b
 
 
 def read_samples(path: Path, layout: Layout, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int64 (N,) and pointers uint64 (N,) from the metadata of a file that has this layout.
+    """Labels int64 (N,) and pointers uint64 (N,) from the metadata of a file with this layout.
 
-    Raises OSError, or ValueError saying what differs: size, header, fields, an image's place or shape, a label outside
-    0..classes-1. Pixels and the allocation table are left to the checksum.
+    Raises OSError, or ValueError naming what differs: size, header, fields, an image's offset or shape, a label outside
+    0..classes-1. The checksum covers pixels and the allocation table.
     """
     with path.open("rb") as file:
         file_bytes = file.seek(0, 2)
@@ -104,7 +100,7 @@ def read_samples(path: Path, layout: Layout, classes: int) -> tuple[np.ndarray, 
     if (image["height"] != layout.height).any() or (image["width"] != layout.width).any():
         raise ValueError(f"its images are not all {layout.height} x {layout.width} pixels")
     if (image["mode"] != RAW_MODE).any() or (image["data_ptr"] != layout.pointers()).any():
-        raise ValueError("its images do not lie where they belong")
+        raise ValueError("its images are not at the expected offsets")
     if label.min() < 0 or label.max() >= classes:
         raise ValueError(f"its labels run from {label.min()} to {label.max()}, allowed are 0 to {classes - 1}")
     return label.astype(np.int64), np.ascontiguousarray(image["data_ptr"])

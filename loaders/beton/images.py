@@ -1,4 +1,4 @@
-"""Decoded images of a beton, read at once."""
+"""Reads a few images of a beton."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from loaders.beton.cache import Beton, pointers_of
 
 
 def read_images(beton: Beton, indices: np.ndarray) -> np.ndarray:
-    """Images of a beton, uint8 (n, H, W, 3) in the order of `indices`. Reads one at a time: for a few images."""
+    """uint8 (n, H, W, 3), in the order of `indices`; reads one image at a time."""
     pointers, shape = pointers_of(beton), (beton.height, beton.width, 3)
     mapped = np.memmap(beton.path, np.uint8, mode="r")
     image_bytes = int(np.prod(shape))

@@ -10,9 +10,8 @@ from pathlib import Path
 class Beton:
     """A file of raw RGB images with labels, as its manifest describes it.
 
-    height, width: in pixels. class_counts: images per class. channel_mean and channel_std: red, green, blue over all
-    pixels of this split, in 0..1. sha256: of the file. key: of what it was written from (source, split, format);
-    fingerprint: the source's.
+    height, width: in pixels. class_counts: images per class. channel_mean, channel_std: red, green, blue over all
+    pixels of the split, in 0..1. sha256: of the file. key: hash of source, split and format; fingerprint: the source's.
     """
 
     path: Path
@@ -31,7 +30,7 @@ class Beton:
     fingerprint: str
 
 
-# The type of each entry, or of each item where an entry is a list.
+# The type of each entry, or of the items if it is a list.
 _ITEMS = {"class_names": str, "class_counts": int, "channel_mean": float, "channel_std": float}
 _PLAIN = {field.name: field.type for field in fields(Beton) if field.name not in {"path", *_ITEMS}}
 _MAX_BYTES = 1 << 24
@@ -42,13 +41,13 @@ def path_of(beton_path: Path) -> Path:
 
 
 def dumps(beton: Beton) -> str:
-    """The manifest's text: everything but the path, and a checksum of it, which catches flipped bits."""
+    """The manifest's text: everything but the path, with a checksum, which catches flipped bits."""
     entries = {name: value for name, value in asdict(beton).items() if name != "path"}
     return json.dumps({**entries, "checksum": _checksum(entries)}, indent=1) + "\n"
 
 
 def read(beton_path: Path) -> Beton:
-    """The manifest beside beton_path. Raises OSError, or ValueError saying what is wrong with it."""
+    """The manifest beside beton_path. Raises OSError, or ValueError that names the fault."""
     with path_of(beton_path).open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     try:
@@ -56,15 +55,15 @@ def read(beton_path: Path) -> Beton:
     except (ValueError, RecursionError) as error:
         raise ValueError("its manifest is not JSON") from error
     if not isinstance(entries, dict) or set(entries) != {*_PLAIN, *_ITEMS, "checksum"}:
-        raise ValueError("its manifest has other entries than it should")
+        raise ValueError("its manifest does not have the expected entries")
     if entries.pop("checksum") != _checksum(entries):
         raise ValueError("its manifest does not match its own checksum")
     for name, kind in _PLAIN.items():
         if type(entries[name]) is not kind:
-            raise ValueError(f"its manifest's {name} is no {kind.__name__}")
+            raise ValueError(f"its manifest's {name} is not of type {kind.__name__}")
     for name, kind in _ITEMS.items():
         if not isinstance(entries[name], list) or any(type(item) is not kind for item in entries[name]):
-            raise ValueError(f"its manifest's {name} is no list of {kind.__name__}")
+            raise ValueError(f"its manifest's {name} is not a list of {kind.__name__}")
         entries[name] = tuple(entries[name])
     beton = Beton(path=beton_path, **entries)
     if min(beton.samples, beton.height, beton.width) < 1 or len(beton.channel_mean) != 3 or len(beton.channel_std) != 3:

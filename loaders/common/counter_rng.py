@@ -8,8 +8,8 @@ OOPSLA 2014), used as a keyed hash: every key is `mix(parent + GOLDEN * (counter
     draw        = mix(sample key + GOLDEN * (slot + 1))
 
 Slot `16 * position + j` belongs to the operation written at `position` of the policy, so changing the ranges of one
-operation never changes the draws of another. What is taken from a draw is exact in Python integers, in NumPy and numba
-uint64 and in torch int64: its top 24 bits as a fraction, its high and low halves as integers below n.
+operation never changes the draws of another. The values taken from a draw are exact in Python integers, in NumPy and
+numba uint64 and in torch int64: its top 24 bits as a fraction, its high and low halves as integers below n.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ Words = int | np.ndarray
 
 
 def mix(words: Words) -> Words:
-    """SplitMix64's finaliser: a bijection of 64-bit words whose every output bit depends on every input bit."""
+    """SplitMix64's finaliser: a bijection of 64-bit words; each output bit depends on each input bit."""
     words = words & MASK
     words = (words ^ words >> 30) * FIRST_MULTIPLIER & MASK
     words = (words ^ words >> 27) * SECOND_MULTIPLIER & MASK
@@ -42,12 +42,12 @@ def mix(words: Words) -> Words:
 
 
 def child(keys: Words, counters: Words) -> Words:
-    """The keys (or the draws) number `counters` below `keys`; arrays are broadcast against each other."""
+    """The keys (or draws) number `counters` below `keys`; arrays broadcast."""
     return mix(keys + (GOLDEN * (counters + 1) & MASK))
 
 
 def epoch_key(seed: int, epoch: int, use: int = AUGMENT) -> int:
-    """The key of one epoch for one use of the seed. Seed and epoch are mixed one after the other: (0, 1) is not (1, 0).
+    """The key of one epoch for one use of the seed. Seed and epoch are mixed in turn: (0, 1) differs from (1, 0).
 
     Raises DataError unless 0 <= seed < 2**63 and 0 <= epoch < 2**31.
     """
@@ -58,9 +58,9 @@ def epoch_key(seed: int, epoch: int, use: int = AUGMENT) -> int:
 
 
 def epoch_state(seed: int, epoch: int) -> np.ndarray:
-    """What an executor must know of (seed, epoch): uint64 (3,) = [epoch key, alternating-flip key, epoch parity].
+    """An executor's form of (seed, epoch): uint64 (3,) = [epoch key, alternating-flip key, epoch parity].
 
-    `flip_alternate()` mirrors a sample where the top bit of child(alternating-flip key, sample), flipped in odd epochs,
+    `flip_alternate()` mirrors a sample if the top bit of child(alternating-flip key, sample), flipped in odd epochs,
     is 1.
     """
     return np.array([epoch_key(seed, epoch), mix(seed + ALTERNATE), epoch & 1], dtype=np.uint64)
@@ -69,18 +69,18 @@ def epoch_state(seed: int, epoch: int) -> np.ndarray:
 def order(seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
     """The order in which an epoch visits `indices` (distinct, int64 (N,)): sorted by a mixed key of each index.
 
-    The key depends on the index alone, so a subset is visited in the order in which the whole set would visit it,
-    however it is sharded. `mix` is a bijection: distinct indices never tie, whatever the sorting algorithm.
+    The key depends on the index alone, so a subset, sharded or not, keeps the order of the whole set. `mix` is a
+    bijection: distinct indices never tie, so the sorting algorithm does not matter.
     """
     indices = np.asarray(indices, dtype=np.int64)
     return indices[np.argsort(child(epoch_key(seed, epoch, ORDER), indices.astype(np.uint64)))]
 
 
 def hash64(*words: int | np.ndarray) -> np.ndarray:
-    """Mix integer words, broadcast against each other, into uint64 of their common shape (scalars give shape (1,)).
+    """Mix integer words, broadcast, into uint64 of their common shape (scalars give shape (1,)).
 
-    Python integers may be of any size and sign (taken modulo 2**64); the order of the words matters. The same words
-    give the same bits on every machine and with every version of NumPy.
+    Python integers are taken modulo 2**64; the order of the words matters. The same words give the same bits on every
+    machine and with every version of NumPy.
     """
     state = np.zeros(1, np.uint64)
     for word in words:

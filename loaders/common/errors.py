@@ -1,5 +1,5 @@
-"""The one kind of error that a user of the loaders can cause."""
+"""The error class for mistakes of users of the loaders."""
 
 
 class DataError(ValueError):
-    """Bad data, a bad policy or a bad loader setting: one line that says what came, what is allowed, what to do."""
+    """Bad data, policy or loader setting: one line with the value, what is allowed, and what to do."""

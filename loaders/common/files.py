@@ -19,15 +19,12 @@ UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def why(error: OSError) -> str:
-    """The system's own words for an error, without the path and number that str() adds."""
+    """The system's text for an error, without the path and number that str() adds."""
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
 def check_readable(path: Path, max_bytes: int) -> None:
-    """Raise DataError naming path unless it is a regular file of at most max_bytes.
-
-    So pipes and devices are refused before they are opened, which could block forever.
-    """
+    """DataError unless path is a regular file of at most max_bytes. It is not opened: a pipe could block forever."""
     try:
         status = path.stat()
     except OSError as error:
@@ -61,7 +58,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_of_each(paths: Sequence[Path]) -> list[str]:
-    """sha256_of each path, in order, two at a time (hashing releases the GIL); DataError for an unreadable file."""
+    """sha256_of each path, in order, two in parallel (hashing releases the GIL); DataError for an unreadable file."""
     def named(path: Path) -> str:
         try:
             return sha256_of(path)
@@ -79,8 +76,8 @@ def write_durably(path: Path, blocks: Iterable[bytes | memoryview],
     The content is on disk before the name points to it, and the name is on disk before this returns. The file has a
     new inode: a process that has mapped the old one keeps it. `before_rename` is called with the complete new file.
     If anything interrupts the write (KeyboardInterrupt too), path is unchanged and the temporary file `.NAME.*.part`
-    is removed; only a killed process leaves one (see remove_leftovers). Raises OSError, and whatever the blocks or
-    `before_rename` raise.
+    is removed; only a killed process leaves one (see remove_leftovers). Raises OSError and the errors of the blocks and
+    of `before_rename`.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
@@ -119,6 +116,6 @@ def take_lock(descriptor: int, operation: int) -> bool:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of killed writers of `path`. Only for the one process that may write path."""
+    """Remove the temporary files of killed writers of `path`. Only the process that may write path may call this."""
     for leftover in path.parent.glob(f".{path.name}.*.part"):
         leftover.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""The device executor: draws, moves, photo ops and covers as batched torch that never waits for the device."""
+"""The device executor: draws, moves, photo ops and covers in batched torch that never waits for the device."""

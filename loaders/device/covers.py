@@ -1,4 +1,4 @@
-"""Covers: the rectangles of cutout, erase and coarse_dropout as one mask, from row and column numbers."""
+"""Covers: the rectangles of cutout, erase and coarse_dropout as one mask per image."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ FILL_SLOT = 14
 
 
 def cutout(images: Tensor, op: PixelOp, draws: Draws, table: Table, mean_rgb: Tensor) -> Tensor:
-    """One square."""
     hole = draws.gated(op, op.constants[0], 0)
     return _painted(images, _rectangle(op, hole, hole, draws.bits(op.slot)), op, draws, mean_rgb)
 
@@ -34,7 +33,7 @@ def erase(images: Tensor, op: PixelOp, draws: Draws, table: Table, mean_rgb: Ten
 
 
 def coarse_dropout(images: Tensor, op: PixelOp, draws: Draws, table: Table, mean_rgb: Tensor) -> Tensor:
-    """A drawn number of rectangles; they are painted alike, so one mask is the union of all."""
+    """A drawn number of rectangles, all painted by one mask."""
     low, high, holes_low, holes_high = op.constants
     count = draws.gated(op, holes_low + below(draws.bits(op.slot + FILL_SLOT), holes_high - holes_low + 1), 0)
     mask = None
@@ -47,13 +46,13 @@ def coarse_dropout(images: Tensor, op: PixelOp, draws: Draws, table: Table, mean
 
 
 def _rounded_root(area: Tensor, size: int) -> Tensor:
-    """sqrt(area * 2**-32) rounded to the nearest integer, at most `size`: a count of half-integers not above it."""
+    """sqrt(area * 2**-32), rounded, at most `size`: the number of half-integers not above the root."""
     odd = 2 * torch.arange(size, device=area.device) + 1
     return torch.bucketize(area, odd * odd << 30, right=True)
 
 
 def _rectangle(op: PixelOp, height: Tensor, width: Tensor, place: Tensor) -> Tensor:
-    """bool (B, H, W): rectangles of the given sides (B,), empty where one is 0, at places drawn from `place` (B,)."""
+    """bool (B, H, W): rectangles of these sides (B,), empty if one is 0, at positions drawn from `place` (B,)."""
     top, left = below(place, op.height - height + 1), below_low(place, op.width - width + 1)
     top, left, bottom, right = held(torch.stack((top, left, top + height, left + width))).unsqueeze(-1)
     rows = torch.arange(op.height, device=place.device)

@@ -1,6 +1,6 @@
 """The draws of `loaders.common.counter_rng` for a batch, in torch int64: the same 64 bits, read as signed numbers.
 
-Sums and products wrap modulo 2**64; a right shift is made logical by masking the copies of the sign.
+Sums and products wrap modulo 2**64; masking the copies of the sign makes a right shift logical.
 """
 
 import functools
@@ -11,24 +11,18 @@ import torch
 from loaders.common.counter_rng import FIRST_MULTIPLIER, FRACTION_BITS, GOLDEN, SECOND_MULTIPLIER, epoch_state
 from loaders.policy.passes import ALTERNATE_SLOT, Gate, PixelOp, Range
 
-
-def _signed(word: int) -> int:
-    return word - (1 << 64) if word >> 63 else word
-
-
-# An op's table on the device; None where it has none.
+# An op's table on the device; None without one.
 Table = torch.Tensor | None
-
-_GOLDEN, _FIRST, _SECOND = _signed(GOLDEN), _signed(FIRST_MULTIPLIER), _signed(SECOND_MULTIPLIER)
+_GOLDEN, _FIRST, _SECOND = np.array([GOLDEN, FIRST_MULTIPLIER, SECOND_MULTIPLIER], np.uint64).view(np.int64).tolist()
 
 
 def keys_of(seed: int, epoch: int, device: torch.device | str) -> torch.Tensor:
-    """All the device must know of (seed, epoch): int64 (3,), the bits of `loaders.common.counter_rng.epoch_state`."""
+    """The device's form of (seed, epoch): int64 (3,), the bits of `loaders.common.counter_rng.epoch_state`."""
     return torch.from_numpy(epoch_state(seed, epoch).view(np.int64)).to(device)
 
 
 def shifted(words: torch.Tensor, bits: int) -> torch.Tensor:
-    """words >> bits, zeros coming in from the left (1 <= bits <= 63)."""
+    """words >> bits, filled with zeros from the left (1 <= bits <= 63)."""
     return (words >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -40,7 +34,7 @@ def mix(words: torch.Tensor) -> torch.Tensor:
 
 
 def child(keys: torch.Tensor, counters: torch.Tensor) -> torch.Tensor:
-    """`loaders.common.counter_rng.child` of tensors that broadcast against each other."""
+    """`loaders.common.counter_rng.child` of tensors that broadcast."""
     return mix(keys + (counters + 1) * _GOLDEN)
 
 
@@ -70,10 +64,9 @@ def _(numbers):
 
 
 def held(numbers: torch.Tensor) -> torch.Tensor:
-    """The same numbers, of which compiled code must keep a copy in memory; eagerly the tensor itself.
+    """The same numbers, stored in memory by compiled code; eagerly the tensor itself.
 
-    For what is computed once per sample and used at every pixel: a compiler that fuses everything would compute it at
-    every pixel, sines included.
+    A compiler that fuses everything would recompute per-sample numbers, sines included, at every pixel.
     """
     return _copied(numbers) if torch.compiler.is_compiling() else numbers
 
@@ -81,8 +74,8 @@ def held(numbers: torch.Tensor) -> torch.Tensor:
 class Draws:
     """The draws of a batch: `words` int64 (B, slots), column s for slot s, all made at once.
 
-    keys: `keys_of(seed, epoch)`; indices: int64 (B,), positions in the data set; counters: int64, 0, 1, 2, ... in
-    memory: of an `arange` inductor would compute the product with a 64-bit constant in unbounded integers, and fail.
+    keys: `keys_of(seed, epoch)`; indices: int64 (B,), positions in the data set; counters: int64, 0, 1, 2, ..., stored:
+    inductor would multiply an `arange` by a 64-bit constant in unbounded integers, and fail.
     """
 
     def __init__(self, keys: torch.Tensor, indices: torch.Tensor, slots: int, counters: torch.Tensor):
@@ -94,12 +87,12 @@ class Draws:
         return self.words[:, slot]
 
     def words_per_value(self, slot: int, height: int, width: int) -> torch.Tensor:
-        """64 random bits for every value of every image, int64 (B, height, width, 3); their key is a slot's draw."""
+        """64 random bits for each value of each image, int64 (B, height, width, 3), keyed by the slot's draw."""
         places = self.counters[: height * width * 3].view(height, width, 3)
         return child(self.bits(slot).view(-1, 1, 1, 1), places)
 
     def open(self, gate: Gate) -> torch.Tensor:
-        """bool (B,): where the gate is open."""
+        """bool (B,): whether the gate is open."""
         if gate.slot == ALTERNATE_SLOT:
             top = shifted(child(self.keys[1], self.indices), 63) ^ self.keys[2]
         else:
@@ -107,11 +100,11 @@ class Draws:
         return (top >= gate.low) & (top < gate.high)
 
     def active(self, op: PixelOp) -> torch.Tensor | None:
-        """bool (B,): where all gates of the op are open; None for an op without gates."""
+        """bool (B,): whether all gates of the op are open; None for an op without gates."""
         return functools.reduce(torch.logical_and, map(self.open, op.gates)) if op.gates else None
 
     def value(self, range_: Range) -> int | torch.Tensor:
-        """The drawn numbers in 2**-16 units, int64 (B,); an int where nothing is drawn."""
+        """The drawn numbers in 2**-16 units, int64 (B,); an int if nothing is drawn."""
         if range_.constant is not None:
             return range_.constant
         bits = self.bits(range_.slot)
@@ -126,7 +119,7 @@ class Draws:
         return range_.base + amount
 
     def gated(self, op: PixelOp, value: int | torch.Tensor, neutral: int) -> torch.Tensor:
-        """int64 (B,): `value` where the op acts, `neutral` (with which it changes nothing) where it does not."""
+        """int64 (B,): `value` where the op acts, else `neutral`."""
         active = self.active(op)
         if active is None:
             return held(value) if isinstance(value, torch.Tensor) else torch.full_like(self.indices, value)

@@ -1,18 +1,16 @@
-"""Augmentation as batched torch on any device, from a data set held there as uint8.
-
-It gives the pixels of `loaders.host.executor`.
+"""Augmentation in batched torch on any device, from a data set held there as uint8: the pixels of `loaders.host`.
 
     policy = DevicePolicy(parse("cnn4"), mean_rgb=(125, 123, 114), device="cuda")
     images_bhwc = policy(source_nhwc, indices, keys_of(seed, epoch, "cuda"))
 
-A call never waits for the device, never branches on data in Python, and draws from neither torch's nor Python's
-generators, so it can be compiled whole and captured in a CUDA graph; an epoch is then the contents of `keys`, a batch
-the contents of `indices`. Every sample goes through every op, and a closed gate makes the op change nothing.
+A call never waits for the device, never branches on data in Python, and uses neither torch's nor Python's generators,
+so it compiles whole and can be captured in a CUDA graph; `keys` then hold the epoch, `indices` the batch. Every sample
+passes every op; a closed gate makes the op neutral.
 
-All pixel arithmetic is integer. The coefficients of rotations, scalings and perspectives are float64, in the
+All pixel arithmetic is integer. The coefficients of rotations, scalings and perspectives are float64, computed in the
 reference's order. If a library's sin, cos or tan rounds the last bit differently, or a compiler fuses a product and a
-sum (inductor's GPU code does unless `emulate_precision_casts` is set), a pixel that lies exactly between two of the
-2048 positions may take the other one, and differ by one grey level.
+sum (inductor's GPU code does unless `emulate_precision_casts` is set), a pixel exactly between two of the 2048
+positions may differ by one grey level.
 """
 
 import torch
@@ -37,7 +35,7 @@ TABLES = {
     "jitter": photo.jitter_table, "blur": filters.blur_table, "shrink": filters.shrink_table,
     "erase": lambda op: op.table,
 }
-# What a sample needs for each of its pixels while it is augmented: at most 144 bytes were seen (jitter, at the end).
+# A sample's memory per pixel during augmentation: the measured maximum is 144 bytes (jitter, at the end).
 BYTES_PER_PIXEL = 150
 WORKING_BYTES = {"cpu": 1 << 27}
 WORKING_BYTES_ON_A_GPU = 1 << 30
@@ -47,7 +45,7 @@ class DevicePolicy(torch.nn.Module):
     """A policy as one batched function on `device`; a module without parameters and with an empty state dict.
 
     mean_rgb: three integers 0..255, the colour of fill=mean. chunk: samples augmented at a time, which bounds the
-    memory in use; by default as many as fit in WORKING_BYTES. Raises DataError where mean_rgb or chunk is out of range.
+    memory in use; by default as many as fit in WORKING_BYTES. Raises DataError if mean_rgb or chunk is out of range.
     """
 
     def __init__(self, policy: Policy, *, mean_rgb: tuple[int, int, int], device: torch.device | str,
@@ -101,12 +99,12 @@ class DevicePolicy(torch.nn.Module):
 
 
 def bytes_per_sample(policy: Policy) -> int:
-    """About how much memory one sample needs while it is augmented."""
+    """The approximate memory of one sample during augmentation."""
     sizes = [(policy.height, policy.width)]
     sizes += [(max(p.in_height, p.out_height), max(p.in_width, p.out_width)) for p in policy.passes]
     return BYTES_PER_PIXEL * max(height * width for height, width in sizes)
 
 
 def working_bytes(device: torch.device | str) -> int:
-    """The memory that augmenting a batch may take on a device, apart from the images that go in and come out."""
+    """The memory that augmenting a batch may take on a device, without its input and output images."""
     return WORKING_BYTES.get(torch.device(device).type, WORKING_BYTES_ON_A_GPU)

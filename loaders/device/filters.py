@@ -1,7 +1,7 @@
-"""Ops that look at more than one pixel: blur, shrink (the anti-aliased resize), sharpness, autocontrast and equalize.
+"""Ops that read more than one pixel: blur, shrink (the anti-aliased resize), sharpness, autocontrast and equalize.
 
-uint8 (B, H, W, 3) in and out; integers throughout, weights of 14 bits. Where an op does not act its weights, limits
-or table are those that change nothing.
+uint8 (B, H, W, 3) in and out; integers throughout, weights of 14 bits. An op that does not act uses neutral weights,
+limits or tables.
 """
 
 import torch
@@ -14,19 +14,19 @@ from loaders.policy.weight_tables import WEIGHT_BITS
 
 LEVELS = 256
 HALFWAY = 8
-# (what rounds, how far to shift): 6 bits are kept between the passes, so that rounding twice costs nothing.
+# (rounding term, shift): 6 bits are kept between the passes, so that rounding twice costs nothing.
 _FIRST_PASS = (1 << (HALFWAY - 1), HALFWAY)
 _SECOND_PASS = (1 << (2 * WEIGHT_BITS - HALFWAY - 1), 2 * WEIGHT_BITS - HALFWAY)
 
 
 def blur_table(op: PixelOp) -> tuple[tuple[int, ...], ...]:
-    """The op's rows of weights, and one more that leaves an image as it is."""
+    """The op's rows of weights, then the neutral row."""
     taps = op.constants[0]
     return (*op.table, tuple(1 << WEIGHT_BITS if k == taps // 2 else 0 for k in range(taps)))
 
 
 def blur(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
-    """Gaussian blur, along x and then along y, edges reflected; `table` is `blur_table(op)`, int64."""
+    """Gaussian blur along x, then along y, with reflected edges; `table` is `blur_table(op)`, int64."""
     row = below(draws.bits(op.slot), len(op.table))
     weights = table[draws.gated(op, row, len(op.table))]
     for axis, (half, shift) in ((2, _FIRST_PASS), (1, _SECOND_PASS)):
@@ -65,7 +65,7 @@ def shrink(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
 
 
 def sharpness(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
-    """Blends with a 3x3 smoothing by the drawn factor; the outermost pixels stay."""
+    """Blends with a 3x3 smoothing by the drawn factor; the outermost pixels do not change."""
     factor = per_image(draws.gated(op, draws.value(op.ranges[0]), ONE))
     images = images.to(torch.int32)
     total = images[:, :-2] + images[:, 1:-1] + images[:, 2:]
@@ -76,7 +76,7 @@ def sharpness(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor
 
 
 def autocontrast(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
-    """(v - low) * 255 // (high - low), channel by channel; a flat channel stays."""
+    """(v - low) * 255 // (high - low) in each channel; a flat channel does not change."""
     wide = images.to(torch.int32)
     low, high = wide.amin((1, 2), keepdim=True), wide.amax((1, 2), keepdim=True)
     stays = _stays(low == high, draws, op)
@@ -85,7 +85,7 @@ def autocontrast(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Ten
 
 
 def equalize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
-    """Pillow's equalisation of each channel's histogram."""
+    """Equalises each channel's histogram as Pillow does."""
     samples, height, width, _ = images.shape
     channels = torch.arange(samples * 3, device=images.device).view(samples, 1, 1, 3)
     places = channels * LEVELS + images
@@ -102,6 +102,6 @@ def equalize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
 
 
 def _stays(flat: Tensor, draws: Draws, op: PixelOp) -> Tensor:
-    """bool (B, 1, 1, 3): channels that are `flat`, and all of a sample on which the op does not act."""
+    """bool (B, 1, 1, 3): `flat` channels, and all channels of samples on which the op does not act."""
     active = draws.active(op)
     return flat if active is None else flat | ~active.view(-1, 1, 1, 1)

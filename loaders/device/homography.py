@@ -1,9 +1,8 @@
-"""The homography of a run of moves: the matrix from output to input pixels of every sample of a batch, in float64.
+"""The homography of a run of moves: the float64 matrix from output to input pixels of each sample of a batch.
 
-A matrix is three rows of three entries; an entry is a Python float where it is the same for all samples, else a
-float64 tensor (B,). Products with a constant 0 or 1 are not computed (they would change nothing), so a run of shifts
-and mirrors stays a few additions, and what is not needed later (a shear, a perspective) is known before any pixel is
-touched. Every other sum is in the reference's order.
+A matrix is three rows of three entries; an entry is a Python float if it is the same for all samples, else a float64
+tensor (B,). Products with a constant 0 or 1 are skipped, so a run of shifts and mirrors costs a few additions, and
+unneeded terms (shear, perspective) are known before any pixel is read. All other sums are in the reference's order.
 """
 
 import math
@@ -19,7 +18,7 @@ IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 def times(a: Entry, b: Entry) -> Entry:
-    """a * b; exactly 0.0 or the other factor where one is the constant 0 or 1."""
+    """a * b; exactly 0.0 or the other factor if one is the constant 0 or 1."""
     for factor, other in ((a, b), (b, a)):
         if isinstance(factor, float) and factor in (0.0, 1.0):
             return other if factor else 0.0
@@ -27,7 +26,7 @@ def times(a: Entry, b: Entry) -> Entry:
 
 
 def plus(a: Entry, b: Entry) -> Entry:
-    """a + b; exactly the other summand where one is the constant 0."""
+    """a + b; exactly the other summand if one is the constant 0."""
     for summand, other in ((a, b), (b, a)):
         if isinstance(summand, float) and summand == 0.0:
             return other
@@ -35,7 +34,6 @@ def plus(a: Entry, b: Entry) -> Entry:
 
 
 def product(m: Matrix, p: Matrix) -> Matrix:
-    """The matrix product m p."""
     return tuple(
         tuple(plus(plus(times(row[0], p[0][j]), times(row[1], p[1][j])), times(row[2], p[2][j])) for j in range(3))
         for row in m
@@ -43,7 +41,7 @@ def product(m: Matrix, p: Matrix) -> Matrix:
 
 
 def homography(ops: tuple[PixelOp, ...], draws: Draws) -> Matrix:
-    """The matrix of a run of moves: the product of the ops' inverses, identities where an op does not act."""
+    """The matrix of a run of moves: the product of the ops' inverses; the identity for ops that do not act."""
     matrix = IDENTITY
     for op in ops:
         inverse, active = INVERSES[op.opcode](op, draws), draws.active(op)
@@ -109,7 +107,7 @@ def _perspective(op: PixelOp, draws: Draws) -> Matrix:
     dx1, dx2, dy1, dy2 = x1 - x2, x3 - x2, y1 - y2, y3 - y2
     den = dx1 * dy2 - dx2 * dy1
     g, h = (sx * dy2 - dx2 * sy) / den, (dx1 * sy - sx * dy1) / den
-    # The map of the unit square onto the quadrilateral (Heckbert 1989), then its adjugate, the way back up to a factor.
+    # The map of the unit square onto the quadrilateral (Heckbert 1989), then its adjugate, the inverse up to a factor.
     a, b, c = x1 - x0 + g * x1, x3 - x0 + h * x3, x0
     d, e, f = y1 - y0 + g * y1, y3 - y0 + h * y3, y0
     u = (e - f * h, c * h - b, b * f - c * e)

@@ -1,7 +1,7 @@
-"""Ops that look at one pixel at a time (contrast: and at one mean): uint8 (B, H, W, 3) in and out.
+"""Ops that read one pixel at a time (contrast also a mean): uint8 (B, H, W, 3) in and out.
 
-Where an op does not act, its factor is the neutral one: cheaper than choosing between two images. All pixel arithmetic
-is int32; what could overflow it (a mean in 2**-16 units times a factor) is int64, once per sample.
+An op that does not act uses its neutral factor, which is cheaper than choosing between two images. All pixel arithmetic
+is int32; products that could overflow it (a mean in 2**-16 units times a factor) are int64, once per sample.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def solarize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
 
 
 def posterize(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
-    """v without its lowest 8 - bits bits."""
+    """v with its lowest 8 - bits bits cleared."""
     bits = (per_image(draws.gated(op, draws.value(op.ranges[0]), 8 * ONE)) + ONE // 2) >> 16
     return images & ((255 << (8 - bits)) & 255).to(torch.uint8)
 
@@ -75,7 +75,7 @@ def jitter_table(op: PixelOp) -> tuple[tuple[int, ...], ...]:
 def jitter(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
     """Brightness, contrast, saturation and hue in a drawn order; `table` is `jitter_table(op)`, int64.
 
-    The three blends differ only in what they blend with, so each round is one blend (and one turn of hue) for all.
+    The three blends differ only in their second image, so each round is one blend (and one turn of hue) for all.
     """
     parts = sorted(jitter_table(op)[0])
     blends = tuple(part for part in parts if part != HUE)
@@ -102,9 +102,9 @@ def blended(images: Tensor, factor: Tensor, rest: Tensor | int) -> Tensor:
 
 
 def _rest(images: Tensor, factor: Tensor, parts: tuple[int, ...], now: Tensor | None):
-    """What is added in a blend: nothing, or the mean's share (contrast), or each pixel's luma's share (saturation).
+    """The term added in a blend: 0, or a share of the mean (contrast) or of each pixel's luma (saturation).
 
-    `now` (B,) says which of `parts` is each sample's; None: `parts` has one entry, for all.
+    `now` (B,): each sample's one of `parts`; None: `parts` has one entry, for all.
     """
     if CONTRAST not in parts and SATURATION not in parts:
         return 0

@@ -1,7 +1,7 @@
 """A run of moves: one gather (shifts and mirrors) or one bilinear sampling (all else) of the pass's input.
 
-Where the matrices of all samples map rows to rows and columns to columns, coordinates are computed once per row and
-column, (B, H, 1) and (B, 1, W), not once per pixel. Weights are integers: 11 bits each way.
+If all matrices map rows to rows and columns to columns, coordinates are computed once per row and column, (B, H, 1) and
+(B, 1, W), not once per pixel. Weights are integers: 11 bits each way.
 """
 
 import torch
@@ -41,14 +41,14 @@ def warp(source_nhwc: torch.Tensor, rows: torch.Tensor, pass_: Pass, draws: Draw
     below = pixels[y1 + x0] * left.unsqueeze(-1) + pixels[y1 + x1] * right.unsqueeze(-1)
     total = above * top.unsqueeze(-1) + below * bottom.unsqueeze(-1) + (1 << (2 * BITS - 1))
     if pass_.fill == "mean":
-        # Taps outside have weight 0 above; the weight that is missing is theirs.
+        # Taps outside have weight 0 above; the missing weight is theirs.
         missing = UNIT * UNIT - (left + right) * (top + bottom)
         total = total + missing.unsqueeze(-1) * mean_rgb
     return (total >> (2 * BITS)).to(torch.uint8)
 
 
 def _enlargement(pass_: Pass) -> tuple[float, float]:
-    """By how much the run makes images wider and higher; 1 where it does not."""
+    """The factors by which the run enlarges width and height; 1 without an enlargement."""
     for op in pass_.ops:
         if op.opcode == "enlarge":
             return op.constants[1] / op.width, op.constants[0] / op.height
@@ -56,7 +56,7 @@ def _enlargement(pass_: Pass) -> tuple[float, float]:
 
 
 def _coordinates(matrix: Matrix, pass_: Pass, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each output pixel comes from, in input pixels: x and y, float64, shapes that broadcast to (B, H, W)."""
+    """The position of each output pixel in the input: x and y, float64, shapes that broadcast to (B, H, W)."""
     columns = torch.arange(pass_.out_width, dtype=torch.float64, device=device).view(1, 1, -1)
     lines = torch.arange(pass_.out_height, dtype=torch.float64, device=device).view(1, -1, 1)
 
@@ -72,10 +72,10 @@ def _coordinates(matrix: Matrix, pass_: Pass, device: torch.device) -> tuple[tor
 
 
 def _fixed(position: torch.Tensor, size: int, fill: str, enlargement: float) -> torch.Tensor:
-    """Positions in 2**-11 pixels, int32: folded back into the image, or limited to [-1, size], where the fill is met.
+    """Positions in 2**-11 pixels, int32: folded back into the image, or limited to [-1, size], where the fill begins.
 
-    Where the run enlarges, the image's edge is repeated for the half pixel that has one neighbour only, and the fill
-    blends in over one pixel of the enlarged image.
+    If the run enlarges, the outer half pixel repeats the image's edge, and the fill blends in over one pixel of the
+    enlarged image.
     """
     if fill == "reflect":
         period = 2 * (size - 1) * UNIT
@@ -97,7 +97,7 @@ def _inside(position: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _taps(fixed: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Both neighbours along one axis, clamped to the image, and their weights, 0 for one that is outside."""
+    """Both neighbours along one axis, clamped to the image, and their weights, 0 for one outside."""
     first, part = fixed >> BITS, fixed & (UNIT - 1)
     second = first + 1
     return (first.clamp(0, size - 1), second.clamp(0, size - 1),

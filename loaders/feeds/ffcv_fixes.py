@@ -1,12 +1,12 @@
 """FFCV 1.0.2 with its faults fixed, for this project's pipelines and for FFCV's own.
 
-- Importing it and building a Loader set torch's thread count: its Compiler no longer touches torch.
-- It compiles every operation again in every process: a function marked `ready` is called as it is.
-- It marks numba's one shared type of byte arrays as read-only, which breaks every kernel compiled before: its reader
+- Importing it and building a Loader change torch's thread count. Here its Compiler does not touch torch.
+- It compiles every operation again in every process. Here a function marked `ready` is called as is.
+- It marks numba's shared type of byte arrays as read-only, which breaks all kernels compiled earlier. Here its reader
   is compiled for the types of its arguments.
-- An exception in its thread leaves the consumer waiting for ever: it is raised in the caller.
-- An epoch left early leaks its thread, and a process that ends while an iterator is alive aborts: iterators are closed
-  and joined, also at interpreter exit.
+- An exception in its thread leaves the consumer waiting forever. Here it is raised in the caller.
+- An epoch left early leaks its thread, and a process that ends while an iterator is alive aborts. Here iterators are
+  closed and joined, also at interpreter exit.
 """
 
 import atexit
@@ -23,9 +23,9 @@ _OPEN: weakref.WeakSet = weakref.WeakSet()
 
 
 def import_ffcv() -> tuple[type, type, type]:
-    """FFCV's Loader, an EpochIterator with its faults fixed, and the class that image decoders must have.
+    """FFCV's Loader, the fixed EpochIterator, and the class that image decoders must have.
 
-    Takes several seconds the first time; torch's thread count stays. Raises DataError where FFCV is missing or broken.
+    Takes several seconds the first time; torch's thread count stays. Raises DataError if FFCV is missing or broken.
     """
     threads = torch.get_num_threads()
     try:
@@ -35,22 +35,22 @@ def import_ffcv() -> tuple[type, type, type]:
         from ffcv.memory_managers import OSCacheManager
         from ffcv.pipeline.compiler import Compiler
     except ImportError as error:
-        raise DataError(f"FFCV cannot be imported ({error}): `python -m engine.doctor` says how to mend it") from None
+        raise DataError(f"FFCV cannot be imported ({error}): `python -m engine.doctor` shows the remedy") from None
     finally:
         torch.set_num_threads(threads)
-    if not getattr(Compiler, "mended", False):
-        _mend(Compiler, OSCacheManager)
+    if not getattr(Compiler, "fixed", False):
+        _fix(Compiler, OSCacheManager)
     return Loader, _safe(EpochIterator), SimpleRGBImageDecoder
 
 
-def _mend(compiler, cache_manager) -> None:
-    compile_anew = compiler.compile.__func__
+def _fix(compiler, cache_manager) -> None:
+    compile_always = compiler.compile.__func__
 
     def set_num_threads(cls, count):
         cls.num_threads = count
 
     def compile_unless_ready(cls, code, signature=None):
-        return code if getattr(code, "ready", False) else compile_anew(cls, code, signature)
+        return code if getattr(code, "ready", False) else compile_always(cls, code, signature)
 
     def read(address, mem_state):
         size = mem_state[2][np.searchsorted(mem_state[1], address)]
@@ -58,13 +58,13 @@ def _mend(compiler, cache_manager) -> None:
 
     compiler.set_num_threads = classmethod(set_num_threads)
     compiler.compile = classmethod(compile_unless_ready)
-    # Without FFCV's signature it is compiled on its first call: never, where the fused operation reads for itself.
+    # Without FFCV's signature it is compiled on its first call, which the fused operation never makes.
     cache_manager.compile_reader = lambda self: compiler.compile(read)
-    compiler.mended = True
+    compiler.fixed = True
 
 
 def _safe(iterator_class: type) -> type:
-    """FFCV's EpochIterator with its three faults fixed: lost errors, lost threads, and no room for an epoch's key."""
+    """FFCV's EpochIterator without its three faults: lost errors, lost threads, and no place for an epoch's key."""
 
     class SafeIterator(iterator_class):
         def __init__(self, loader, order, state):
@@ -84,7 +84,7 @@ def _safe(iterator_class: type) -> type:
         def run(self):
             try:
                 super().run()
-            except BaseException as error:  # raised in the caller, whatever it is
+            except BaseException as error:  # raised in the caller
                 self.failure = error
 
         def take(self):
@@ -99,7 +99,7 @@ def _safe(iterator_class: type) -> type:
                     if self.failure is not None:
                         raise self.failure from None
                     if self.output_queue.empty():
-                        raise RuntimeError("the loader's thread ended without a word") from None
+                        raise RuntimeError("the loader's thread ended without an error") from None
 
         def finish(self):
             """Stop the thread and wait for it."""
@@ -117,7 +117,6 @@ def _safe(iterator_class: type) -> type:
 
 
 def close_all(iterators) -> None:
-    """Stop and join every iterator of a collection."""
     for iterator in list(iterators):
         iterator.finish()
 

@@ -1,4 +1,4 @@
-"""Which samples of a beton an epoch has, in which order and batches: what all feeds share."""
+"""The samples of an epoch, their order and their batches, for all feeds."""
 
 import numpy as np
 
@@ -11,12 +11,10 @@ from loaders.feeds import shards
 class Order:
     """The samples `indices` (distinct positions in a beton), in an order that is a function of (seed, epoch) alone.
 
-    With `shuffle` each epoch permutes them, otherwise they keep their order. Every sample comes once per epoch; the
-    last batch may be smaller. With `shard` = (rank, ranks) only that process's block of each batch comes (see
-    loaders.feeds.shards); `samples` counts those of all processes.
-
-    Raises DataError where `shuffle` is set and `batch` is larger than the number of samples (training batches would not
-    have the size asked for), or where the last batch has fewer samples than there are processes.
+    `shuffle` permutes them in each epoch. An epoch has every sample once; its last batch may be smaller. `shard` =
+    (rank, ranks) restricts each batch to that process's block (see loaders.feeds.shards); `samples` counts those of all
+    processes. Raises DataError if `shuffle` is set and `batch` exceeds the number of samples, or if the last batch has
+    fewer samples than there are processes.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, seed: int, shuffle: bool, shard: tuple[int, int]):
@@ -32,12 +30,12 @@ class Order:
         return -(-self.samples // self.batch)
 
     def order(self, epoch: int, start: int = 0) -> np.ndarray:
-        """This process's samples of `epoch` from batch `start` on, int64; DataError unless 0 <= start <= batches."""
+        """This process's samples of `epoch` from batch `start` on, int64; DataError for a `start` out of range."""
         if not 0 <= start <= len(self):
             raise DataError(f"an epoch of {len(self)} batches cannot be opened at batch {start}: give 0 to {len(self)}")
         order = counter_rng.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
         return shards.share(order, self.batch, self.shard)[start * self.local_batch:]
 
     def reseed(self, seed: int) -> None:
-        """Draw the epochs opened from now on from another seed."""
+        """Use another seed for all epochs opened later."""
         self.seed = seed

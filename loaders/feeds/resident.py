@@ -1,7 +1,6 @@
 """The resident feed: a beton's pixels held on the device as uint8, each batch augmented there.
 
-It gives what `loaders.feeds.stream.Stream` gives, sample for sample and pixel for pixel. A batch costs the host a few
-launches and no copy.
+Its batches equal those of `loaders.feeds.stream.Stream`, pixel for pixel, and cost the host a few launches and no copy.
 """
 
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ class Held(NamedTuple):
 
 
 def hold(beton: Beton, device: torch.device | str) -> Held:
-    """Read every image and label of a beton into the memory of `device`. Raises DataError where it cannot be read."""
+    """Read every image and label of a beton into the memory of `device`. Raises DataError if it cannot be read."""
     labels, pointers = labels_of(beton), pointers_of(beton).astype(np.int64)
     shape = (beton.height, beton.width, 3)
     image_bytes = int(np.prod(shape))
@@ -42,8 +41,7 @@ def hold(beton: Beton, device: torch.device | str) -> Held:
 
 
 def fits(beton: Beton, device: torch.device | str) -> bool:
-    """Whether the images and the augmentation of a batch take less than half of a GPU's free memory; the other half is
-    for the network."""
+    """Whether images and augmentation take less than half of a GPU's free memory; the network needs the other half."""
     images_bytes = beton.samples * beton.height * beton.width * 3
     return images_bytes + working_bytes(device) < torch.cuda.mem_get_info(device)[0] / 2
 
@@ -51,8 +49,7 @@ def fits(beton: Beton, device: torch.device | str) -> bool:
 class Resident(Order):
     """Batches of a beton in device memory, augmented there; samples and errors as in Order.
 
-    mean_rgb: as in DevicePolicy. held: what `hold` gave, to share one copy between feeds; by default
-    the beton is read here.
+    mean_rgb: as in DevicePolicy. held: the result of `hold`, which feeds may share; by default the beton is read here.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
@@ -64,12 +61,11 @@ class Resident(Order):
         self.images_nhwc, self.labels = held or hold(beton, device)
 
     def keys(self, epoch: int) -> torch.Tensor:
-        """The policy's keys for the seed and `epoch`: int64 (3,), on the device."""
         return keys_of(self.seed, epoch, self.device)
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """Open epoch `epoch` at batch `start`; as `Stream.epoch`, with new tensors on the device."""
+        """As `Stream.epoch`; the tensors are new."""
         order, keys = torch.from_numpy(self.order(epoch, start)), self.keys(epoch)
         if self.device.type == "cuda":
             order = order.pin_memory().to(self.device, non_blocking=True)

@@ -1,10 +1,10 @@
-"""One global order among several processes: each process has one contiguous block of every batch.
+"""Divides one global order among processes: each process has one contiguous block of every batch.
 
     batch k            order[k * batch: (k + 1) * batch], as for a single process; n samples (the last may have fewer)
     process r of R     block(n, r, R) of them
 
-So the blocks of all processes, joined batch by batch, are the epoch, and a batch does not depend on how many processes
-share it. A smaller batch gives no process more than a larger one.
+The blocks of all processes, joined batch by batch, are the epoch: the number of processes does not change a batch. A
+smaller batch gives no process more samples than a larger one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ Sample = TypeVar("Sample")
 
 
 def block(count: int, rank: int, ranks: int) -> tuple[int, int]:
-    """(first, stop) of `rank`'s block of `count` samples; sizes differ by at most one, the larger come first."""
+    """(first, stop) of `rank`'s block of `count` samples; sizes differ by at most one, larger ones first."""
     each, over = divmod(count, ranks)
     first = rank * each + min(rank, over)
     return first, first + each + (rank < over)
@@ -34,13 +34,13 @@ def share(order: np.ndarray, batch: int, shard: tuple[int, int]) -> np.ndarray:
 
 
 def local_batch(batch: int, shard: tuple[int, int]) -> int:
-    """Samples of a full batch in the process's block."""
+    """The size of the process's block of a full batch."""
     first, stop = block(batch, *shard)
     return stop - first
 
 
 def check(samples: int, batch: int, shard: tuple[int, int]) -> None:
-    """DataError where a batch of an epoch has fewer samples than there are processes."""
+    """DataError if a batch of an epoch has fewer samples than there are processes."""
     smallest, ranks = samples % batch or batch, shard[1]
     if samples and smallest < ranks:
         raise DataError(f"train.batch={batch} leaves {smallest} of {samples:,} images for the last batch, fewer than "
@@ -48,13 +48,13 @@ def check(samples: int, batch: int, shard: tuple[int, int]) -> None:
 
 
 def joined(parts: Iterable[Sequence[Sequence[Sample]]]) -> list[Sample]:
-    """The epoch, joined from the processes' parts in order of rank; each part is a list of blocks, batch by batch."""
+    """The epoch, joined from the processes' parts by rank; each part is a list of blocks, batch by batch."""
     return [sample for blocks in zip(*parts, strict=True) for part in blocks for sample in part]
 
 
 def whole_batches(indices: np.ndarray, batch: int, shard: tuple[int, int]) -> np.ndarray:
-    """Every ranks-th batch of `indices` (N,) from the rank-th on: a process's share of an evaluation, whose batches are
-    independent. Each batch is that of a single process, so its predictions are equal to the last bit."""
+    """Every ranks-th batch of `indices` (N,) from the rank-th on: a process's share of an evaluation. The batches equal
+    those of a single process, so predictions are equal bit for bit."""
     rank, ranks = shard
     return np.concatenate([indices[at: at + batch] for at in range(rank * batch, len(indices), ranks * batch)]
                           or [indices[:0]])

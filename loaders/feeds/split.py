@@ -1,4 +1,4 @@
-"""Split a data set in two by index, in the same way in every process."""
+"""Splits a data set in two by index, alike in every process."""
 
 import numpy as np
 
@@ -11,8 +11,8 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
 
     labels: integers (N,); 0 < fraction < 1. Returns (train_indices, validation_indices): sorted int64, disjoint,
     together 0..N-1. The validation part has round(fraction * N) samples, divided among the classes by largest remainder
-    (equal remainders go to the lower class). Random: which samples of a class, by a hash of (seed, index) alone. Raises
-    DataError where a class would have no sample on one side.
+    (ties go to the lower class). A hash of (seed, index) chooses the samples within a class. Raises DataError if a
+    class would have no sample in one part.
     """
     classes, class_of, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quotas = fraction * counts
@@ -26,7 +26,7 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
             raise DataError(f"data.validation={fraction}: class {classes[bare]} has {counts[bare]} samples and would "
                             f"leave none for {side}; choose another share or give the class more samples")
 
-    # Within a class samples are ordered by their hash, so the first `taken` of them are a random subset.
+    # Within a class samples are ordered by hash, so the first `taken` are a random subset.
     order = np.lexsort((hash64(seed, np.arange(labels.size)), class_of))
     rank_in_class = np.arange(labels.size) - np.repeat(np.cumsum(counts) - counts, counts)
     held_out = np.zeros(labels.size, bool)

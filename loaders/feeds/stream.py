@@ -1,9 +1,8 @@
-"""Batches from FFCV's Loader: threads, errors, closing, and epochs that open at any batch.
+"""The stream feed: batches from FFCV's Loader, decoded and augmented on the host, copied to the device ahead of use.
 
 FFCV (with `loaders.feeds.ffcv_fixes`) maps the beton, walks the order in its own thread and keeps batches ready;
-`loaders.host.executor` decodes and augments. FFCV reuses its buffers while the caller may still hold them: here a
-buffer returns to the pool when nobody holds it. FFCV adds seed and epoch and leaves augmentation unseeded: here order
-and pixels come from `loaders.common.counter_rng`.
+`loaders.host.executor` decodes and augments. Unlike FFCV, the feed reuses a buffer only when nobody holds it, and takes
+order and pixels from `loaders.common.counter_rng`.
 """
 
 import itertools
@@ -37,15 +36,12 @@ class Batch(NamedTuple):
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 class BufferPool:
-    """Batch buffers that are reused only when nobody outside holds them; for any number of threads.
-
-    CPython's reference count tells: a tensor made from a buffer holds a reference to it.
-    """
+    """Batch buffers, reused when CPython's count shows no outside reference, as a tensor of it holds; thread-safe."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.shape, self.dtype = shape, dtype
@@ -54,7 +50,7 @@ class BufferPool:
 
     def take(self, count: int) -> np.ndarray:
         """The first `count` images of a buffer that nobody else references."""
-        # The view is made before the lock is released: it is the reference that other threads then see.
+        # The view is made under the lock: other threads then see its reference.
         with self.lock:
             for position in range(len(self.buffers)):
                 # The list's reference and getrefcount's own argument are the only two.
@@ -65,24 +61,22 @@ class BufferPool:
 
 
 class Stream(Order):
-    """Batches of a beton, augmented by a policy; samples and errors as in Order.
+    """Batches of a beton, augmented by a policy, on `device`; samples and errors as in Order.
 
-    A sample's pixels depend on (policy, seed, epoch, sample) only: not on `threads`, `batch` or what ran before.
-    `mean_rgb` is the colour that fill=mean paints.
-
-    Also raises DataError where FFCV is missing.
+    A sample's pixels depend on (policy, seed, epoch, sample) only: not on `threads`, `batch` or earlier epochs.
+    `mean_rgb` is the colour of fill=mean. Also raises DataError if FFCV is missing.
     """
 
     def __init__(self, beton: Beton, indices: np.ndarray, batch: int, policy: Policy, *, seed: int = 0,
                  shuffle: bool = False, mean_rgb: tuple[int, int, int] = MID_GREY, threads: int = 0,
-                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1)):
+                 batches_ahead: int = 3, shard: tuple[int, int] = (0, 1), device: torch.device | str = "cpu"):
         super().__init__(beton, indices, batch, seed, shuffle, shard)
         loader_class, self._iterator_class, decoder_class = import_ffcv()
-        self.policy, self.threads = policy, min(threads or usable_cores(), usable_cores())
+        self.policy, self.device = policy, torch.device(device)
+        self.threads = used_threads = min(threads or usable_cores(), usable_cores())
         self.labels, pointers = labels_of(beton), pointers_of(beton)
         packed = PackedPolicy(policy, mean_rgb)
         pool = BufferPool((self.local_batch, *packed.out_shape), np.dtype(np.uint8))
-        used_threads = self.threads
 
         def decode(batch_indices, _memory, _metadata, storage_state):
             images_bhwc = pool.take(len(batch_indices))
@@ -92,9 +86,9 @@ class Stream(Order):
 
         decode.ready = True
 
-        # FFCV accepts the first operation as the decoder only if it is of the field's own class.
+        # FFCV accepts the first operation as the decoder only if its class is the field's decoder class.
         class FusedDecoder(decoder_class):
-            """Decoding and augmentation in one call, with its own memory."""
+            """Decoding and augmentation in one call."""
 
             def declare_state_and_memory(self, previous_state):
                 return previous_state, None
@@ -109,13 +103,20 @@ class Stream(Order):
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """Open epoch `epoch` at batch `start`; FFCV's thread is closed and joined however the block is left.
+        """Open epoch `epoch` at batch `start`; leaving the block closes and joins FFCV's thread.
 
             with stream.epoch(3) as batches:
                 for batch in batches: ...
 
-        Tensors do not change while they are held. An exception in the pipeline is raised here.
+        Tensors do not change while they are held. An exception in the pipeline is raised here. For a GPU the next batch
+        is copied from pinned memory on a side stream while the current one is used.
         """
+        with self.host_epoch(epoch, start) as batches:
+            yield batches if self.device.type == "cpu" else self._ahead(batches)
+
+    @contextmanager
+    def host_epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
+        """As `epoch`, with the batches in host memory."""
         order = self.order(epoch, start)
         if not len(order):
             yield iter(())
@@ -139,6 +140,21 @@ class Stream(Order):
             indices = order[position * self.local_batch: (position + 1) * self.local_batch]
             yield Batch(torch.from_numpy(images_bhwc), torch.from_numpy(self.labels[indices]),
                         torch.from_numpy(indices.copy()))
+
+    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        side, ready = torch.cuda.Stream(self.device), None
+        for batch in batches:
+            with torch.cuda.stream(side):
+                coming = Batch(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in batch))
+            if ready is not None:
+                yield ready
+            torch.cuda.current_stream(self.device).wait_stream(side)
+            for tensor in coming:
+                # The allocator must not reuse this memory while the main stream still reads it.
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+            ready = coming
+        if ready is not None:
+            yield ready
 
     def close(self) -> None:
         """Close all open epochs. The stream cannot be used afterwards."""

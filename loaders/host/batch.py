@@ -1,7 +1,7 @@
-"""The compiled entry points: a batch on one thread or on several. These are the only kernels cached on disk.
+"""The compiled entry points: a batch on one thread or several. Only these kernels are cached on disk.
 
-Each is made by a function that closes over a fingerprint of all kernel sources. Numba makes the closure part of the
-cache's key, so code compiled from an older version of any file is never used.
+Each closes over a fingerprint of all kernel sources. Numba's cache key includes the closure, so code compiled from an
+older version of any file is never used.
 """
 
 import hashlib
@@ -51,9 +51,9 @@ def _scratch(policy):
 
 @inner
 def _span(first, last, owned_source, owned_tail, pointers, indices, state, owned_policy, owned_out):
-    """Samples first..last - 1 of a batch, each in one pass, to the flat bytes of the batch.
+    """Render samples first..last - 1 of a batch to its flat bytes.
 
-    tail: the end of source with READABLE bytes after it, for kernels that read ahead; empty if no image ends there.
+    tail: the end of source plus READABLE bytes, for kernels that read ahead; empty if no image ends there.
     """
     owned_scratch = _scratch(owned_policy)
     scratch, policy = borrowed(owned_scratch), borrowed(owned_policy)
@@ -72,12 +72,12 @@ def _span(first, last, owned_source, owned_tail, pointers, indices, state, owned
         if start + count_in + READABLE > source.size:
             origin, start = tail, start - (source.size - (tail.size - READABLE))
         render(out, i * count_out, origin, start, key, alternate, policy, scratch)
-    # The owner is used last: what was borrowed from it lives until here.
+    # The owner is used last, so that its borrowed arrays live until here.
     return owned_scratch.active.size
 
 
 def _kept_on_disk(function, **options):
-    """Compile with numba's disk cache, or without it where this machine has no folder that can hold one."""
+    """Compile with numba's disk cache, or without it if no folder can hold it."""
     options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
@@ -86,7 +86,7 @@ def _kept_on_disk(function, **options):
 
 
 def _entry(threaded: bool):
-    """The batch in `parts` spans, in parallel if `threaded`; numba keys its cache by both values closed over."""
+    """The batch in `parts` spans, in parallel if `threaded`; numba's cache key includes both closed-over values."""
     fingerprint = _fingerprint()
 
     def run(source, tail, pointers, indices, state, policy, out, parts):

@@ -38,7 +38,7 @@ def cover(image, to, ops, op, tables, key, paint):
 
 @inner
 def _erased(ops, op, tables, key):
-    """Height and width of the first of ten tries that is smaller than the image both ways, else (0, 0)."""
+    """Height and width of the first of ten rectangles that is smaller than the image both ways, else (0, 0)."""
     for k in range(10):
         bits = child(key, ops[op, layout.OP_SLOT] + k)
         area = ops[op, layout.C0] + ((ops[op, layout.C1] * top_24(bits)) >> 24)
@@ -63,7 +63,7 @@ def _rounded_root(square):
 
 @inlined
 def _paint(image, to, first, row, height, length, fill, paint, noise):
-    """`height` runs of `length` bytes, `row` bytes apart, from byte to + first; noise is keyed by the byte's place."""
+    """`height` runs of `length` bytes, `row` bytes apart, from byte to + first; a byte's offset keys its noise."""
     for _ in range(height):
         if fill == layout.NOISE_FILL:
             for k in range(first, first + length):

@@ -1,4 +1,4 @@
-"""What a sample draws, in compiled code: `loaders.common.counter_rng` in uint64, bit for bit; gates and ranges."""
+"""A sample's draws in compiled code: `loaders.common.counter_rng` in uint64, bit for bit; gates and ranges."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ GOLDEN, FIRST_MULTIPLIER, SECOND_MULTIPLIER = (
 
 @inner
 def mix(word):
-    """SplitMix64's finaliser."""
+    """`loaders.common.counter_rng.mix`."""
     word = (word ^ (word >> np.uint64(30))) * FIRST_MULTIPLIER
     word = (word ^ (word >> np.uint64(27))) * SECOND_MULTIPLIER
     return word ^ (word >> np.uint64(31))
@@ -46,9 +46,9 @@ def below_low(bits, n):
 
 @inlined
 def mark_active(active, passes, ops, gates, key, alternate):
-    """active[op] = 1 where all gates of the op are open for this sample, else 0.
+    """Set active[op] to 1 if all gates of the op are open for this sample, else to 0.
 
-    Returns the last pass that acts and is not a cover, or -1: its output, and all after it, is in the batch.
+    Returns the last pass that acts and is not a cover, or -1: it and all later passes write to the batch.
     """
     last = -1
     for pass_ in range(passes.shape[0]):
@@ -66,7 +66,7 @@ def mark_active(active, passes, ops, gates, key, alternate):
 
 @inner
 def value(ranges, row, key):
-    """The number that range `row` draws for this sample, int64 in 2**-16 units (`loaders.policy.passes.Range`)."""
+    """The number drawn from range `row`, int64 in 2**-16 units (`loaders.policy.passes.Range`)."""
     bits = child(key, ranges[row, layout.RANGE_SLOT])
     span = ranges[row, layout.RANGE_SPAN]
     if ranges[row, layout.RANGE_STEPS] > 0:

@@ -1,8 +1,8 @@
 """The host executor: a batch decoded from raw bytes and augmented in one pass per image, straight into its buffer.
 
 `PackedPolicy` turns a policy into arrays; `augment` runs it. An image is a function of its bytes, the policy, (seed,
-epoch) and its index: neither threads nor the rest of the batch matter. One compiled kernel serves every policy, so the
-kernel that numba keeps on disk serves the next process, whatever it trains.
+epoch) and its index: neither threads nor the rest of the batch matter. One compiled kernel serves every policy, so
+later processes reuse it from numba's disk cache.
 """
 
 import itertools
@@ -17,9 +17,9 @@ from loaders.host import batch
 from loaders.host.layout import FILL_NAMES, KINDS, OPCODES
 from loaders.policy.policy import Policy, check_mean_rgb
 
-# The first kernel of the process that runs in parallel, whoever's it is, decides for all; numba must not choose its
-# workqueue layer: TBB, or OpenMP, or an error. TBB comes first: OpenMP starts a batch of 512 faster, but its waiting
-# threads take the cores from FFCV's and the caller's, and the feed as a whole is slower.
+# The first parallel kernel of a process fixes its thread layer. Numba must not choose workqueue: TBB, OpenMP, or an
+# error. TBB comes first: OpenMP starts a batch of 512 faster, but its waiting threads take the cores from FFCV and the
+# caller, and the feed as a whole is slower.
 if numba.config.THREADING_LAYER == "default":
     numba.config.THREADING_LAYER = "threadsafe"
 
@@ -41,13 +41,13 @@ def augment(source_u8: np.ndarray, pointers: np.ndarray, indices: np.ndarray, po
 
     source_u8: uint8 (bytes,), the mapped file. pointers: uint64 (N,), byte offset of each image's pixels. indices:
     int64 (B,), the samples of the batch. state: `counter_rng.epoch_state(seed, epoch)`. destination: uint8 (B, out
-    height, out width, 3), C-contiguous. threads: at most as many as this process has cores are used; with 1, no thread
-    is started. Raises DataError on a wrong shape, type, index or thread layer.
+    height, out width, 3), C-contiguous. threads: at most the process's cores are used; 1 starts none. Raises
+    DataError for a wrong shape, type, index or thread layer.
     """
     _check(source_u8, pointers, indices, state, policy, destination, threads)
     if indices.size == 0:
         return
-    # One type for every caller (mapped files are read-only): another type would be compiled, and cached, separately.
+    # One type for every caller (mapped files are read-only): numba would compile and cache another type separately.
     source, pointers, indices, state = (_read_only(array) for array in (source_u8, pointers, indices, state))
     tail = _read_only(_tail(source, pointers, indices, policy.in_bytes))
     parts = min(threads, len(os.sched_getaffinity(0)), numba.config.NUMBA_NUM_THREADS, indices.size)
@@ -73,12 +73,12 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 
 def _tail(source: np.ndarray, pointers: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
-    """The end of the source with spare bytes after it, where an image of the batch is too close to it to read ahead."""
+    """The source's end plus spare bytes, if an image of the batch is too close to it to read ahead; else empty."""
     if indices.min() < 0 or indices.max() >= pointers.size:
         raise DataError(f"indices from {indices.min()} to {indices.max()}: they must be from 0 to {pointers.size - 1}")
     last = int(pointers[indices].max())
     if last + size > source.size:
-        raise DataError(f"an image begins at byte {last} and takes {size}, but the source ends at {source.size}: it is "
+        raise DataError(f"an image starts at byte {last} and takes {size}, but the source ends at {source.size}: it is "
                         "cut short, or of another size")
     if last + size + batch.READABLE <= source.size:
         return np.empty(0, np.uint8)
@@ -86,7 +86,7 @@ def _tail(source: np.ndarray, pointers: np.ndarray, indices: np.ndarray, size: i
 
 
 def _require_safe_layer(threads: int) -> None:
-    """Numba's workqueue layer aborts the process when two threads launch kernels: use TBB or OpenMP, or refuse."""
+    """DataError for numba's workqueue layer, which aborts the process when two threads launch kernels."""
     try:
         layer = numba.threading_layer()
     except ValueError:

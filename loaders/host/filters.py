@@ -1,7 +1,7 @@
-"""Ops that look at more than one pixel: blur, shrink, sharpness, autocontrast and equalize, in place on rgbx words.
+"""Ops that read more than one pixel: blur, shrink, sharpness, autocontrast and equalize, in place on rgbx words.
 
-Between the two passes of a separable filter a value keeps 6 fraction bits. middle is int32 scratch for an image of
-three values per pixel (at least 512), line int32 scratch for a row of it with the kernel's width to spare.
+A value keeps 6 fraction bits between the two passes of a separable filter. `middle` is int32 scratch for an image of
+three values per pixel (at least 512), `line` int32 scratch for one row plus the kernel's width.
 """
 
 import numpy as np
@@ -67,7 +67,7 @@ def shrink(words, middle, line, height, width, ops, op, tables):
 
 @inner
 def sharpness(words, middle, line, height, width, ops, op, ranges, key):
-    """Blend each inner pixel with its 3 x 3 mean (the centre counting five times); the outermost pixels stay."""
+    """Blend each inner pixel with its 3 x 3 mean (the centre weighs five times); the outermost pixels do not change."""
     factor, row = np.int32(value(ranges, ops[op, layout.OP_RANGE], key)), 3 * width
     rest = np.int32(65536 - factor)
     for k in range(height * width):
@@ -88,7 +88,7 @@ def sharpness(words, middle, line, height, width, ops, op, ranges, key):
 
 @inner
 def _three(middle, k):
-    """The sum of a value and those of its two neighbours in the row."""
+    """The sum of a value and its two neighbours in the row."""
     return np.int32(np.int32(get(middle, k - 3) + get(middle, k)) + get(middle, k + 3))
 
 
@@ -114,7 +114,7 @@ def _gather_row(words, to, line, width, shift):
 
 @inner
 def by_histogram(words, count, equalize, scratch):
-    """Equalise each channel, or stretch it to 0..255 (autocontrast), through a table; scratch: int32, 512 at least."""
+    """Equalise each channel, or stretch it to 0..255 (autocontrast), by a table; scratch: int32, at least 512."""
     histogram, table = scratch[:256], scratch[256:512]
     for shift in (0, 8, 16):
         histogram[:] = 0

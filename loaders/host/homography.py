@@ -1,4 +1,4 @@
-"""The homography of a run of moves for one sample, or its shift and mirror where only whole pixels move."""
+"""The homography of a run of moves for one sample, or its shift and mirror if only whole pixels move."""
 
 import math
 
@@ -32,7 +32,7 @@ def whole_move(passes, pass_, ops, active, key):
 def homography(m, p, passes, pass_, ops, ranges, active, key):
     """Fill m, float64 (3, 3): output pixel to input pixel of the pass; p is scratch of the same shape.
 
-    Returns whether m is affine, and by how much the pass enlarges along x and y (1 where it does not).
+    Returns whether m is affine, and the factors by which the pass enlarges along x and y (1 if it does not).
     """
     m[:] = 0.0
     m[0, 0] = m[1, 1] = m[2, 2] = 1.0
@@ -96,7 +96,7 @@ def _affine(p, ops, op, ranges, key):
 
 @inner
 def _perspective(p, ops, op, key):
-    """The square-to-quadrilateral map of Heckbert (1989), inverted and carried to the image's rectangle."""
+    """The square-to-quadrilateral map of Heckbert (1989), inverted and scaled to the image's rectangle."""
     slot, right, bottom = ops[op, layout.OP_SLOT], ops[op, layout.OP_W] - 1, ops[op, layout.OP_H] - 1
     most_x, most_y = ops[op, layout.C0] + 1, ops[op, layout.C1] + 1
     d0, d1, d2, d3 = child(key, slot), child(key, slot + 1), child(key, slot + 2), child(key, slot + 3)

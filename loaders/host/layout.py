@@ -1,4 +1,4 @@
-"""A policy as arrays for compiled code: opcode numbers, and what each column of the int64 tables holds."""
+"""A policy as arrays for compiled code: opcode numbers, and the columns of the int64 tables."""
 
 OPCODES = (
     "crop", "flip", "affine", "perspective", "enlarge", "shrink",

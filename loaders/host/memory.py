@@ -1,8 +1,7 @@
-"""Moving bytes: block copies and fixed byte shuffles, as LLVM instructions that numba has no words for.
+"""Moves bytes: block copies and fixed byte shuffles, as LLVM instructions that numba does not expose.
 
-Offsets are in elements of the array they belong to (bytes for uint8, pixels for uint32), never negative and never
-checked: callers guarantee the ranges that the docstrings name. `unpack` and `pack` convert rgb bytes to rgbx words and
-back.
+Offsets count elements of their array (bytes for uint8, pixels for uint32), are never negative and never checked:
+callers guarantee the ranges in the docstrings. `unpack` and `pack` convert rgb bytes to rgbx words and back.
 """
 
 import numpy as np
@@ -26,10 +25,9 @@ def _address(context, builder, array_type, array, offset, pointee):
 
 @intrinsic
 def borrowed(typingctx, arrays):
-    """The same named tuple of arrays, or array, without an owner, for as long as its owner is held elsewhere.
+    """The same array, or named tuple of arrays, without an owner; the owner must be held elsewhere.
 
-    Numba counts references to owned arrays with atomic instructions wherever they are passed on, which for small images
-    costs more than the work.
+    Numba counts references to owned arrays atomically at each call, which for small images costs more than the work.
     """
     def disowned(context, builder, array_type, array):
         view = context.make_array(array_type)(context, builder, array)
@@ -72,7 +70,7 @@ def get(typingctx, source, offset):
 
 @intrinsic
 def put(typingctx, target, offset, element):
-    """target[offset] = element, likewise; the element is cast to the array's type."""
+    """target[offset] = element, also without that test; the element is cast to the array's type."""
     def code(context, builder, signature, args):
         pointee = context.get_data_type(target.dtype)
         builder.store(args[2], _address(context, builder, target, args[0], args[1], pointee))
@@ -94,7 +92,7 @@ def get_pair(typingctx, source, offset):
 
 @intrinsic
 def prefetch(typingctx, source, offset):
-    """Ask for the cache line at `offset` of a uint8 array, to be read soon; harmless at any address."""
+    """Prefetch the cache line at `offset` of a uint8 array; harmless at any address."""
     def code(context, builder, signature, args):
         start, word = _address(context, builder, source, args[0], args[1], BYTE), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [start.type, word, word, word])
@@ -108,7 +106,7 @@ def prefetch(typingctx, source, offset):
 def _byte_shuffle(read_bytes: int, *stores: tuple[int, list[int]]):
     """A function (target, target_offset, source, source_offset) that reads `read_bytes` bytes and shuffles them.
 
-    stores: (byte from the target's offset on, indices of the bytes to store there); index `read_bytes` stands for 0.
+    stores: (byte after the target's offset, indices of the bytes to store there); index `read_bytes` stands for 0.
     """
     @intrinsic
     def shuffle(typingctx, target, target_offset, source, source_offset):
@@ -135,17 +133,17 @@ def _mirrored(pixels: int) -> list[int]:
 
 
 _FIVE, _MANY, _DENSE = _mirrored(5), _mirrored(21), [k // 3 * 4 + k % 3 for k in range(12)]
-# Five rgb pixels (uint8) in reverse order. Reads 16 bytes and writes 16: the last one is not the caller's.
+# Five rgb pixels (uint8) in reverse order. Reads and writes 16 bytes, one too many.
 mirror_5 = _byte_shuffle(16, (0, [*_FIVE, 15]))
 # The same, writing 15 bytes: two stores of eight that share one.
 mirror_5_exact = _byte_shuffle(16, (0, _FIVE[:8]), (7, _FIVE[7:]))
-# 21 rgb pixels in reverse order, in one instruction with AVX-512 VBMI. Reads 64 bytes and writes 64, likewise.
+# 21 rgb pixels in reverse order, in one instruction with AVX-512 VBMI. Reads and writes 64 bytes, one too many.
 mirror_21 = _byte_shuffle(64, (0, [*_MANY, 63]))
 # The same, writing 63 bytes: two stores of 32 that share one.
 mirror_21_exact = _byte_shuffle(64, (0, _MANY[:32]), (31, _MANY[31:]))
 # Four rgb pixels (uint8) to four rgbx words (uint32). Reads 16 bytes.
 unpack_4 = _byte_shuffle(16, (0, [16 if k % 4 == 3 else k // 4 * 3 + k % 4 for k in range(16)]))
-# Four rgbx words (uint32) to four rgb pixels (uint8). Writes 16 bytes: the last four are not the caller's.
+# Four rgbx words (uint32) to four rgb pixels (uint8). Writes 16 bytes, four too many.
 pack_4 = _byte_shuffle(16, (0, [*_DENSE, *[16] * 4]))
 # The same, writing 12 bytes.
 pack_4_exact = _byte_shuffle(16, (0, _DENSE[:8]), (8, _DENSE[8:]))

@@ -1,4 +1,4 @@
-"""Ops that change the value of each pixel by itself (or by one number of the whole image), in place on rgbx words.
+"""Ops that change each pixel by itself (or by one number of the whole image), in place on rgbx words.
 
 Factors are in 2**-16 units; all arithmetic is 32-bit integer, with >> rounding down, so results are exact everywhere.
 """
@@ -16,7 +16,6 @@ RED, GREEN, BLUE = 19589, 38470, 7471
 
 @inner
 def change(words, count, ops, op, ranges, key):
-    """Apply the op to `count` pixels."""
     opcode, slot, first = ops[op, layout.OP_CODE], ops[op, layout.OP_SLOT], ops[op, layout.OP_RANGE]
     if opcode == layout.JITTER:
         order = below(child(key, slot + 4), 24)
@@ -113,7 +112,7 @@ def _saturate(words, count, factor, rest):
 
 @inner
 def _turn_hue(words, count, turn):
-    """Hue by turn / 6 of 2**16: the hexagon in units of spread * 2**16, so no division is needed."""
+    """Shift hue by turn / 6 of 2**16: the hexagon in units of spread * 2**16, without division."""
     for k in range(count):
         r, g, b = _rgb(words[k])
         high = r if r > g else g

@@ -1,4 +1,4 @@
-"""One sample from its bytes in the beton to its bytes in the batch: the passes of a policy, run for one key."""
+"""Renders one sample, from its bytes in the beton to its bytes in the batch: a policy's passes, run for one key."""
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from loaders.host.warp import pad, warp
 
 @inlined
 def render(target, to, source, start, key, alternate, policy, scratch):
-    """Write the rgb bytes of one sample to target[to:]; source[start:] holds its rgb bytes and 16 readable ones more.
+    """Write the rgb bytes of one sample to target[to:]; source[start:] holds its rgb bytes and 16 more readable bytes.
 
     policy and scratch are the named tuples of `loaders.host.batch`; key is the sample's, alternate its flip bit. The
-    image is in bytes (in `source`, then in scratch, at last in `target`) or in scratch.words, as the next pass needs.
+    image is in bytes (in `source`, scratch, finally `target`) or in scratch.words, as the next pass needs.
     """
     sizes, passes, ops, gates, ranges, tables, paint = policy
     active, words = scratch.active, scratch.words

@@ -7,7 +7,7 @@ from loaders.host.memory import copy, mirror_5, mirror_5_exact, mirror_21, mirro
 
 @inlined
 def shift(target, to, source, start, height, width, mirrored, dx, dy, fill, paint):
-    """target (x, y) = source (x + dx, y + dy), or (dx - x, y + dy) where mirrored; `to` and `start` are byte offsets.
+    """target (x, y) = source (x + dx, y + dy), or (dx - x, y + dy) if mirrored; `to` and `start` are byte offsets.
 
     paint: uint8, a row of zeros, then a row of the mean colour, each at least as long as the image's rows. Reads up to
     16 bytes past the image, writes none outside it.
@@ -28,7 +28,7 @@ def shift(target, to, source, start, height, width, mirrored, dx, dy, fill, pain
     if mirrored:
         _mirror_rows(target, to + top * row, source, start + (top + dy) * row, bottom - top, row, dx, low, high)
     elif bottom > top:
-        # One block: what each row takes from its neighbour is painted over below.
+        # One block: bytes taken from a neighbouring row are painted over below.
         count = (bottom - top - 1) * row + 3 * (high - low)
         copy(target, to + top * row + 3 * low, source, start + (top + dy) * row + 3 * (low + dx), count)
     if low > 0:
@@ -66,7 +66,7 @@ def reflected(k, size):
 
 @inlined
 def _mirror_rows(target, to, source, line, rows, row, dx, low, high):
-    """`rows` rows from byte `to` on; those of 22 to 42 pixels take two shuffles each and no inner loop."""
+    """`rows` rows from byte `to` on; rows of 22 to 42 pixels take two shuffles and no inner loop."""
     if 21 < high - low <= 42:
         first_to, first_line = to + 3 * low, line + 3 * (dx - low - 20)
         last_to, last_line = to + 3 * (high - 21), line + 3 * (dx - high + 1)
@@ -81,7 +81,7 @@ def _mirror_rows(target, to, source, line, rows, row, dx, low, high):
 
 @inner
 def _mirror_row(target, to, source, line, dx, low, high):
-    """Pixels low..high - 1 of one row, 21 or five at a time; the last ones again, exactly, as they may not write on."""
+    """Pixels low..high - 1 of one row, 21 or five at a time; the last ones by an exact store, which ends there."""
     x = low
     if high - low >= 21:
         while x + 21 < high:

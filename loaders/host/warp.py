@@ -26,14 +26,14 @@ def pad(padded, image, height, width, fill, paint):
 def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, affine, enlarged, fill):
     """Sample the (height, width) image in scratch.padded at the homography scratch.matrix of every output pixel.
 
-    enlarged: (kx, ky), by which the run of moves enlarges; 1 where it does not. Writes rgb bytes to target from `to`
-    where to_bytes, else rgbx words to scratch.words. Taps outside the image see the border of `padded`.
+    enlarged: (kx, ky), the run's enlargement; 1 without one. Writes rgb bytes to target from `to` on if to_bytes, else
+    rgbx words to scratch.words. Taps outside the image see the border of `padded`.
     """
     m, padded, words, upper, lower = scratch.matrix, scratch.padded, scratch.words, scratch.upper, scratch.lower
     places, weights_x, weights_y = scratch.places, scratch.weights_x, scratch.weights_y
     kx, ky = enlarged
     for y in range(out_height):
-        # Each with its constants, so that each becomes a loop without branches.
+        # Separate calls with constants: each compiles to a loop without branches.
         if fill == layout.REFLECT:
             _row(y, out_width, m, width, height, 1.0, 1.0, False, True, places, weights_x, weights_y)
         elif not affine:
@@ -55,7 +55,7 @@ def warp(to_bytes, target, to, scratch, height, width, out_height, out_width, af
 
 @inlined
 def _row(y, out_width, m, width, height, kx, ky, affine, reflect, places, weights_x, weights_y):
-    """Where the four taps of each point of row y lie in the padded image, and its fractions of 2048."""
+    """The offset in the padded image of each point's four taps in row y, and its fractions of 2048."""
     mx, tx, cx, my, ty, cy = m[0, 0], m[0, 1] * y, m[0, 2], m[1, 0], m[1, 1] * y, m[1, 2]
     mz, tz, cz = m[2, 0], m[2, 1] * y, m[2, 2]
     for x in range(out_width):
@@ -80,7 +80,7 @@ def _fixed(u):
 
 @inner
 def _edged(u, size, k):
-    """u limited to [-1, size], where the fill is reached; with enlargement k the way there is 1 / k of a pixel long."""
+    """u limited to [-1, size], where the fill begins; with enlargement k the transition is 1 / k of a pixel long."""
     if k == 1.0:
         return _limited(u, -1.0, size)
     before = _limited((u + 0.5) * k - 0.5, -1.0, 0.0)

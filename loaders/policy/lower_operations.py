@@ -1,4 +1,4 @@
-"""Each operation of the language as pixel ops: its arguments as integers, checked against the image's size."""
+"""Lowers each operation of the language to pixel ops: its arguments as integers, checked against the image's size."""
 
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from loaders.policy import weight_tables
 from loaders.policy.passes import ALTERNATE_SLOT, JITTER_NEUTRAL, ONE, Gate, PixelOp, Range
 
 STRENGTHS = 31
-# (height, width) that a move, a photo and a cover op meet at one place of a policy.
+# (height, width) of the input of a move, a photo and a cover op at one position of a policy.
 Sizes = namedtuple("Sizes", "move photo cover")
 
 
@@ -73,7 +73,7 @@ def _resize(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
 
 
 def _photo(*intervals: str) -> Callable[..., Iterator[PixelOp]]:
-    """An operation that is one photo op with these arguments as ranges, drawn from its slots 0, 1, ..."""
+    """One photo op with these arguments as ranges, drawn from its slots 0, 1, ..."""
     def lowered(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
         ranges = tuple(_uniform(slot + j, *operation.interval(name)) for j, name in enumerate(intervals))
         yield PixelOp(operation.name, slot, *sizes.photo, ranges=ranges)
@@ -138,7 +138,7 @@ def _rand_augment(operation, slot: int, sizes: Sizes) -> Iterator[PixelOp]:
 
 
 def _round(slot: int, sizes: Sizes, fill: str, strength: dict[str, Range]) -> Iterator[PixelOp]:
-    """One choice of torchvision's 14 operations: identity, 5 moves and 8 photo ops, behind gates on `slot`."""
+    """One of torchvision's 14 operations: identity, 5 moves and 8 photo ops, behind gates on `slot`."""
     neutral = {"angle": 0, "shift_x": 0, "shift_y": 0, "scale": 1, "shear_x": 0, "shear_y": 0}
 
     def moved(name: str, drawn: Range, corner: int = 0) -> PixelOp:

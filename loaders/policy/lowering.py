@@ -1,17 +1,17 @@
 """A policy's operations -> passes of pixel ops: the flat form that every executor (host, device, reference) runs.
 
-A `PixelOp` is one primitive with its gates (when it acts), its ranges (what it draws) and its tables; a `Pass` is a run
-of ops that one pass over the pixels executes. There are four kinds of pass:
+A `PixelOp` is one primitive with its gates (when it acts), ranges (its draws) and tables; a `Pass` is a run of ops that
+one pass over the pixels executes. There are four kinds of pass:
 
-    "move"    consecutive moves: one homography, one bilinear sampling of the pass's input; what leaves the frame in
-              the middle of the run is not lost; taps outside the input see the run's one fill
+    "move"    consecutive moves: one homography, one bilinear sampling of the pass's input; a pixel that leaves the
+              frame within the run is not lost; taps outside the input see the run's one fill
     "shrink"  an anti-aliased, separable resize
     "photo"   one op that changes values
     "cover"   one op that paints rectangles
 
-Ops keep the order in which they were written, with one exception: if a `resize` enlarges, all photo ops run first (on
-the few source pixels), then one move pass with all moves and the enlargement, then the covers at output size. Sizes
-given in px or as fractions keep their meaning: a move written after `resize` counts output pixels.
+Ops keep their written order, with one exception: if a `resize` enlarges, all photo ops run first (on the few source
+pixels), then one move pass with all moves and the enlargement, then the covers at output size. Sizes in px or fractions
+keep their meaning: a move written after `resize` counts output pixels.
 """
 
 import itertools
@@ -25,10 +25,8 @@ from loaders.policy.passes import Gate, Pass, PixelOp
 
 
 def lower(operations: tuple, height: int, width: int) -> tuple[Pass, ...]:
-    """The passes of the operations (`loaders.policy.syntax.Operation`) for height x width images.
-
-    Raises DataError where an operation does not fit the size it meets, or where moves of one run disagree on fill.
-    """
+    """The passes of `loaders.policy.syntax.Operation`s for height x width images; DataError for sizes or fills that do
+    not fit."""
     resizes = [operation for operation in operations if operation.name == "resize"]
     if len(resizes) > 1:
         raise DataError(f"policy: {len(resizes)} resize operations; keep one")
@@ -61,7 +59,7 @@ def _pass(ops: list[PixelOp]) -> Pass:
 
 
 def _ops(operation, sizes: Sizes, gates: tuple[Gate, ...]) -> Iterator[PixelOp]:
-    """The ops of one operation, without those that can never act or change nothing."""
+    """The ops of one operation that can act."""
     slot = operation.position * SLOTS_PER_OPERATION
     limit = round(operation.value("p") * (1 << FRACTION_BITS)) if operation.spec.parameter("p") else 1 << FRACTION_BITS
     if operation.name == "one_of":

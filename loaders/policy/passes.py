@@ -1,4 +1,4 @@
-"""What a policy becomes for the executors: pixel ops, grouped into passes over the pixels.
+"""The executors' form of a policy: pixel ops, grouped into passes over the pixels.
 
 Opcodes, with slot = the first slot of the op, c = constants, r = ranges (values in 2**-16 units), all integers:
 
@@ -30,7 +30,7 @@ ALTERNATE_SLOT = -1
 ONE = 1 << 16
 # jitter's order: entry k is the k-th permutation of (brightness, contrast, saturation, hue), applied left to right.
 PERMUTATIONS = tuple(itertools.permutations(range(4)))
-# The values of those four that change nothing.
+# The neutral values of these four.
 JITTER_NEUTRAL = (ONE, ONE, ONE, 0)
 # noise: the sum of 8 uniform bytes has mean 1020 and standard deviation sqrt(8 * (256**2 - 1) / 12); 255 grey levels
 # over the latter, in 2**-16 units.
@@ -70,7 +70,7 @@ class Range:
 
     @property
     def constant(self) -> int | None:
-        """The value where nothing is drawn, else None."""
+        """The value if nothing is drawn, else None."""
         return self.base + self.offset if self.span == 0 and not (self.signed and self.offset) else None
 
 
@@ -78,7 +78,7 @@ class Range:
 class PixelOp:
     """One primitive on a (height, width) image; acts on the samples for which all gates are open.
 
-    slot is the first of its operation's 16; constants and table (rows of integers) are as the list of opcodes says.
+    slot is the first of its operation's 16; the list of opcodes explains constants and table (rows of integers).
     """
 
     opcode: str
@@ -93,12 +93,10 @@ class PixelOp:
 
     @property
     def kind(self) -> str:
-        """The kind of pass that runs it (`loaders.policy.lowering`)."""
         return KINDS.get(self.opcode, "photo")
 
     @property
     def out_size(self) -> tuple[int, int]:
-        """(height, width) of the image after it."""
         return self.constants[:2] if self.opcode in ("enlarge", "shrink") else (self.height, self.width)
 
 

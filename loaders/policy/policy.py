@@ -2,8 +2,8 @@
 
     parse("crop(pad_px=4), flip(), maybe(.5, affine(rotate_deg=15)), one_of(.3, cutout(hole_px=8), gray(p=1))")
 
-A named policy (`named_policies`) may stand for its text; "" and "none" mean no augmentation. Every mistake is a
-DataError of one line. This needs neither numba nor torch, so a plan is shown in milliseconds.
+A named policy (`named_policies`) stands for its text; "" and "none" mean no augmentation. Every mistake is a DataError
+of one line. This imports neither numba nor torch, so a plan is shown in milliseconds.
 """
 
 from collections.abc import Iterator
@@ -30,17 +30,15 @@ class Policy:
 
     @property
     def text(self) -> str:
-        """Canonical text: `parse(policy.text, height, width) == policy`; "none" when it is empty."""
+        """Canonical text: `parse(policy.text, height, width) == policy`; "none" without operations."""
         return ", ".join(operation.text for operation in self.operations) or "none"
 
     @property
     def output_height(self) -> int:
-        """Height of the images after the policy."""
         return self.passes[-1].out_height if self.passes else self.height
 
     @property
     def output_width(self) -> int:
-        """Width of the images after the policy."""
         return self.passes[-1].out_width if self.passes else self.width
 
     @property
@@ -49,7 +47,7 @@ class Policy:
         return max(self.output_height, self.output_width)
 
     def describe(self) -> list[str]:
-        """One line per operation as written, then one per pass in the order of execution."""
+        """One line per operation as written, then one per pass in execution order."""
         if not self.operations:
             return ["none: the images are left as they are"]
         acting = {op.slot // SLOTS_PER_OPERATION for pass_ in self.passes for op in pass_.ops}

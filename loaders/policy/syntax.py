@@ -21,7 +21,7 @@ MAX_NESTING = 4
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation as written: its name, its checked arguments in the table's order, what it wraps, its position."""
+    """One operation as written: name, checked arguments in the table's order, wrapped operations, position."""
 
     name: str
     arguments: tuple[tuple[str, object], ...]
@@ -30,15 +30,14 @@ class Operation:
 
     @property
     def spec(self) -> Spec:
-        """The operation's row of the table."""
         return BY_NAME[self.name]
 
     def value(self, name: str) -> object:
-        """The value of one argument: an int, a float, a (low, high) pair or a word."""
+        """One argument: an int, a float, a (low, high) pair or a word."""
         return dict(self.arguments)[name]
 
     def interval(self, name: str) -> tuple[float, float]:
-        """An interval argument as (low, high), a single number expanded as its parameter says."""
+        """An interval argument as (low, high); the parameter's `single` expands a single number."""
         value = self.value(name)
         if isinstance(value, tuple):
             return value
@@ -49,7 +48,7 @@ class Operation:
 
     @property
     def text(self) -> str:
-        """The operation in canonical form: arguments that are not at their default, in the table's order."""
+        """Canonical text: the arguments that differ from their default, in the table's order."""
         parts = []
         for name, value in self.arguments:
             if self.spec.kind == "wrapper":
@@ -60,7 +59,7 @@ class Operation:
 
 
 def read(text: str) -> list[Operation]:
-    """The operations of a policy text, arguments checked, numbered in the order written. Raises DataError."""
+    """The checked operations of a policy text, numbered as written. Raises DataError."""
     positions, operations = itertools.count(), []
     for node in _syntax(text):
         named = POLICIES.get(node.id) if isinstance(node, ast.Name) else None
@@ -83,8 +82,8 @@ def _hint(word: str, known: Iterable[str]) -> str:
 def _operation(node: ast.expr, positions: Iterator[int], depth: int) -> Operation:
     if isinstance(node, ast.Name):
         if node.id in POLICIES:
-            raise DataError(f"policy: '{node.id}' is a named policy, which stands for several operations and only "
-                            "outside of maybe(...) and one_of(...); write its operations there")
+            raise DataError(f"policy: '{node.id}' is a named policy, which is not allowed inside maybe(...) and "
+                            "one_of(...); write its operations there")
         hint = f"write {node.id}(...)" if node.id in BY_NAME else _hint(node.id, sorted([*BY_NAME, *POLICIES]))
         raise DataError(f"policy: '{node.id}' is not an operation with arguments; {hint}")
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
@@ -157,7 +156,7 @@ def _arguments(node: ast.Call, spec: Spec) -> tuple[tuple[str, object], ...]:
 
 
 def _checked(node: ast.expr, name: str, parameter: Parameter) -> object:
-    """The value of one argument, in its range, or a DataError that says what is allowed."""
+    """The value of one argument; DataError if it is out of range."""
     what = f"{name}({parameter.name}={_source(node)}): {parameter.name} must be"
     if parameter.kind == "choice":
         word = node.id if isinstance(node, ast.Name) else _literal(node)
@@ -192,7 +191,9 @@ def _within(value: object, parameter: Parameter) -> bool:
 
 
 def _literal(node: ast.expr) -> object:
-    """A number, a string or a tuple (a list as one); None for what is not a literal."""
+    """A number without a plus sign, a string or a tuple (also from a list); None for anything else."""
+    if any(isinstance(inner, ast.UAdd) for inner in ast.walk(node)):
+        return None
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Tables of integers, computed once when a policy is read, so that executors need no exp or log."""
+"""Tables of integers, computed when a policy is read, so that executors need no exp or log."""
 
 import math
 
@@ -27,10 +27,7 @@ def log_uniform_ratios(low: float, high: float) -> tuple[tuple[int, int], ...]:
 
 
 def antialiased(size: int, out_size: int) -> tuple[tuple[int, ...], ...]:
-    """out_size rows (first source index, weights...) of a triangle filter as wide as the shrinking, sum 2**14.
-
-    The filter of Pillow and of torch's interpolate(mode="bilinear", antialias=True).
-    """
+    """out_size rows (first source index, weights... of sum 2**14): Pillow's and torch's antialiased bilinear filter."""
     scale = size / out_size
     support = max(scale, 1.0)
     taps = min(size, 2 * math.ceil(support) + 1)
@@ -49,7 +46,7 @@ def antialiased(size: int, out_size: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _to_sum(weights: list[float], largest: int) -> tuple[int, ...]:
-    """Weights as integers that sum to 2**14 exactly; the largest takes what rounding leaves over."""
+    """Weights as integers that sum to 2**14 exactly; the largest absorbs the rounding error."""
     total = sum(weights)
     rounded = [round(weight / total * (1 << WEIGHT_BITS)) for weight in weights]
     rounded[largest] += (1 << WEIGHT_BITS) - sum(rounded)

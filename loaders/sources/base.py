@@ -1,4 +1,4 @@
-"""What a source of images is, whatever it reads."""
+"""The interface of a source of images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set before it is there: images per split, classes."""
+    """Facts about a data set that need no files: images per split, classes."""
 
     train: int
     test: int
@@ -36,7 +36,7 @@ class DatasetInfo:
 @dataclass(frozen=True)
 class Source:
     """An opened data set. fingerprint: SHA-256 (hex) of the raw content of all splits and of every setting that changes
-    a pixel or a label. read(split) raises DataError where the content is bad or no longer has that fingerprint.
+    a pixel or a label. read(split) raises DataError for bad content or content with another fingerprint.
     """
 
     name: str
@@ -53,7 +53,7 @@ def digest_of(*parts: object) -> str:
 
 
 def read_unchanged(path: Path, max_bytes: int, sha256: str) -> bytes:
-    """The content of a file whose SHA-256 (hex) was taken before; DataError where it cannot be read or has changed."""
+    """The content of a file with this SHA-256 (hex); DataError if it cannot be read or has changed."""
     content = read_bounded(path, max_bytes)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path}: changed since it was opened; start again when nothing writes to it")

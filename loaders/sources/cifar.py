@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in the layout their author publishes (Krizhevsky, 2009): pickles, read as data only."""
+"""CIFAR-10 and CIFAR-100 in the published layout (Krizhevsky, 2009): pickles, read as data only."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from loaders.sources.unpickle import loads, unusable
 
 
 def open_cifar(name: str, root: Path, labels: str, download: bool) -> Source:
-    """Find the files (or fetch them), hash them, read the class names. Raises DataError."""
+    """Find (or fetch) and hash the files, read the class names. Raises DataError."""
     official = OFFICIAL[name]
     folder: Path | None = root / official.folder
     if not os.path.isdir(folder):
@@ -26,11 +26,11 @@ def open_cifar(name: str, root: Path, labels: str, download: bool) -> Source:
         folder = fetch(official, root)
     if folder is None:
         raise DataError(f"data.root={root}: no {root / official.folder} with {', '.join(official.files)}; put {name}'s "
-                        f"files there, or let them be fetched: --data.download=true")
+                        f"files there, or fetch them: --data.download=true")
     for file in official.files:
         if not os.path.exists(folder / file):
-            raise DataError(f"{folder}: {file} is missing, so this is half a {name}; put it there, or remove the "
-                            f"folder and let it be fetched: --data.download=true")
+            raise DataError(f"{folder}: {file} is missing, so {name} is incomplete; put it there, or remove the folder "
+                            f"and fetch it: --data.download=true")
         check_readable(folder / file, official.max_bytes(file))
 
     class_names = _class_names(official, folder, official.labels[labels])
@@ -69,7 +69,7 @@ def _read_split(official: Official, folder: Path, labels: Labels, digests: dict[
 def _pixels(path: Path, data: object, count: int) -> np.ndarray:
     """uint8 (count, 3072): each row 1,024 red, 1,024 green, 1,024 blue values."""
     if not isinstance(data, np.ndarray):
-        raise unusable(path, "has no array 'data', so it is no CIFAR file")
+        raise unusable(path, "has no array 'data', so it is not a CIFAR file")
     if data.dtype != np.uint8 or data.shape != (count, PIXEL_BYTES):
         raise unusable(path, f"'data' is {data.dtype} of shape {data.shape}, not uint8 of ({count}, {PIXEL_BYTES})")
     return data
@@ -78,7 +78,7 @@ def _pixels(path: Path, data: object, count: int) -> np.ndarray:
 def _labels(path: Path, found: object, count: int, labels: Labels) -> np.ndarray:
     plain = found.tolist() if isinstance(found, np.ndarray) else found
     if not isinstance(plain, Sequence) or len(plain) != count or not all(type(label) is int for label in plain):
-        raise unusable(path, f"'{labels.key}' is no list of {count} whole numbers")
+        raise unusable(path, f"'{labels.key}' is not a list of {count} whole numbers")
     wrong = next((row for row, label in enumerate(plain) if not 0 <= label < labels.classes), None)
     if wrong is not None:
         raise unusable(path, f"'{labels.key}' is out of range in row {wrong}; {labels.classes} classes are numbered 0 "

@@ -1,4 +1,4 @@
-"""Fetch CIFAR's official archive and unpack it into place: whole, or not at all."""
+"""Fetches CIFAR's official archive and unpacks it, completely or not at all."""
 
 import fcntl
 import gzip
@@ -17,10 +17,9 @@ _SITE = "https://www.cs.toronto.edu/~kriz/"
 
 
 def fetch(official: Official, root: Path) -> Path:
-    """Download official.archive to root (its MD5 is checked), unpack its files, return the folder that holds them.
+    """Download official.archive to root, check its MD5, unpack it, return the complete folder; DataError on failure.
 
-    The folder appears under its name only when it is complete. Of two processes one fetches and the other waits. Raises
-    DataError for whatever goes wrong.
+    One process fetches while others wait.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -42,14 +41,14 @@ def _download(official: Official, root: Path) -> None:
     try:
         download_url(_SITE + official.archive, str(root), official.archive, official.archive_md5)
     except Exception as error:
-        # From urllib, http.client, ssl or torchvision: a network fails in more ways than can be listed.
+        # urllib, http.client, ssl and torchvision raise too many types to list.
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{_SITE}{official.archive}: not downloaded: {reason}; check the network, or put the archive "
                         f"into {root} yourself") from error
 
 
 def _unpack(official: Official, archive: Path, folder: Path) -> None:
-    """Take the expected files and nothing else out of the archive, and rename their folder into place."""
+    """Extract only the expected files, then rename their folder to `folder`."""
     expected = {f"{official.folder}/{file}": file for file in official.files}
     beside = Path(tempfile.mkdtemp(prefix=f".{official.folder}.", suffix=".tmp", dir=folder.parent))
     try:

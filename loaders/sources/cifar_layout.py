@@ -8,7 +8,7 @@ PIXEL_BYTES = 3 * SIDE_PX**2
 
 
 class Labels(NamedTuple):
-    """The key of the labels in the files of images, the key of their names in the file of names, and their number."""
+    """The key of the labels in image files, the key of their names in the meta file, and the number of classes."""
 
     key: str
     names_key: str
@@ -17,7 +17,7 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class Official:
-    """Which files hold what. rows: split -> file -> images in it; labels: "fine", "coarse" -> where they stand."""
+    """The content of one archive. rows: split -> file -> its images; labels: "fine", "coarse" -> their keys."""
 
     folder: str
     archive: str
@@ -31,7 +31,7 @@ class Official:
         return (*(name for split in self.rows.values() for name in split), self.meta)
 
     def max_bytes(self, file: str) -> int:
-        """A third more than the pixels take, because the files also hold names and labels."""
+        """A third more than the pixels: the files also hold names and labels."""
         rows = next((split[file] for split in self.rows.values() if file in split), 0)
         return 65_536 + rows * PIXEL_BYTES * 4 // 3
 

@@ -1,4 +1,4 @@
-"""Class folders of image files: train/<class>/*, and perhaps test/<class>/*."""
+"""Class folders of image files: train/<class>/*, and optionally test/<class>/*."""
 
 import hashlib
 import os
@@ -18,10 +18,8 @@ MAX_FILE_BYTES = 512 << 20
 
 
 def open_folder(root: Path, resolution: int) -> Source:
-    """List and hash every file. Classes are the folders in train, sorted by name; their files are sorted by name.
-
-    Hidden entries (`.name`) are ignored. Raises DataError naming what is missing, empty or in the wrong place.
-    """
+    """List and hash every file, except hidden ones. Classes are the folders in train; all entries are sorted by name.
+    Raises DataError naming what is missing, empty or in the wrong place."""
     train = _list_split(root / "train")
     splits = {"train": train}
     if os.path.exists(root / "test"):
@@ -35,10 +33,10 @@ def open_folder(root: Path, resolution: int) -> Source:
 
     paths = [path for split in splits.values() for files in split.values() for path in files]
     digests = dict(zip(paths, sha256_of_each(paths), strict=True))
-    told = hashlib.sha256(repr(("folder", resolution)).encode())
+    digest = hashlib.sha256(repr(("folder", resolution)).encode())
     for path in paths:
-        told.update(repr((str(path.relative_to(root)), digests[path])).encode())
-    return Source("folder", tuple(train), resolution, told.hexdigest(), tuple(splits),
+        digest.update(repr((str(path.relative_to(root)), digests[path])).encode())
+    return Source("folder", tuple(train), resolution, digest.hexdigest(), tuple(splits),
                   partial(_read_split, splits, tuple(train), digests, resolution))
 
 
@@ -51,7 +49,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _list_split(folder: Path) -> dict[str, list[Path]]:
-    """Class name → its files; DataError for what is not a class folder and for a class without files."""
+    """Class name → its files; DataError for an entry that is not a class folder, and for a class without files."""
     classes = {}
     for entry in _visible(folder):
         if not os.path.isdir(entry):
@@ -79,7 +77,7 @@ def _read_split(splits: dict[str, dict[str, list[Path]]], class_names: tuple[str
         path = rows[row][1]
         images_nhwc[row] = square_rgb(read_unchanged(path, MAX_FILE_BYTES, digests[path]), path, resolution)
 
-    # The filter belongs to the whole process: it is set once here, not by each thread.
+    # The filter applies to the whole process: it is set here, not in each thread.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pool = ThreadPoolExecutor(max_workers=min(4, len(os.sched_getaffinity(0))))

@@ -1,4 +1,4 @@
-"""One image file of any kind → square RGB pixels."""
+"""An image file of any known kind → square RGB pixels."""
 
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from loaders.common.errors import DataError
 
 MAX_PIXELS = 64_000_000
-# Named, because Pillow would also try formats that start other programs (EPS calls Ghostscript).
+# Listed, because Pillow would also try formats that start other programs (EPS calls Ghostscript).
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
@@ -17,9 +17,9 @@ _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
     """Decode an image and resize it to a square: uint8 (resolution, resolution, 3), RGB.
 
-    Takes the first frame of an animation, turns it as its EXIF orientation says, puts white behind transparency, scales
-    16-bit and floating-point values to 8 bits (see to_8_bits) and stretches what is not square; bicubic, antialiased.
-    path only names the image in errors: DataError where it is no image, damaged, or has more than MAX_PIXELS pixels.
+    Takes the first frame of an animation, applies the EXIF orientation, puts white behind transparency, scales 16-bit
+    and floating-point values to 8 bits (see to_8_bits) and stretches images to a square; bicubic, antialiased. path
+    only names the image in errors: DataError if it is not an image, damaged, or has more than MAX_PIXELS pixels.
     """
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
@@ -33,7 +33,7 @@ def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
     except DataError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: is no image of a known kind and size; known are {', '.join(FORMATS)}, up to "
+        raise DataError(f"{path}: is not an image of a known kind and size; known are {', '.join(FORMATS)}, up to "
                         f"{MAX_PIXELS:,} pixels; remove or replace it") from error
     except Exception as error:
         # A damaged file can make a decoder raise any error.
@@ -42,7 +42,7 @@ def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
 
 
 def to_8_bits(image: Image.Image) -> Image.Image:
-    """An image of any Pillow mode as RGB, or as RGBA where parts of it are transparent.
+    """An image of any Pillow mode as RGB, or as RGBA if parts of it are transparent.
 
     16-bit grey (0..65535) is divided by 257, where Pillow would clip it at 255; so is the 32-bit integer mode, which
     Pillow also uses for 16-bit files. Floating point counts as 0..1 if no value exceeds 1, else as 0..255. Raises
@@ -67,7 +67,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def _scaled_grey(image: Image.Image) -> Image.Image:
-    """Mode L of a one-channel image with more than 8 bits; its transparent value, if it has one, becomes white."""
+    """Mode L of a one-channel image with more than 8 bits; a transparent value becomes white."""
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     limit = 65535 if image.mode != "F" else 1 if high <= 1 else 255

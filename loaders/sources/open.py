@@ -1,6 +1,6 @@
-"""Where images come from: a name and a few settings → uint8 images, labels and class names, split by split.
+"""Opens a source of images by name: uint8 images, labels and class names, split by split.
 
-Opening a source is cheap (it hashes files and reads class names); `read` reads the images.
+Opening a source hashes files and reads class names; `read` reads the images.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ NAMES = (*OFFICIAL, "folder", "shapes")
 
 def dataset_info(name: str, labels: str = "fine", classes: int = 10, resolution: int = 32, train_count: int = 10_000,
                  test_count: int = 2_000) -> DatasetInfo | None:
-    """What open_source would open, without touching data; None for class folders, whose files must be read.
-
-    Raises DataError for the settings that open_source refuses.
-    """
+    """The size of the data set, without reading it (None for class folders); DataError for refused settings."""
     if name not in NAMES:
         raise DataError(f"data.name={name} is not a data set; choose one of {', '.join(NAMES)}")
     if name == "folder":
@@ -50,12 +47,12 @@ def dataset_info(name: str, labels: str = "fine", classes: int = 10, resolution:
 def open_source(name: str, *, root: str | Path | None = None, labels: str = "fine", download: bool = False,
                 resolution: int = 32, classes: int = 10, train_count: int = 10_000, test_count: int = 2_000,
                 seed: int = 0) -> Source:
-    """Open cifar10, cifar100, folder or shapes; raises DataError (one line) where it cannot be read.
+    """Open cifar10, cifar100, folder or shapes; raises DataError (one line) if it cannot be read.
 
-    root: for CIFAR the folder that holds `cifar-10-batches-py` or `cifar-100-python`, or that folder itself; for
-    class folders the one with `train/<class>/*` and perhaps `test/<class>/*`. labels: "fine", or "coarse" for
-    CIFAR-100's 20 superclasses. download: fetch CIFAR where it is absent. resolution: side in pixels of images from
-    folders and of shapes; CIFAR's are 32. classes, train_count, test_count, seed: of shapes.
+    root: for CIFAR the folder with `cifar-10-batches-py` or `cifar-100-python`, or that folder itself; for class
+    folders the one with `train/<class>/*` and optionally `test/<class>/*`. labels: "fine", or "coarse" for CIFAR-100's
+    20 superclasses. download: fetch CIFAR if it is absent. resolution: side in pixels of class-folder images and
+    shapes; CIFAR has 32. classes, train_count, test_count, seed: of shapes.
     """
     dataset_info(name, labels, classes, resolution, train_count, test_count)
     if name == "shapes":
@@ -63,7 +60,7 @@ def open_source(name: str, *, root: str | Path | None = None, labels: str = "fin
 
         return open_shapes(classes, resolution, train_count, test_count, seed)
     if root is None:
-        raise DataError(f"data.root is not set, and {name} is read from there: --data.root=DIR")
+        raise DataError(f"data.root is not set, and {name} needs it: --data.root=DIR")
     root = Path(os.path.expanduser(root))
     if name == "folder":
         from loaders.sources.class_folders import open_folder

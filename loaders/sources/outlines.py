@@ -1,7 +1,7 @@
 """Ten outlines as signed distances and ten surface patterns, on arrays of points.
 
-u, v: float32 coordinates of any one shape in the figure's own frame, where it fills about the unit disc. Distances have
-the same unit and are negative inside. Outside corners some are only a lower bound, which is enough to draw an edge.
+u, v: float32 coordinates (arrays of one shape) in the figure's frame, where it roughly fills the unit disc. Distances
+have the same unit and are negative inside. Near corners some are only a lower bound, which is enough to draw an edge.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def _box(u: Points, v: Points, half_width: float, half_height: float) -> Points:
 
 
 def _half_planes(u: Points, v: Points, count: int, distance: float) -> list[Points]:
-    """Distances to `count` lines around the origin, evenly turned; the first one lies towards +v."""
+    """Distances to `count` lines at equal angles around the origin; the first lies towards +v."""
     angles = [np.pi / 2 + _TURN * side / count for side in range(count)]
     return [np.float32(np.cos(a)) * u + np.float32(np.sin(a)) * v - np.float32(distance) for a in angles]
 
@@ -41,7 +41,7 @@ OUTLINES: dict[str, Callable[[Points, Points], Points]] = {
     "tee": lambda u, v: np.minimum(_box(u, v + 0.6, 0.85, 0.3), _box(u, v - 0.2, 0.3, 0.75)),
 }
 
-# A pattern says where the second colour shows: above 0, with a slope of about 1 per unit of length. Each takes u, v,
+# A pattern shows the second colour where it is above 0, with a slope of about 1 per unit of length. Each takes u, v,
 # the outline's signed distance, and white noise in -0.5..0.5.
 PATTERNS: dict[str, Callable[[Points, Points, Points, Points], Points]] = {
     "plain": lambda u, v, distance, noise: np.full_like(u, -1.0),

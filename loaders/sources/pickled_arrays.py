@@ -1,4 +1,4 @@
-"""Stand-ins for the names in a pickle of numpy arrays that is read as data: they are this file's, not numpy's."""
+"""Stand-ins for the numpy names in a pickle that is read as data; numpy's functions are not called."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ for _spelling in ("numpy.core", "numpy._core"):
 
 
 class Refused(ValueError):
-    """Why a pickle is not read."""
+    """A pickle is not read, and why."""
 
 
 class Name(str):
@@ -21,7 +21,7 @@ class Name(str):
 
 
 class Dtype:
-    """A plain numeric dtype, given in two steps as pickles do: kind and size first, byte order later."""
+    """A plain numeric dtype, built in two steps as in pickles: kind and size, then byte order."""
 
     def __init__(self, spec: object, align: object = 0, copy: object = 1):
         match = re.fullmatch(r"([<>|=]?)([biuf][1248])", text_of(spec))
@@ -41,11 +41,7 @@ class Dtype:
 
 
 class Array:
-    """An array, complete (content, dtype, shape, order) or given in two steps: empty first, filled later.
-
-    It copies nothing until `value` is asked for, so that naming one long string in a million arrays costs a million
-    references.
-    """
+    """An array, complete (content, dtype, shape, order) or first empty, then filled; only `value` reads the content."""
 
     def __init__(self, *parts: object):
         self.parts = parts
@@ -56,7 +52,7 @@ class Array:
 
     @property
     def value(self) -> np.ndarray:
-        """Read-only. Raises Refused or ValueError where the parts do not make an array of numbers."""
+        """Read-only. Raises Refused or ValueError if the parts do not make an array of numbers."""
         content, dtype, shape, order = self.parts or (None, None, None, None)
         if not isinstance(dtype, Dtype) or not isinstance(shape, tuple) or not isinstance(content, str | bytes):
             raise Refused("an array of something other than numbers")
@@ -65,7 +61,7 @@ class Array:
 
 
 def text_of(value: object) -> str:
-    """A name or key as str; long ones are refused, because the same one may be named a million times."""
+    """A name or key as str; long ones are refused, because a file may repeat one a million times."""
     if not isinstance(value, str | bytes) or len(value) > _LONGEST_TEXT:
         raise Refused(f"a long string or a {type(value).__name__} where a name belongs")
     return value.decode("latin-1") if isinstance(value, bytes) else value
@@ -82,7 +78,7 @@ def _scalar(dtype: object, content: object) -> int | float | bool:
 
 
 def _encode(text: object, encoding: object) -> str:
-    """How Python 3 writes bytes for Python 2. They stay text here; `Array.value` encodes them."""
+    """Bytes as Python 3 writes them for Python 2. They stay text here; `Array.value` encodes them."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("_codecs.encode of something other than Latin-1 text")
     return text
@@ -93,14 +89,14 @@ _CALLS: dict[str, Callable] = {"_reconstruct": _reconstruct, "_frombuffer": Arra
 
 
 def named(module: str, name: str) -> Name:
-    """What a GLOBAL opcode yields; Refused for any name that plain data does not need."""
+    """The result of a GLOBAL opcode; Refused for any name that plain data does not need."""
     if name not in _MODULES.get(module, ()):
         raise Refused(f"it asks for {f'{module}.{name}'[:80]!r}; only plain data and numpy arrays are read")
     return Name(name)
 
 
 def call(name: object, arguments: object) -> object:
-    """What a REDUCE opcode yields: the result of the stand-in of that name."""
+    """The result of a REDUCE opcode: of the stand-in with that name."""
     if not isinstance(name, Name) or name not in _CALLS or not isinstance(arguments, tuple):
         raise Refused("it calls something that is not a function")
     return _CALLS[name](*arguments)

@@ -1,9 +1,9 @@
 """A drawn data set that needs no network: one figure per image, its class an outline, or an outline and a pattern.
 
-Place, size, turn, colours (light on dark or dark on light), the background's gradient, distracting blobs and noise are
-drawn for each image, so that no single pixel tells the class and a linear classifier fails. An image is a pure function
-of (seed, split, index): the counts only say where a split ends, and the resolution how finely the same scene is
-sampled, except for noise. (Another processor's sine may round one value in ten thousand differently.)
+Position, size, rotation, colours (light on dark or dark on light), background gradient, distracting blobs and noise are
+random in each image, so that no pixel reveals the class and a linear classifier fails. An image is a pure function of
+(seed, split, index): the counts only end a split, and the resolution only samples the same scene, except for noise.
+(Another processor's sine may round one value in ten thousand differently.)
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from loaders.sources.outlines import OUTLINES, PATTERNS
 # Part of the fingerprint: raise it when a pixel changes.
 VERSION = 1
 DISTRACTORS = 3
-# Radians either way: more would need more images to learn the same from.
+# Radians either way; a larger range would need more training images.
 LARGEST_TURN = np.pi / 4
 _SPLITS = {"train": 0, "test": 1}
 _DRAW, _NOISE, _LABEL = 1, 2, 3
@@ -28,7 +28,7 @@ _NAMES = ("pattern", "x", "y", "size", "turn", "pattern_turn", "dark_on_light", 
 
 
 def open_shapes(classes: int, resolution: int, train_count: int, test_count: int, seed: int) -> Source:
-    """The source of 10 to 100 classes; a class is an outline, or from 11 classes on an outline with a pattern."""
+    """A source of 10 to 100 classes; a class is an outline, or, with more than 10, an outline with a pattern."""
     kinds, surfaces = list(OUTLINES), list(PATTERNS)
     names = tuple(kinds) if classes == len(kinds) else tuple(
         f"{kinds[c % len(kinds)]}, {surfaces[c // len(kinds)]}" for c in range(classes))
@@ -51,7 +51,7 @@ def _draw_split(counts: dict[str, int], classes: int, resolution: int, seed: int
 
 
 def labels_of(indices: np.ndarray, classes: int, seed: int, stream: int) -> np.ndarray:
-    """int64 class of each index: each block of `classes` images holds every class once, in its own order."""
+    """int64 class of each index: each block of `classes` images has every class once, in random order."""
     block, place = np.divmod(indices, classes)
     orders = np.argsort(hash64(seed, stream, _LABEL, block[:, None], np.arange(classes)), axis=1, kind="stable")
     return orders[np.arange(len(indices)), place]
@@ -87,16 +87,16 @@ def draw(indices: np.ndarray, labels: np.ndarray, classes: int, resolution: int,
 
 
 def _own_frame(x: np.ndarray, y: np.ndarray, at: dict[str, np.ndarray], size: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Image coordinates (-1..1) moved, turned and scaled into each figure's frame."""
-    room = 1 - 0.9 * size
-    dx, dy = x - room * (2 * at["x"] - 1), y - room * (2 * at["y"] - 1)
+    """Image coordinates (-1..1) shifted, rotated and scaled to each figure's frame."""
+    reach = 1 - 0.9 * size
+    dx, dy = x - reach * (2 * at["x"] - 1), y - reach * (2 * at["y"] - 1)
     turn = LARGEST_TURN * (2 * at["turn"] - 1)
     cos, sin = np.cos(turn) / size, np.sin(turn) / size
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
 def _cover(inside_px: np.ndarray) -> np.ndarray:
-    """Covered share of a pixel, from how far (in pixels) its centre lies inside an edge."""
+    """The covered share of a pixel whose centre lies `inside_px` pixels inside an edge."""
     return np.clip(inside_px + 0.5, 0, 1)
 
 
@@ -110,8 +110,7 @@ def _noise(indices: np.ndarray, resolution: int, seed: int, stream: int) -> np.n
 
 def _paint(at: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, figure: np.ndarray, second: np.ndarray,
            noise: np.ndarray) -> np.ndarray:
-    """Background, blobs, figure, noise: uint8 NHWC. The background is dark and the figure's two colours light, or vice
-    versa."""
+    """Background, blobs, figure, noise: uint8 NHWC. The figure's two colours are light on dark, or the reverse."""
     sign = np.where(at["dark_on_light"] < 0.5, -1, 1).astype(np.float32)
     level = {"ground": 0.5 + sign * (0.28 + 0.2 * at["gap"])}
     far, near = 0.5 - sign * (0.3 + 0.15 * at["gap"]), 0.5 - sign * (0.1 + 0.05 * at["middle"])

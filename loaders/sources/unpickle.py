@@ -1,10 +1,10 @@
 """Read the data in a pickle without running it: a machine that knows containers, strings, numbers and numpy arrays.
 
-Python's own unpickler calls whatever a file names and trusts every size that it states. This one steps through the
+Python's unpickler calls any function that a file names and trusts every size in it. This machine steps through the
 opcodes (pickletools only tokenises) and builds plain values. The few names that a pickled array needs have stand-ins
-(pickled_arrays.py), so neither numpy nor the import system sees what a file says. The cost of a file is bounded by its
-length: sizes are checked against the bytes present, operations are counted, and only short strings may be keys, because
-hashing nested tuples can take for ever.
+(pickled_arrays.py), so a file reaches neither numpy nor the import system. A file's length bounds its cost: sizes are
+checked against the bytes present, operations are counted, and only short strings may be keys, because hashing nested
+tuples can take forever.
 """
 
 import pickletools
@@ -30,11 +30,11 @@ def _pairs(items: list) -> dict:
     return {text_of(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
-# Opcode -> how many operands it takes from the stack (None: all since the mark), and what it makes of them.
+# Opcode -> how many operands it takes from the stack (None: all since the mark), and the function that combines them.
 _MAKE = {"EMPTY_LIST": (0, list), "LIST": (None, list), "EMPTY_DICT": (0, dict), "DICT": (None, _pairs),
          "TUPLE": (None, tuple), "TUPLE1": (1, tuple), "TUPLE2": (2, tuple), "TUPLE3": (3, tuple),
          "STACK_GLOBAL": (2, lambda names: named(*map(text_of, names))), "REDUCE": (2, lambda items: call(*items))}
-# The same for opcodes that change what is then on top of the stack, which must be of these types.
+# The same for opcodes that then change the top of the stack, which must be of these types.
 _CHANGE = {"APPEND": (1, list, list.extend), "APPENDS": (None, list, list.extend),
            "SETITEM": (2, dict, lambda top, items: top.update(_pairs(items))),
            "SETITEMS": (None, dict, lambda top, items: top.update(_pairs(items))),
@@ -54,7 +54,7 @@ class _Machine:
         return self.stack[-1]
 
     def take(self, count: int | None) -> list:
-        """Remove the last `count` items from the stack; None: those since the mark, which goes too."""
+        """Remove the last `count` items from the stack; None: the mark and the items after it."""
         if count is None:
             marked = (back for back, item in enumerate(reversed(self.stack), 1) if item is _MARK)
             return self.take(next(marked, len(self.stack) + 1))[1:]
@@ -66,7 +66,7 @@ class _Machine:
         return items
 
     def run(self, name: str, argument: object) -> None:
-        """Carry out one opcode that is not STOP."""
+        """Execute one opcode other than STOP."""
         if name in _LITERALS:
             self.stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
         elif name in _CONSTANTS:
@@ -92,8 +92,8 @@ def loads(content: bytes, path: str | Path) -> dict[str, object]:
     """The dictionary in a pickle of any protocol, of Python 2 or 3, with its keys as text.
 
     Values are lists, tuples, dictionaries, strings, bytes, numbers, or read-only numpy arrays of numbers. Python 2's
-    byte strings become str (Latin-1). Raises DataError naming path where the content is damaged, is not a dictionary,
-    or asks for anything but data; no name in the file is imported and nothing in it is called.
+    byte strings become str (Latin-1). Raises DataError naming path if the content is damaged, is not a dictionary, or
+    asks for anything but data; no name in the file is imported and nothing in it is called.
     """
     machine = _Machine()
     try:
@@ -111,9 +111,9 @@ def loads(content: bytes, path: str | Path) -> dict[str, object]:
         raise unusable(path, f"not read: {error}") from error
     except Exception as error:
         # A damaged file can cause any error: ValueError, KeyError, OverflowError, MemoryError, ...
-        raise unusable(path, f"is no readable pickle, it is damaged or cut short ({type(error).__name__})") from error
+        kind = type(error).__name__
+        raise unusable(path, f"is not a readable pickle, it is damaged or cut short ({kind})") from error
 
 
 def unusable(path: str | Path, what: str) -> DataError:
-    """The error for a file that is not the official one."""
     return DataError(f"{path}: {what}; put the official file in its place")

@@ -1,4 +1,4 @@
-"""A recipe's values against the schema (each known, of its type and range, and with an effect) and each other."""
+"""Checks a recipe's values against the schema (known, right type and range, with an effect) and each other."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,10 +8,10 @@ from recipes.settings.setting import Setting
 
 
 def check(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-    """Every setting that applies, in the schema's order: its default, changed by `base`, changed by `given`.
+    """Every setting that applies, in the schema's order: the default, overridden by `base`, then by `given`.
 
-    A setting that does not apply beside the others is dropped from `base` and refused in `given`. Raises RecipeError
-    for that, and for an unknown setting (with the nearest known one), a wrong type or a value out of range.
+    A setting that does not apply is dropped from `base`. Raises RecipeError for one in `given`, for an unknown setting
+    (with the nearest known one), a wrong type, or a value out of range.
     """
     config = declare()
     entries: dict[str, Setting] = {".".join(path): param for path, param in config.entries.items()}
@@ -32,10 +32,7 @@ def check(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str, 
 
 
 def refuse_conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> None:
-    """RecipeError for settings that are each in range but together could not work or would not do anything.
-
-    `given` are the settings of the command line: only there must each have an effect. A dumped recipe names them all.
-    """
+    """RecipeError for settings that conflict, and for settings of the command line (`given`) without an effect."""
     for problem in _conflicts(values, given):
         raise RecipeError(problem)
 

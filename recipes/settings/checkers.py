@@ -1,7 +1,7 @@
-"""Strict checkers for recipe values: what a value must be, said in words, with no silent conversion.
+"""Strict checkers for recipe values, without silent conversion.
 
-fastargs' own checkers take `bool("False")` for True and `int(3.7)` for 3. These accept a value of the right type, or
-its text from the command line, and nothing else. Each raises ValueError saying what is allowed.
+fastargs' checkers read "False" as True and 3.7 as 3. These accept only a value of the right type, or its text from the
+command line. Each raises ValueError with what is allowed.
 """
 
 import json
@@ -15,8 +15,7 @@ TRUTHS = {"true": True, "false": False}
 
 
 class Strict(Checker):
-    """A checker whose `read` returns the value or raises any ValueError; `check` raises one that says what is allowed.
-    """
+    """A checker whose `read` returns the value or raises ValueError, for which `check` substitutes `help`."""
 
     def check(self, value):
         try:
@@ -106,7 +105,7 @@ class Text(Strict):
 
 
 class Several(Strict):
-    """A list of values, or their text with commas between; `count` fixes how many (None: any number, also none)."""
+    """A list of values, or their text with commas between; `count` fixes their number (None: any)."""
 
     def __init__(self, each: Checker, count: int | None = None):
         self.each, self.count = each, count
@@ -144,10 +143,10 @@ class Pairs(Strict):
 
 
 class Stages(Checker):
-    """Stages of training in order: a list of mappings, or its JSON text; each comes back with all of its keys.
+    """Stages of training in order: a list of mappings, or its JSON text; absent keys are filled in.
 
-    lrs: pattern -> highest rate, in order. frozen: patterns of what does not train. moving_statistics: whether frozen
-    batch norms still follow the batches.
+    lrs: pattern -> highest rate, in order. frozen: patterns of parameters that do not train. moving_statistics: whether
+    frozen batch norms follow the batches.
     """
 
     keys = {"name": Text(40), "epochs": Whole(1, 100_000), "lrs": Pairs(Text(200), Number(0, above=True)),
@@ -164,7 +163,7 @@ class Stages(Checker):
             raise ValueError(self.help())
         stages = tuple(self._stage(number, stage) for number, stage in enumerate(value, 1))
         if len({stage["name"] for stage in stages}) != len(stages):
-            raise ValueError("stages with names of their own")
+            raise ValueError("stages with different names")
         return stages
 
     def _stage(self, number: int, stage: object) -> dict[str, object]:
@@ -190,7 +189,7 @@ class Stages(Checker):
 
 
 def unique(pairs: Iterable[tuple[object, object]]) -> dict:
-    """The dictionary of `pairs`; ValueError for a key that is given twice."""
+    """The dictionary of `pairs`; ValueError for a repeated key."""
     found = {}
     for key, value in pairs:
         if key in found:

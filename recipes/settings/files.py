@@ -1,4 +1,4 @@
-"""Settings from a YAML or JSON file, which may come from anyone: plain values only, each key once, bounded in size."""
+"""Settings from an untrusted YAML or JSON file: plain values only, each key once, bounded in size."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,7 @@ MOST_DIGITS = 400
 
 
 def read_file(path: str) -> dict[str, object]:
-    """Settings, nested in the file ({train: {epochs: 3}}) or flat ("train.epochs": 3), as flat paths.
-
-    Raises RecipeError naming the file where it cannot be read, is too large, or does not map sections to settings.
-    """
+    """A file's settings, nested ({train: {epochs: 3}}) or flat ("train.epochs": 3), as flat paths; or RecipeError."""
     import yaml
 
     source = Path(path)
@@ -27,7 +24,7 @@ def read_file(path: str) -> dict[str, object]:
     except UnicodeDecodeError:
         raise RecipeError(f"config file {path} is not UTF-8 text: give a .yaml or .json file") from None
     if len(content) > LARGEST_FILE_BYTES:
-        raise RecipeError(f"config file {path} is larger than {LARGEST_FILE_BYTES:,} bytes: it is no recipe")
+        raise RecipeError(f"config file {path} is larger than {LARGEST_FILE_BYTES:,} bytes: it is not a recipe")
     try:
         tree = json.loads(text, object_pairs_hook=unique) if source.suffix == ".json" else _yaml(text)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
@@ -50,8 +47,7 @@ def _yaml(text: str) -> object:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML without aliases (a few lines of them can stand for billions of values), repeated keys or long numbers.
-        """
+        """YAML without aliases (a few lines could expand to billions of values), repeated keys or long numbers."""
 
         def compose_node(self, parent, index):
             if self.check_event(yaml.AliasEvent):

@@ -1,4 +1,4 @@
-"""A recipe's name, a file and the command line become one checked, frozen recipe; its dump; its command.
+"""Loads a checked, frozen recipe from its name, a file and the command line.
 
 Precedence, lowest first: the schema's defaults, the recipe's values, the file (YAML or JSON), the command line.
 """
@@ -23,8 +23,7 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 class Recipe:
     """One checked recipe.
 
-    values: every setting that applies ("train.epochs") and its value. given: those that a file or the command line
-    set. Sections read as attributes: `recipe.section("train").epochs`.
+    values: every setting that applies ("train.epochs") and its value. given: those set by a file or the command line.
     """
 
     name: str
@@ -32,11 +31,11 @@ class Recipe:
     given: Mapping[str, object]
 
     def section(self, name: str) -> SimpleNamespace:
-        """The section's settings as attributes; settings that do not apply are absent."""
+        """The section's settings that apply, as attributes: `recipe.section("train").epochs`."""
         return SimpleNamespace(**{k.split(".", 1)[1]: v for k, v in self.values.items() if k.startswith(name + ".")})
 
     def get(self, path: str, otherwise=None):
-        """The value at `path`, or `otherwise` where the setting does not apply."""
+        """The value at `path`, or `otherwise` if the setting does not apply."""
         return self.values.get(path, otherwise)
 
     @property
@@ -45,7 +44,7 @@ class Recipe:
         return sum(stage_epochs(self.values))
 
     def nested(self) -> dict:
-        """The values as {section: {name: value}} of plain types, as written to config.yaml."""
+        """The values as {section: {name: value}} of plain types, for config.yaml."""
         tree: dict = {}
         for path, value in self.values.items():
             head, tail = path.split(".", 1)
@@ -53,11 +52,7 @@ class Recipe:
         return tree
 
     def changed(self, changes: Mapping[str, object]) -> "Recipe":
-        """The recipe with some of its settings changed, as if the command line had said so; it loses those that
-        thereby have no effect any more.
-
-        Raises RecipeError as `load` does.
-        """
+        """The recipe with settings changed as on the command line, without those that lose their effect; as `load`."""
         values = check(self.values, changes)
         refuse_conflicts(values, changes)
         return _frozen(self.name, values, {**self.given, **changes})
@@ -85,10 +80,10 @@ def doc(name: str) -> str:
 
 
 def load(name: str, file: str | None = None, settings: Mapping[str, object] = NOTHING) -> Recipe:
-    """Check and freeze recipe `name`, changed by `file` and by `settings` ("train.epochs" -> value or its text).
+    """Check and freeze recipe `name`, changed by `file` and `settings` ("train.epochs" -> value or its text).
 
     Raises RecipeError for an unknown recipe or setting (with the nearest known one), a wrong type, a value out of
-    range, or settings that have no effect or do not go together.
+    range, and settings that have no effect or conflict.
     """
     known = names()
     if name not in known:
@@ -101,14 +96,14 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = NO
 
 
 def restore(name: str, values: Mapping[str, object], changes: Mapping[str, object] = NOTHING) -> Recipe:
-    """The recipe that a checkpoint or config.yaml holds, checked again as if it came from a user.
+    """The recipe in a checkpoint or config.yaml, checked like a user's.
 
-    What differs from the recipe of that name counts as given. `changes` come last and must have an effect; settings
-    that they leave without one are left out.
+    Values that differ from the recipe of that name count as given. `changes` come last and must have an effect;
+    settings that they make ineffective are dropped.
     """
     values = check(check({}, values), changes)
     refuse_conflicts(values, changes)
-    # What applies only because of another setting is given only where it is not its default.
+    # A setting that the recipe does not name is given if it is not its default.
     own = {".".join(path): param.default for path, param in declare().entries.items()}
     own |= load(name).values if name in names() else {}
     return _frozen(name, values, [path for path, value in values.items() if own[path] != value])

@@ -1,7 +1,7 @@
 """Every setting of a recipe: its type and range, default, unit and meaning, declared as fastargs sections.
 
-A section may have a condition (schedule.name is onecycle). Where it does not hold, the section's settings are refused,
-so that a setting always has an effect.
+A section may have a condition (schedule.name is onecycle). Otherwise its settings are refused, so that every setting
+has an effect.
 """
 
 from fastargs import Section
@@ -16,7 +16,7 @@ SHARE = Number(0, 1)
 
 
 def declare() -> Config:
-    """A new fastargs Config that holds every setting of a recipe, none of them filled in."""
+    """A new fastargs Config with every setting of a recipe, without values."""
     config = Config()
 
     def section(name: str, title: str, condition: Condition | None = None) -> Section:

@@ -17,7 +17,7 @@ class Setting(Param):
 
 @dataclass(frozen=True)
 class Condition:
-    """When a section applies, as a function of the configuration and, for messages, in words."""
+    """The condition under which a section applies, as a function of the configuration and as text for messages."""
 
     holds: Callable[[Config], bool]
     words: str

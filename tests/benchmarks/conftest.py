@@ -1,4 +1,4 @@
-"""Asks once for the platform's name, which starts `uname`: tests that write rows then start nothing."""
+"""Reads the platform's name once, which starts `uname`, so that tests that write rows start no process."""
 
 import platform
 

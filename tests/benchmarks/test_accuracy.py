@@ -1,4 +1,4 @@
-"""The accuracy benchmark: rows from finished runs, none repeated, and a table that says what is not measured."""
+"""The accuracy benchmark: rows from finished runs, none repeated, and a table that shows what is not measured."""
 
 import json
 import time
@@ -30,7 +30,7 @@ def test_the_table_has_mean_and_spread_and_says_what_is_not_measured():
     assert "| `resnet34` | cifar100 | 75.14 %, test-selected | not yet measured |" in text
 
 
-def test_a_measured_recipe_no_longer_says_so():
+def test_a_measured_recipe_is_not_listed_as_unmeasured():
     text = accuracy.table([row("baseline seed 0", .4434)])
     line = next(line for line in text.splitlines() if line.startswith("| `baseline` |"))
     assert "44.34 %" in line and "not yet measured" not in line and "±" not in line
@@ -74,7 +74,7 @@ def test_seeds_go_through_one_process_and_the_budget_stops_it_resumably(tmp_path
     assert accuracy.run_seeds(recipe, 2, runs, rows, 0.0), "rows that are there need no time"
 
 
-def test_repeats_that_were_stopped_are_resumed_in_their_own_folder(tmp_path, monkeypatch):
+def test_stopped_repeats_are_resumed_in_their_folder(tmp_path, monkeypatch):
     recipe, asked = load("quickstart", settings=SMALL), []
     folder = tmp_path / accuracy.folder_name(f"{accuracy.label(recipe, 0)} to 2")
 

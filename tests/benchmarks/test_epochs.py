@@ -37,7 +37,7 @@ def process_as_it_was(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
     monkeypatch.setattr(unit_timing, "REPEATS", 2)
-    # One thread each: a machine that is busy with other things makes several wait for each other.
+    # One thread each: on a busy machine several would wait for each other.
     for module in (contenders, peer_loops):
         monkeypatch.setattr(module, "usable_cores", lambda: 1)
     yield
@@ -184,7 +184,7 @@ def test_the_peers_start_from_the_runs_own_weights(cache):
     (["--recipes", "quickstart", "--train.step=compile"], "--train.step has no effect here: choose with --modes"),
     (["--recipes", "cnn4", "--data.root=nowhere"], "nowhere is not a folder"),
 ])
-def test_mistakes_are_one_line_before_any_work(asked, message, monkeypatch):
+def test_mistakes_are_refused_in_one_line_before_any_work(asked, message, monkeypatch):
     monkeypatch.setattr(epochs, "time_recipe", lambda *_: pytest.fail("work"))
     with pytest.raises(EngineError) as error:
         epochs.main(asked)

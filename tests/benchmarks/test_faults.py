@@ -1,4 +1,4 @@
-"""The faults command: it shows and keeps its rows, and fails if something was lost or the drill could not fail."""
+"""The faults command: it shows and saves its rows, and fails if something was lost or the drill could not fail."""
 
 import json
 
@@ -50,6 +50,6 @@ def test_a_drill_that_loses_or_a_control_that_loses_nothing_fails(own, control, 
 @pytest.mark.parametrize(("words", "said"), [
     (["--trials", "9"], "--trials=9 must be 10 or more"), (["--fuzz", "0"], "--fuzz=0 must be"),
     (["--parts", "kills,x"], "--parts=kills,x must be one or more of kills,table,fuzz")])
-def test_what_makes_no_drill_is_refused(words, said):
+def test_impossible_options_are_refused(words, said):
     with pytest.raises(EngineError, match=said):
         faults.main(words)

@@ -1,4 +1,4 @@
-"""The command that compares fast ways with plain ones: a row for each check, status 1 if one of them fails."""
+"""The self-check of the fast code: a row for each check, status 1 if one of them fails."""
 
 import json
 from functools import partial
@@ -37,7 +37,7 @@ def one_policy(monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Stands for the comparisons of steps: (recipe, mode, steps) of each; graph is found to be wrong."""
+    """Replaces the comparisons of steps and records each (recipe, mode, steps); graph fails."""
     calls = []
 
     def check(recipe, mode, steps):
@@ -90,7 +90,7 @@ def test_rows_of_earlier_checks_stay(words, asked, one_policy, tmp_path):
     assert [row["name"].split(",")[0] for row in json.loads(file.read_text())] == ["quickstart", "policy cnn4", "cnn"]
 
 
-def test_without_modes_those_of_the_machine_are_checked(asked, words, one_policy, monkeypatch):
+def test_by_default_all_modes_of_the_machine_are_checked(asked, words, one_policy, monkeypatch):
     monkeypatch.setattr(selfcheck, "pixel_row", lambda policy, settings: {"name": policy, "ok": True, "said": ""})
     assert selfcheck.main(words) == (1 if torch.cuda.is_available() else 0)
     assert [mode for _, mode, _ in asked] == (["compile", "graph"] if torch.cuda.is_available() else ["compile"])
@@ -147,7 +147,7 @@ def test_one_pixel_that_differs_is_found(shapes, monkeypatch):
     (["--modes=compile,eager"], "--modes=compile,eager must be one or more of compile,graph"),
     (["--stepz=1"], "did you mean --steps"),
 ])
-def test_what_cannot_be_checked_is_one_line(words, said, asked):
+def test_impossible_checks_are_refused_in_one_line(words, said, asked):
     with pytest.raises(EngineError) as caught:
         selfcheck.main(words)
     assert said in str(caught.value) and "\n" not in str(caught.value) and not asked

@@ -1,4 +1,4 @@
-"""The soak: what it calls grown, what it makes of an arm that ends, and one real arm for some seconds."""
+"""The soak: how it judges growth and an arm that ends, and one real arm for some seconds."""
 
 import json
 import sys
@@ -12,12 +12,12 @@ from engine.common.errors import EngineError
 
 
 def series(**grows):
-    """100 seconds of samples, of which those named grow by so much a second."""
+    """100 seconds of samples, of which those named grow by so much per second."""
     return [Usage(second, 200 + grows.get("memory", 0) * second, 10 + int(grows.get("handles", 0) * second),
                    4 + int(grows.get("threads", 0) * second)) for second in range(100)]
 
 
-def test_what_stays_is_flat_and_the_warm_up_does_not_count():
+def test_constant_usage_is_flat_and_the_warm_up_does_not_count():
     samples = [Usage(second, 20.0 * second, second, 1) for second in range(10)] + series()[10:]
     row = soak.judge(samples)
     assert row["flat"] and row["why"] == "" and row["samples"] == 80
@@ -28,12 +28,12 @@ def test_what_stays_is_flat_and_the_warm_up_does_not_count():
     ({"memory": 0.2}, "memory_mib grew from"),
     ({"handles": 0.05}, "handles grew from 11 to 14"),
     ({"threads": 0.05}, "threads grew from 5 to 8")])
-def test_what_grows_is_named_with_its_figures(grows, why):
+def test_growth_is_named_with_its_figures(grows, why):
     row = soak.judge(series(**grows))
     assert not row["flat"] and why in row["why"]
 
 
-def test_a_little_memory_may_come_and_what_shrinks_is_no_growth():
+def test_a_little_more_memory_is_allowed_and_less_is_no_growth():
     assert soak.judge(series(memory=0.1))["flat"]
     assert soak.judge(series(memory=-1, handles=-0.05))["flat"]
 
@@ -66,7 +66,7 @@ def test_an_arm_that_ends_by_itself_is_reported_with_its_last_line(tmp_path, mon
     assert rows[0]["why"] == "it ended by itself with status 3: enough"
 
 
-def test_words_that_cannot_be_are_refused():
+def test_impossible_options_of_the_soak_are_refused():
     for words, said in [(["--minutes", "0"], "--minutes=0 must be 0.1 to 10,000"), (["--arms", "none"], "--arms=none")]:
         with pytest.raises(EngineError, match=said):
             soak.main(words)

@@ -13,7 +13,7 @@ from engine.common.errors import EngineError
 
 
 def launcher(seconds, log):
-    """Stands for processes: notes what would run, takes the next of `seconds`."""
+    """Replaces processes: logs what would run and takes the next of `seconds`."""
     times = iter(seconds)
 
     def launch(words, status):
@@ -77,7 +77,7 @@ def test_a_command_that_fails_is_one_line_with_its_reason():
         launch(["engine.train", "--recipe", "nosuch"], 0)
 
 
-def test_a_command_that_hangs_is_ended(monkeypatch):
+def test_a_command_that_hangs_is_reported(monkeypatch):
     def hang(*_, **options):
         raise subprocess.TimeoutExpired("python", options["timeout"])
 
@@ -98,7 +98,7 @@ def test_the_command_prints_the_table_and_writes_the_rows(tmp_path, monkeypatch,
     assert "NO" in shown and "yes" in shown
 
 
-def test_its_help_names_it_and_an_unknown_option_is_one_line(capsys):
+def test_help_names_the_command_and_an_unknown_option_is_one_line(capsys):
     with pytest.raises(SystemExit) as helped:
         startup.main(["--help"])
     shown = capsys.readouterr().out

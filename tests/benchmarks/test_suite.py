@@ -16,8 +16,8 @@ from engine.build.preflight import refuse_early
 from engine.common.errors import EngineError
 from recipes.settings import load
 
-# Stands for the suite's commands. It notes each call beside its rows; `slow` waits for the end that the suite brings,
-# `resumable` takes all of its budget on its first call and ends on its second.
+# Replaces the suite's commands. It logs each call beside its rows; `slow` waits until the suite stops it, `resumable`
+# uses up its budget in the first call and ends in the second.
 PLANTED = '''
 import json, pathlib, signal, sys, time
 
@@ -42,7 +42,7 @@ rows.write_text(json.dumps([{"name": kind, "label": "net", "kind": "ours", "way"
 
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
-    """Let the suite have these parts, each a name and a kind; returns a function that runs it."""
+    """A function that runs the suite with these parts, given as name=kind."""
     (tmp_path / "planted_part.py").write_text(PLANTED)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(suite, "environment", lambda device: {
@@ -98,7 +98,7 @@ def test_a_part_that_fails_is_reported_and_the_others_run(planted, capfd):
 
 
 @pytest.mark.slow("a part runs until its budget is spent")
-def test_a_part_that_outlives_the_budget_is_stopped_and_the_rest_waits(planted, capfd):
+def test_a_part_that_exceeds_the_budget_is_stopped_and_the_rest_waits(planted, capfd):
     planted(60, one="works")
     began = time.monotonic()
     assert planted(1, one="works", two="slow", three="works") == 0
@@ -113,7 +113,7 @@ def test_a_part_that_outlives_the_budget_is_stopped_and_the_rest_waits(planted, 
 
 
 @pytest.mark.slow("a part runs until its budget is spent")
-def test_a_part_that_ends_by_itself_when_its_time_is_over_is_resumed(planted, capfd):
+def test_a_part_that_ends_when_its_budget_is_spent_is_resumed(planted, capfd):
     assert planted(6, one="resumable") == 0
     assert "run the same command again for one" in capfd.readouterr().out
     first = state(planted)["one"]
@@ -124,7 +124,7 @@ def test_a_part_that_ends_by_itself_when_its_time_is_over_is_resumed(planted, ca
     assert again["done"] and again["seconds"] > first["seconds"], "the time of both calls together"
     asked = [dict(zip(words[::2], words[1::2], strict=True)) for words in calls(planted, "one")]
     given_s = [60 * float(words["--budget-minutes"]) for words in asked]
-    assert given_s[0] == pytest.approx(1, abs=0.01) and 30 < given_s[1] < 55.01, "the rest is for it to stop in"
+    assert given_s[0] == pytest.approx(1, abs=0.01) and 30 < given_s[1] < 55.01, "the rest is time to stop in"
     assert {words["--runs"] for words in asked} == {str(planted.file.with_name("suite-one"))}
 
 
@@ -135,7 +135,7 @@ def test_without_time_nothing_starts(planted, capfd):
 
 
 @pytest.mark.slow("starts processes")
-def test_a_part_that_was_another_command_then_runs_again(planted):
+def test_a_part_whose_command_changed_runs_again(planted):
     planted(60, one="fails")
     assert planted(60, one="works") == 0
     assert state(planted)["one"]["command"] == "python -m planted_part works"
@@ -143,7 +143,7 @@ def test_a_part_that_was_another_command_then_runs_again(planted):
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", "null", "[" * 100_000, '{"parts": {}}', '{"environment": {}}',
                                   '{"environment": {}, "parts": {}}', "\udcff"])
-def test_a_damaged_file_is_one_line_and_stays(planted, text):
+def test_a_damaged_file_is_refused_and_kept(planted, text):
     planted.file.parent.mkdir()
     planted.file.write_bytes(text.encode(errors="surrogateescape"))
     said = r"suite\.json is (missing or damaged|not a suite's file): remove it, or give another name"
@@ -153,7 +153,7 @@ def test_a_damaged_file_is_one_line_and_stays(planted, text):
     assert planted.file.read_bytes() == text.encode(errors="surrogateescape")
 
 
-def test_a_damaged_part_is_one_line_too(planted):
+def test_a_damaged_part_is_refused(planted):
     planted.file.parent.mkdir()
     whole = {"environment": suite.environment("cpu"), "parts": {}}
     for parts in ({"one": {}}, {"one": 3}, []):
@@ -162,7 +162,7 @@ def test_a_damaged_part_is_one_line_too(planted):
             planted(60, one="works")
 
 
-def test_a_folder_in_its_place_is_one_line(planted):
+def test_a_folder_in_place_of_the_file_is_refused(planted):
     planted.file.mkdir(parents=True)
     with pytest.raises(EngineError, match=r"suite\.json cannot be written: give the name of a file"):
         planted(60, one="works")
@@ -174,7 +174,7 @@ def test_a_folder_in_its_place_is_one_line(planted):
     (["--json=x", "--small", "--train.batch=3"],
      "--small runs on embedded data with its own settings: leave --train.batch out"),
 ])
-def test_what_it_cannot_do_is_refused_in_one_line(words, said, monkeypatch, tmp_path):
+def test_impossible_options_are_refused_in_one_line(words, said, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EngineError) as caught:
         suite.main(words)
@@ -216,7 +216,7 @@ def test_a_parts_command_and_recipes_are_there_and_take_its_settings(part):
 
 @pytest.mark.parametrize("part", [part for part in ALL["small"] if part.name.startswith("epochs")],
                          ids=lambda part: part.name)
-def test_a_small_epochs_recipe_can_be_trained_as_it_is(part):
+def test_a_small_epochs_recipe_can_be_trained(part):
     options, settings = split(part)
     plan = make_plan(load.load(options["--recipes"], settings=settings))
     assert plan["data"]["name"] == "shapes" and plan["steps_per_epoch"] > 5

@@ -1,4 +1,4 @@
-"""The fine-tuning benchmark: what it trains from which weights, its rows, and a real run of it at toy size."""
+"""The fine-tuning benchmark: what it trains from which weights, its rows, and a real run at toy size."""
 
 import json
 import statistics
@@ -18,7 +18,7 @@ ARMS = ["fine-tuned in three stages", "from nothing"]
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Stands for training processes: every recipe that was trained, read back from its command; scores by folder."""
+    """Replaces training processes: lists the recipes read from their commands; the folder decides the score."""
     recipes = []
 
     def run(words):
@@ -39,7 +39,7 @@ def trained(monkeypatch):
     return recipes
 
 
-def test_one_net_is_pretrained_and_both_arms_train_as_long_on_the_same_little_data(trained, tmp_path, capsys):
+def test_one_network_is_pretrained_and_both_arms_train_equally_long_on_the_same_data(trained, tmp_path, capsys):
     runs = tmp_path / "runs"
     words = ["--seeds", "2", "--runs", str(runs), "--json", str(tmp_path / "rows.json"), "--data.root=/x",
              "--train.threads=1"]
@@ -71,7 +71,7 @@ def test_one_net_is_pretrained_and_both_arms_train_as_long_on_the_same_little_da
         f"{ARMS[1]}, {transfer.EPOCHS} epochs: test top-1 35.00 ± {deviation:.2f} %, n 2"]
 
 
-def test_finished_runs_are_taken_as_they_are(trained, tmp_path):
+def test_finished_runs_are_not_repeated(trained, tmp_path):
     words = ["--runs", str(tmp_path / "runs"), "--json", str(tmp_path / "rows.json"), "--seeds"]
     transfer.main([*words, "1"])
     assert len(trained) == 3
@@ -79,7 +79,7 @@ def test_finished_runs_are_taken_as_they_are(trained, tmp_path):
     assert len(trained) == 5 and len(read_rows(tmp_path / "rows.json")) == 4
 
 
-def test_the_net_differs_from_pocket10_in_nothing_that_is_not_said():
+def test_the_network_differs_from_pocket10_only_as_documented():
     values = load.load("pocket10", settings={**transfer.LITTLE, "train.stages": transfer.FROM_NOTHING}).values
     assert {path for path, value in load.load("pocket10").values.items() if values[path] != value} == {
         "data.validation", "train.batch", "train.sizes", "train.stages"}
@@ -93,7 +93,7 @@ def test_the_net_differs_from_pocket10_in_nothing_that_is_not_said():
     (["--run.folder=x"], "--run.folder is set by the comparison itself"),
     (["--train.repeats=3"], "--train.repeats is set by the comparison itself"),
 ])
-def test_what_the_comparison_fixes_is_refused_before_any_work(words, said, trained, tmp_path):
+def test_settings_of_the_comparison_are_refused_before_any_work(words, said, trained, tmp_path):
     with pytest.raises(EngineError) as caught:
         transfer.main([*words, "--runs", str(tmp_path / "runs"), "--json", str(tmp_path / "rows.json")])
     assert said in str(caught.value) and "\n" not in str(caught.value)
@@ -113,7 +113,7 @@ def few(stages):
 
 
 @pytest.mark.slow("trains three small runs")
-def test_the_whole_of_it_on_shapes(monkeypatch, tmp_path, capsys):
+def test_the_whole_comparison_on_shapes(monkeypatch, tmp_path, capsys):
     from engine import train
 
     shapes = {"data.name": "shapes", "data.test_count": 100, "train.batch": 25, "eval.batch": 100}
@@ -130,6 +130,6 @@ def test_the_whole_of_it_on_shapes(monkeypatch, tmp_path, capsys):
     rows = read_rows(tmp_path / "rows.json")
     assert [(row["name"], row["epochs"]) for row in rows] == [(f"{ARMS[0]} seed 0", 3), (f"{ARMS[1]} seed 0", 1)]
     assert all(0 <= row["test_top1"] <= 1 and row["train_seconds"] > 0 for row in rows)
-    assert "starts anew" in capsys.readouterr().out
+    assert "starts from scratch" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         "pretrained", "fine-tuned_in_three_stages_0", "from_nothing_0"}

@@ -28,3 +28,12 @@ def trained_run(tmp_path_factory):
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def reported_run(trained_run):
+    """That run with its report; tests only read it."""
+    from engine.reporting.run_report import write_report
+
+    write_report(trained_run)
+    return trained_run

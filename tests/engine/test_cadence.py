@@ -101,9 +101,9 @@ def test_a_reader_that_has_read_enough_is_no_error(words):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["trian"], "trian is no command; did you mean train? known: doctor, data, train"),
-    (["xyzzy"], "xyzzy is no command; known: doctor, data, train"),
-    (["--recipe", "cnn"], "--recipe is no command"),
+    (["trian"], "trian is not a command; did you mean train? known: doctor, data, train"),
+    (["xyzzy"], "xyzzy is not a command; known: doctor, data, train"),
+    (["--recipe", "cnn"], "--recipe is not a command"),
     (["completion"], "completion takes one shell (bash, zsh, fish), not none"),
     (["completion", "csh"], "not csh"),
     (["completion", "bash", "zsh"], "not bash zsh"),

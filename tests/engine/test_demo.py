@@ -230,7 +230,7 @@ def test_what_takes_too_long_is_reported(tab, monkeypatch):
         release.set()
 
 
-def test_where_no_overlay_can_be_drawn_the_prediction_comes_with_the_reason(predictors, tmp_path, monkeypatch):
+def test_without_an_overlay_the_prediction_comes_with_the_reason(predictors, tmp_path, monkeypatch):
     def absent(*_):
         raise EngineError("GradCAM needs a layer <of maps>")
 
@@ -262,7 +262,7 @@ def test_the_samples_fit_a_narrow_window(tab):
     assert 2 <= len(columns.split()) and sum(float(column.removesuffix("px")) for column in columns.split()) <= room
 
 
-def test_work_that_nobody_waits_for_any_more_is_not_started(predictors, monkeypatch):
+def test_abandoned_work_is_not_started(predictors, monkeypatch):
     release, started = threading.Event(), []
     monkeypatch.setattr(demo_page, "MAX_WAIT_S", 0.1)
     monkeypatch.setattr(demo_page, "predict_upload", lambda *given: (started.append(given[1][1]), release.wait(60)))
@@ -292,7 +292,7 @@ def test_a_request_for_another_file_of_this_machine_is_refused(predictors, tmp_p
     assert demo_page.predict_upload(predictors["colours"], inside, False)[0].label == "red"
     for path in (tmp_path / "a.png", tmp_path / "uploads" / ".." / "a.png", None):
         outside = demo_page.uploaded(tmp_path / "uploads", ImageData(path=path and str(path), orig_name="a.png"))
-        with pytest.raises(EngineError, match="is not, or no longer, an uploaded file"):
+        with pytest.raises(EngineError, match="is not an uploaded file, or no longer there"):
             demo_page.predict_upload(predictors["colours"], outside, False)
 
 
@@ -334,7 +334,7 @@ def test_sharing_is_requested_and_a_refusal_is_one_line(predictors, monkeypatch)
 
 
 @browser_test
-def test_a_port_that_is_taken_is_one_line(predictors, served):
+def test_an_occupied_port_is_one_line(predictors, served):
     port = int(served[0].rstrip("/").rpartition(":")[2])
     with pytest.raises(EngineError, match=f"port {port} is taken"):
         with demo_server.serve(demo_page.build_page(predictors, {}), port):
@@ -364,7 +364,7 @@ def test_mistakes_are_one_line(words, message, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_without_gradio_the_command_says_what_to_install(monkeypatch):
+def test_without_gradio_the_command_names_the_package_to_install(monkeypatch):
     for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
         monkeypatch.setenv(name, "")
     monkeypatch.setitem(sys.modules, "gradio", None)

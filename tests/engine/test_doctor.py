@@ -112,7 +112,7 @@ SMALL = ["--recipe=quickstart", "--data.train_count=300", "--data.test_count=100
 
 @pytest.mark.slow("builds a run and measures its parts")
 @pytest.mark.usefixtures("process_as_it_was")
-def test_a_recipe_is_measured_and_told_what_bounds_it(tmp_path, capsys, monkeypatch):
+def test_a_recipe_is_measured_and_shown_what_bounds_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
     out, extra = tmp_path / "out", tmp_path / "extra.json"
     assert main([*SMALL, f"--data.cache={tmp_path}", "--seconds", "0.1", "--json", str(extra), "--out", str(out)]) == 0
@@ -162,7 +162,7 @@ def test_a_refusal_is_one_line_before_any_work(arguments, message, tmp_path, mon
 def test_a_recipe_without_a_package_it_needs_is_one_line(tmp_path):
     done = doctor(tmp_path, "--recipe=quickstart", block=["torch"])
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "No module named 'torch'" in done.stderr and "python -m engine.doctor alone says" in done.stderr
+    assert "No module named 'torch'" in done.stderr and "python -m engine.doctor shows" in done.stderr
 
 
 def test_help_with_a_recipe_shows_the_settings(capsys):

@@ -188,7 +188,7 @@ def test_a_data_set_without_a_test_split_is_checked_on_training_images_and_says_
     run = colours_run(tmp_path / "run", sorted(COLOURS), **{
         "data.name": "folder", "data.root": f"{tmp_path}/data", "data.cache": f"{tmp_path}/cache"})
     export.main([str(run), "--format", "safetensors"])
-    assert "24 images of the train split, for folder has no test split" in capsys.readouterr().out
+    assert "24 images of the train split (folder has no test split)" in capsys.readouterr().out
     assert (tmp_path / "run" / "export" / "model.safetensors").is_file()
 
 

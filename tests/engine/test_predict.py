@@ -132,7 +132,7 @@ def test_lines_come_in_the_order_given(run, folder, capsys):
     assert "\x1b" not in shown.out and shown.err.count("\n") == 1
 
 
-def test_status_is_0_where_all_is_read_and_named_files_need_no_suffix(run, tmp_path, capsys):
+def test_status_is_0_if_all_files_are_read_and_named_files_need_no_suffix(run, tmp_path, capsys):
     (tmp_path / ".photo").write_bytes(stored(plain_image("blue"), "JPEG"))
     assert predict.main([str(run), str(tmp_path / ".photo"), "--device", "cpu"]) == 0
     shown = capsys.readouterr()
@@ -160,7 +160,7 @@ def test_a_pipe_is_refused_without_waiting_for_it(run, tmp_path, capsys):
 
 
 def test_show_draws_the_pixels_that_the_network_sees(run, folder, capsys, monkeypatch):
-    with pytest.raises(EngineError, match="--show draws with colours"):
+    with pytest.raises(EngineError, match="--show needs a terminal with colours"):
         predict.main([str(run), str(folder / "wide.bmp"), "--show"])
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -180,7 +180,7 @@ def test_mistakes_on_the_command_line_are_one_line(run, words, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_a_checkpoint_is_one_line_and_no_image_is_read(tmp_path, capsys):
+def test_a_file_that_is_not_a_checkpoint_is_one_line_and_no_image_is_read(tmp_path, capsys):
     (tmp_path / "other.pt").write_bytes(b"x" * 100)
     for wrong in (tmp_path / "gone", tmp_path, tmp_path / "other.pt"):
         with pytest.raises(EngineError) as caught:
@@ -199,7 +199,7 @@ def test_an_exported_file_is_refused_by_name(tmp_path, name):
 @pytest.mark.parametrize("names, message", [
     (["red", "green"], "is of another model: head.3.weight is"), ([], "names no classes"), (None, "names no classes"),
     ([1, 2, 3, 4, 5, 6], "names no classes")])
-def test_classes_that_are_missing_or_of_another_number_are_one_line(tmp_path, names, message):
+def test_missing_classes_or_a_wrong_number_of_them_are_one_line(tmp_path, names, message):
     path = colours_run(tmp_path / "run") / "checkpoints" / "last.pt"
     checkpoint.save(path, checkpoint.load(path) | {"class_names": names})
     with pytest.raises(EngineError, match=message) as caught:

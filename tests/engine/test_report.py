@@ -32,7 +32,7 @@ PICTURES = ["accuracy", "augmentation", "calibration", "confused_pairs", "confus
 
 @pytest.fixture
 def run(reported_run, tmp_path):
-    """A copy of that run to be changed."""
+    """A copy of that run for a test to change."""
     return shutil.copytree(reported_run, tmp_path / "run")
 
 
@@ -55,7 +55,7 @@ def folders_run(tmp_path_factory):
 
 @pytest.fixture
 def unpainted(monkeypatch):
-    """Pages without their PNGs, which take most of the time."""
+    """Skip the PNGs of pages, which take most of the time."""
     for module in (prediction_sections, run_sections):
         monkeypatch.setattr(module, "write_png", lambda *_: None)
     monkeypatch.setattr(prediction_sections, "write_confusion", lambda *_: None)
@@ -85,7 +85,7 @@ def error_of(*words):
     return str(caught.value)
 
 
-def test_the_command_writes_the_page_and_prints_where(run, unpainted, capsys):
+def test_the_command_writes_the_page_and_prints_its_path(run, unpainted, capsys):
     (run / "report.html").unlink()
     assert main([str(run)]) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html") and (run / "report.html").is_file()
@@ -135,7 +135,6 @@ def test_predictions_are_measured_once_and_again_when_they_are_stale_or_damaged(
 def test_held_out_images_are_those_of_the_labels(run):
     data, which = report_data_of(run), np.array([7, 150, 7, 0])
     images_bhwc = data.held_out.images(which)
-    # The run was measured in the machine's own precision, which may be bf16.
     logits = data.trained.logits(torch.from_numpy(images_bhwc)).numpy()
     assert np.allclose(logits, data.predictions.logits[which], atol=0.1)
     assert np.ptp(logits[:2], axis=0).max() > 0.2 and np.array_equal(images_bhwc[0], images_bhwc[2])
@@ -184,7 +183,7 @@ def test_damaged_files_are_named_on_the_page(run, unpainted):
     assert "was not written by Cadence" in sections["answers"]
 
 
-def test_values_that_are_no_numbers_break_the_curves_and_are_counted(run, unpainted):
+def test_values_that_are_not_finite_break_the_curves_and_are_counted(run, unpainted):
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     rows[1]["train_loss"] = "nan"
@@ -195,7 +194,7 @@ def test_values_that_are_no_numbers_break_the_curves_and_are_counted(run, unpain
     record = read_record(run)
     assert np.isnan(record.history[1]["train_loss"]) and record.history[0]["test_loss"] is None
     note, chart = run_sections.curves(record, run / "plots").parts
-    assert "In 1 of 2 epochs a value is not finite (first in epoch 2)" in note.text
+    assert "In 1 of 4 epochs a value is not finite (first in epoch 2)" in note.text
     assert next(trace for trace in chart.figure.data if trace.name == "train").y[1] is None
 
 
@@ -222,7 +221,7 @@ def test_predictions_that_are_not_finite_are_counted_and_shown_as_wrong(run, unp
     (run / held_out.FILE).unlink()
     monkeypatch.setattr(held_out, "measure", damaged)
     data = report_data_of(run)
-    assert "100 of 200 images have no prediction" in prediction_sections.confusion(data).parts[0].text
+    assert "200 of 400 images have no prediction" in prediction_sections.confusion(data).parts[0].text
     lost, fine = data.card(0, np.zeros((2, 2, 3), np.uint8)), data.card(1, np.zeros((2, 2, 3), np.uint8))
     assert lost.mark == "wrong" and lost.lines[1] == "no prediction: not finite" and fine.lines[2].endswith(" % sure")
     assert (prediction_sections.confident_mistakes(data.predictions) % 2 == 1).all()
@@ -262,12 +261,12 @@ def test_a_summary_of_an_earlier_end_is_named(run):
     assert read_record(run).missing == ()
     with (run / "metrics.csv").open("a") as file:
         last = (run / "metrics.csv").read_text().splitlines()[-1]
-        file.write("2" + last[1:] + "\n")
-    assert read_record(run).missing == ("summary.json is of 2 epochs, and 3 are recorded: the run was resumed, "
-                                        "and the summary is of its earlier end.",)
+        file.write("4" + last[1:] + "\n")
+    assert read_record(run).missing == ("summary.json is of 4 epochs, and 5 are recorded: the run was resumed, and "
+                                        "the summary is of its earlier end.",)
 
 
-def test_a_checkpoint_with_a_setting_that_is_no_more_has_a_page(run, unpainted):
+def test_a_checkpoint_with_a_removed_setting_has_a_page(run, unpainted):
     content = checkpoint.load(run / "checkpoints" / "last.pt")
     content["values"]["train.gone"] = 1
     checkpoint.save(run / "checkpoints" / "last.pt", content)
@@ -303,7 +302,7 @@ def test_the_run_itself_comes_first_in_a_comparison_and_unfinished_ones_are_name
     assert any("has not finished" in note for note in notes_of(sections["results"]))
 
 
-def test_a_comparison_tells_of_an_unfinished_run_what_its_epochs_tell(run, reported_run):
+def test_a_comparison_shows_the_epochs_results_of_an_unfinished_run(run, reported_run):
     (run / "summary.json").unlink()
     rows = {name: cells for name, *cells in results({"run": read_record(run), "kept": read_record(reported_run)})}
     for name in ("train top-1", "validation top-1", "training time (s)", "epochs per second"):

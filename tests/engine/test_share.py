@@ -1,4 +1,4 @@
-"""Sharing a run: the folder loads back bit for bit, the card says what the run folder says, and nothing private."""
+"""Sharing a run: the folder loads back bit for bit, and the card shows the run folder's facts and nothing private."""
 
 import contextlib
 import io
@@ -24,12 +24,12 @@ pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("ne
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("safetensors")
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES = torch.arange(4 * 16 * 16 * 3, dtype=torch.int64).mul(37).remainder(251).to(torch.uint8).view(4, 16, 16, 3)
+IMAGES = torch.arange(4 * 24 * 24 * 3, dtype=torch.int64).mul(37).remainder(251).to(torch.uint8).view(4, 24, 24, 3)
 
 
 @pytest.fixture
 def run(reported_run, tmp_path):
-    """A copy of it that a test may change."""
+    """A copy of that run for a test to change."""
     return shutil.copytree(reported_run, tmp_path / "run")
 
 
@@ -61,7 +61,7 @@ trained = load_shared(sys.argv[1], device="cpu")
 images = torch.load(sys.argv[2])
 answer = {"logits": trained.logits(images), "names": trained.class_names, "history": len(trained.history)}
 torch.save(answer, sys.argv[3])
-assert not trained.model.training and trained.side_px == 16
+assert not trained.model.training and trained.side_px == 24
 """
 
 
@@ -72,21 +72,21 @@ def test_the_folder_loads_back_in_a_fresh_process_bit_for_bit(reported_run, shar
     assert done.returncode == 0, done.stderr
     answer, here = torch.load(tmp_path / "answer.pt"), open_trained(str(reported_run), device="cpu")
     assert torch.equal(answer["logits"], here.logits(IMAGES)) and not torch.equal(*answer["logits"][:2])
-    assert answer["names"] == here.class_names and answer["history"] == 2
+    assert answer["names"] == here.class_names and answer["history"] == 4
 
 
-def test_whatever_takes_a_checkpoint_takes_the_folder(reported_run, shared):
+def test_a_folder_opens_like_a_checkpoint(reported_run, shared):
     assert torch.equal(open_trained(str(shared), device="cpu").logits(IMAGES),
                        open_trained(str(reported_run), device="cpu").logits(IMAGES))
 
 
-def test_the_folder_is_evaluated_like_its_run_and_stays_as_it_is(run, shared, tmp_path, reported_run, capsys):
+def test_the_folder_is_evaluated_like_its_run_and_stays_unchanged(run, shared, tmp_path, reported_run, capsys):
     there = sorted(shared.iterdir())
     settings = [f"--data.cache={reported_run.parent / 'cache'}", "--train.device=cpu"]
     for folder in (run, shared):
         assert evaluate.main([str(folder), *settings, "--json", str(tmp_path / f"{folder.name}.json")]) == 0
     own, theirs = (json.loads((tmp_path / f"{folder.name}.json").read_text()) for folder in (run, shared))
-    assert {**theirs, "checkpoint": own["checkpoint"]} == own and theirs["images"] == 200
+    assert {**theirs, "checkpoint": own["checkpoint"]} == own and theirs["images"] == 400
     assert sorted(shared.iterdir()) == there and "only with --out=DIR" in capsys.readouterr().out
     assert evaluate.main([str(shared), *settings, "--out", str(tmp_path / "new")]) == 0
     assert (tmp_path / "new" / "confusion.csv").read_bytes() == (run / "confusion.csv").read_bytes()
@@ -102,13 +102,13 @@ def test_the_card_has_the_runs_figures_for_the_hub(reported_run, shared):
     assert card.data.get("license") is None and card.data.get("datasets") is None
     text = card.text
     for said in (f"{summary['test_top1']:.2%}", f"{summary['parameters']:,} parameters",
-                 "disc, square", "exponential average of the weights", "16 x 16 px", "--train.epochs=2",
-                 summary["commit"], "snapshot_download(\"me/small\")", "| `train.batch` | `60` |",
-                 "270 images were trained on, 30 more", "crop(pad_px=2)"):
+                 "disc, square", "exponential average of the weights", "24 x 24 px", "--train.epochs=4",
+                 summary["commit"], "snapshot_download(\"me/small\")", "| `train.batch` | `25` |",
+                 "1,800 images for training, 200 held out", "resize(px=24)"):
         assert said in text, said
 
 
-def test_no_file_tells_of_the_machine_or_asks_for_more(reported_run, shared):
+def test_no_file_names_the_machine_or_has_placeholders(reported_run, shared):
     for path in shared.iterdir():
         content = path.read_bytes()
         assert str(reported_run.parent).encode() not in content, path
@@ -116,12 +116,12 @@ def test_no_file_tells_of_the_machine_or_asks_for_more(reported_run, shared):
             assert not re.search(rb"(?i)more information|\b(todo|none|null|nan)\b|<!--", content), content
 
 
-def test_the_report_that_is_shared_is_the_runs_without_its_settings_of_the_machine(reported_run, shared):
+def test_the_shared_report_is_the_runs_without_the_machines_settings(reported_run, shared):
     page, own = (folder.joinpath("report.html").read_text() for folder in (shared, reported_run))
     assert str(reported_run) in own and "data.cache" in own and "argv" in own
     for private in ("data.cache", "run.folder", "argv", "/tmp", str(Path.home())):
         assert f">{private}" not in page and f"={private}" not in page, private
-    for kept in ("train.batch", "versions: torch", "predictions", "gradcam", "--train.epochs=2"):
+    for kept in ("train.batch", "versions: torch", "predictions", "gradcam", "--train.epochs=4"):
         assert kept in page, kept
 
 
@@ -161,18 +161,18 @@ def test_a_push_makes_the_repository_and_uploads_the_folders_own_files(run, tmp_
     assert capsys.readouterr().out.endswith("https://huggingface.co/me/small\n")
 
 
-def test_nothing_private_goes_into_a_public_repository_that_is_there_already(shared, monkeypatch):
+def test_a_private_push_into_an_existing_public_repository_is_refused(shared, monkeypatch):
     fake = FakeHub(private=False)
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: fake)
-    with pytest.raises(EngineError, match=r"^--push=me/x is there already and is public, so nothing was pushed"):
+    with pytest.raises(EngineError, match=r"^--push=me/x already exists and is public, so nothing was pushed"):
         hub.push(shared, "me/x", True)
     assert [call[0] for call in fake.calls] == ["create"]
     assert hub.push(shared, "me/x", False) and fake.calls[-1][0] == "upload"
 
 
-def test_without_a_network_the_folder_stays_and_one_line_says_so(shared, monkeypatch):
+def test_without_a_network_the_folder_stays_and_the_error_is_one_line(shared, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: FakeHub(ConnectionError("no route\nto host")))
-    with pytest.raises(EngineError, match=r"me/x was not pushed \(no route to host\): look at the network") as caught:
+    with pytest.raises(EngineError, match=r"me/x was not pushed \(no route to host\): check the network") as caught:
         hub.push(shared, "me/x", False)
     assert "\n" not in str(caught.value) and (shared / "README.md").is_file()
 
@@ -183,13 +183,13 @@ def test_the_default_folder_is_in_the_run_and_is_written_again(run, monkeypatch)
         assert share.main([str(run), "--push", name, "--dry-run"]) == 0
         (run / "report.html").unlink(missing_ok=True)
     assert "# two" in (run / "share" / "README.md").read_text()
-    assert not (run / "share" / "report.html").exists(), "a file of an earlier time stayed"
+    assert not (run / "share" / "report.html").exists(), "an old file stayed"
 
 
 @pytest.mark.parametrize("written", range(4))
-def test_one_that_was_killed_while_it_wrote_is_written_again(written, run, monkeypatch):
+def test_a_folder_that_a_killed_process_left_is_written_again(written, run, monkeypatch):
     class Killed(BaseException):
-        """What ends a process without a word."""
+        """Ends a process at once."""
 
     def cut_short(path, content):
         if len(done) == written:
@@ -208,10 +208,10 @@ def test_one_that_was_killed_while_it_wrote_is_written_again(written, run, monke
     assert {path.name for path in (run / "share").iterdir()} == set(hub.FILES) - {"report.html"}
 
 
-def test_a_folder_of_something_else_keeps_what_is_named_as_ours(run):
+def test_a_folder_of_something_else_keeps_files_with_our_names(run):
     (run / "share").mkdir()
     (run / "share" / "README.md").write_text("years of work")
-    with pytest.raises(EngineError, match=r"holds README\.md, which is not of a shared run"):
+    with pytest.raises(EngineError, match=r"holds README\.md, which is not part of a shared run"):
         share.main([str(run), "--push", "me/x", "--dry-run"])
 
 
@@ -223,7 +223,7 @@ def test_a_folder_of_something_else_keeps_what_is_named_as_ours(run):
     (["--push", "a/b", "--dry-run", "--private"], "--private has no effect in a dry run"),
     (["--push", "a/b", "--dryrun"], "--dryrun is unknown; did you mean --dry-run"),
 ])
-def test_what_cannot_be_shared_is_refused_in_one_line(words, message, run):
+def test_a_bad_command_is_refused_in_one_line(words, message, run):
     with pytest.raises(EngineError) as caught:
         share.main([str(run), *words])
     assert message in str(caught.value) and "\n" not in str(caught.value)
@@ -244,10 +244,10 @@ def other_folder(run):
     (lambda run: (run / "summary.json").unlink(), r"summary\.json is missing or damaged: give the folder"),
     (lambda run: (run / "summary.json").write_text("{"), "missing or damaged"),
     (lambda run: (run / "checkpoints" / "last.pt").unlink(), "has no checkpoints/last.pt"),
-    (spoil_summary, "is not of the weights in last.pt"),
-    (other_folder, "holds thesis.tex, which is not of a shared run"),
+    (spoil_summary, "does not match the weights in last.pt"),
+    (other_folder, "holds thesis.tex, which is not part of a shared run"),
 ])
-def test_a_run_that_is_not_whole_leaves_nothing_behind(spoil, message, run):
+def test_an_incomplete_run_leaves_nothing_behind(spoil, message, run):
     spoil(run)
     before = sorted(path for path in run.rglob("*"))
     with pytest.raises(EngineError, match=message) as caught:
@@ -269,7 +269,7 @@ def config(**changes):
 
 @pytest.mark.parametrize(("spoil", "message"), [
     (edit("model.safetensors", lambda content: content[:-8]), "model.safetensors cannot be read"),
-    (edit("model.safetensors", lambda content: content[:-1] + b"\x7f"), "its weights are not those"),
+    (edit("model.safetensors", lambda content: content[:-1] + b"\x7f"), "its weights do not match the hash"),
     (edit("config.json", lambda content: b"{"), "config.json is missing or damaged"),
     (config(format="other"), "was not written by engine.share"),
     (config(class_names=[]), "was not written by engine.share"),

@@ -197,7 +197,7 @@ def test_a_signal_ends_it_with_its_status_and_more_trials_may_be_asked_for_later
 
 @pytest.mark.parametrize(("fail", "state", "reason"), [
     (EngineError("this does not fit"), "refused", "this does not fit"),
-    (NotFinite(3), "pruned", "the loss was not a finite number"),
+    (NotFinite(3), "pruned", "the loss was not finite"),
     (torch.OutOfMemoryError("too\nlarge"), "refused", "too large"),
     (RuntimeError("DefaultCPUAllocator: not enough memory"), "refused", "DefaultCPUAllocator: not enough memory")])
 def test_a_trial_that_does_not_work_is_kept_with_its_reason(fail, state, reason, pretend, run, tmp_path):
@@ -212,14 +212,14 @@ def test_where_the_recipe_itself_diverges_the_sweep_completes_and_resumes(preten
     drawn = []
     monkeypatch.setattr("engine.tuning.sweep.draw_importance", lambda *given: drawn.append(given) or given[3])
     assert run(trials=6) == 0
-    assert "the recipe's own 20.00% (the loss was not a finite number)" in " ".join(capsys.readouterr().out.split())
+    assert "the recipe's own 20.00% (the loss was not finite)" in " ".join(capsys.readouterr().out.split())
     assert drawn[0][-1] is False, "another trial would be shown as the recipe's own"
     pretend()
     assert run(trials=7) == 0 and trials_in(tmp_path / "out")[0]["state"] == "finished"
 
 
 @pytest.mark.slow("trains trials of 3 epochs")
-def test_where_every_trial_diverges_that_is_one_line_each_time(space, tmp_path, capsys):
+def test_if_every_trial_diverges_the_error_is_one_line_each_time(space, tmp_path, capsys):
     words = ["--recipe", "quickstart", "--space", space("train.batch: {choices: [20, 40]}"), "--out",
              str(tmp_path / "out"), f"--data.cache={tmp_path}/cache", *SMALL[:-1], "--model.norm=none",
              "--schedule.lr=100000"]
@@ -231,7 +231,7 @@ def test_where_every_trial_diverges_that_is_one_line_each_time(space, tmp_path, 
     assert " - " in capsys.readouterr().out
 
 
-def test_the_command_of_the_leaderboard_is_the_whole_one(pretend, tmp_path):
+def test_the_leaderboard_has_the_whole_command(pretend, tmp_path):
     pretend()
     (tmp_path / "a b.yaml").write_text(SPACE)
     words = ["--recipe", "quickstart", "--train.epochs=6", "--space", str(tmp_path / "a b.yaml"), "--trials", "5",
@@ -241,7 +241,7 @@ def test_the_command_of_the_leaderboard_is_the_whole_one(pretend, tmp_path):
     assert shlex.split(command) == ["python", "-m", "engine.sweep", *words]
 
 
-def test_settings_that_do_not_go_together_are_a_refused_trial(pretend, run, tmp_path):
+def test_a_trial_with_contradictory_settings_is_refused(pretend, run, tmp_path):
     pretend()
     run(text="optim.momentum: {choices: [0, 0.5, 0.9]}\noptim.nesterov: {choices: [true, false]}", trials=12)
     refused = [row for row in trials_in(tmp_path / "out") if row["state"] == "refused"]
@@ -263,7 +263,7 @@ def test_a_recipe_whose_own_value_lies_outside_the_space_is_tried_too(pretend, r
     assert next(row for row in trials_in(tmp_path / "out") if row["trial"] == 0)["settings"] == {"schedule.lr": 0.1}
 
 
-def test_a_share_is_held_out_where_the_recipe_has_none_and_only_for_the_sweep(pretend, run, tmp_path):
+def test_without_held_out_images_the_sweep_alone_holds_a_share_out(pretend, run, tmp_path):
     given = pretend()
     words = ["--recipe", "pocket10", "--space", str(tmp_path / "space.yaml"), "--trials", "5", "--out",
              str(tmp_path / "own"), f"--data.root={tmp_path}"]
@@ -274,7 +274,7 @@ def test_a_share_is_held_out_where_the_recipe_has_none_and_only_for_the_sweep(pr
     assert (best.values["data.validation"], best.values["eval.watch"]) == (0, "none")
 
 
-def test_settings_added_for_the_sweep_stay_where_others_need_them():
+def test_settings_added_for_the_sweep_stay_if_others_need_them():
     held_out = {"data.validation": 0.1}
     assert without_added("baseline", {"data.validation": 0.1, "train.epochs": 3}, held_out) == {"train.epochs": 3}
     needed = {"data.validation": 0.1, "train.patience": 3}
@@ -297,7 +297,7 @@ def test_a_folder_with_another_sweep_is_refused(words, message, pretend, run):
     assert run("--train.threads=1", "--data.cache=/elsewhere", trials=2) == 0
 
 
-def test_a_second_process_waits_its_turn_and_a_file_that_is_no_sweep_is_left_alone(pretend, run, tmp_path):
+def test_a_second_process_is_refused_and_a_file_that_is_no_sweep_stays_untouched(pretend, run, tmp_path):
     pretend()
     (tmp_path / "out").mkdir()
     with FolderLock(tmp_path / "out"), pytest.raises(EngineError, match="is in use by process"):

@@ -1,6 +1,6 @@
-"""Augmentation in plain Python, one pixel at a time: what every executor must give, written to be read, not to be fast.
+"""Augmentation in plain Python, one pixel at a time: the reference for every executor, written for clarity, not speed.
 
-An image is a list of rows of [r, g, b] lists. Only the policy's passes, the draws and Python's own numbers are used.
+An image is a list of rows of [r, g, b] lists. It uses only the policy's passes, the draws and Python's numbers.
 """
 
 import math
@@ -17,7 +17,7 @@ def augment(image: list, policy: Policy, seed: int, epoch: int, sample: int, mea
 
 
 class Reference:
-    """One sample's augmentation: the draws of (seed, epoch, sample) and the ops of the policy's passes."""
+    """One sample's augmentation: the draws of (seed, epoch, sample) and the operations of the policy's passes."""
 
     def __init__(self, policy: Policy, seed: int, epoch: int, sample: int, mean_rgb: tuple[int, int, int]) -> None:
         self.policy, self.mean_rgb = policy, list(mean_rgb)
@@ -131,7 +131,7 @@ class Reference:
 
     @staticmethod
     def fixed(u: float, size: int, fill: str, k: float) -> int:
-        """The coordinate in 1/2048 px: folded, or limited to [-1, size], where the fill is reached."""
+        """The coordinate in 1/2048 px: folded, or limited to [-1, size], where the fill starts."""
         if fill != "reflect" and k == 1:
             return math.floor(min(max(u, -1.0), float(size)) * 2048 + 0.5)
         if fill != "reflect":

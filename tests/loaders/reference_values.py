@@ -1,6 +1,6 @@
-"""The ops that change values or paint, in plain Python, one pixel at a time.
+"""The operations that change or cover pixels, in plain Python, one pixel at a time.
 
-Each takes an image (rows of [r, g, b] lists, which it may change), the op, and the sample whose draws it uses
+Each takes an image (rows of [r, g, b] lists, which it may change), the operation and the sample whose draws it uses
 (`tests.loaders.reference.Reference`), and returns the image.
 """
 
@@ -14,7 +14,7 @@ def below(bits: int, n: int) -> int:
 
 
 def below_low(bits: int, n: int) -> int:
-    """A second one, from the low half."""
+    """Another integer in [0, n), from the low half."""
     return ((bits & 0xFFFFFFFF) * n) >> 32
 
 
@@ -31,7 +31,7 @@ def map_values(image: list, change) -> list:
 
 
 def hue_turned(pixel: list[int], turn: int) -> list[int]:
-    """Hue shifted by turn / 65536 of a circle; the largest and the smallest of the three values stay what they are."""
+    """Hue shifted by turn / 65536 of a circle; the largest and the smallest of the three values stay the same."""
     r, g, b = pixel
     high, spread = max(pixel), max(pixel) - min(pixel)
     sector = (g - b) % (6 * spread) if high == r and spread else b - r + 2 * spread if high == g else r - g + 4 * spread

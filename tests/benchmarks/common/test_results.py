@@ -21,7 +21,7 @@ def test_every_row_is_complete(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["results.json"]
 
 
-def test_without_merge_the_file_is_written_anew(tmp_path):
+def test_without_merge_the_file_is_replaced(tmp_path):
     path = tmp_path / "results.json"
     write_rows(path, [{"name": "a"}], HERE, "one")
     write_rows(path, [{"name": "b"}], THERE, "two")
@@ -68,7 +68,7 @@ def test_a_rows_command_names_no_folder_of_the_machine():
     assert shareable(["x", "--data.root", "/c", "--json"]) == "x --data.root=DIR"
 
 
-def test_a_commands_rows_say_where_and_how_they_were_measured(tmp_path):
+def test_rows_record_where_and_how_they_were_measured(tmp_path):
     save_rows(None, [{"name": "a"}], "benchmarks.x", [])
     save_rows(str(tmp_path / "r.json"), [{"name": "a"}], "benchmarks.x", ["--seed", "7", "--json", "r"])
     (row,) = read_rows(tmp_path / "r.json")
@@ -77,7 +77,7 @@ def test_a_commands_rows_say_where_and_how_they_were_measured(tmp_path):
     assert row["environment"]["commit"] and set(row["environment"]) == set(environment())
 
 
-def test_a_recipes_label_has_what_was_changed_but_no_folders():
+def test_a_recipes_label_has_the_given_settings_but_no_folders():
     recipe = load("baseline", settings={"train.epochs": 3, "data.root": "/x", "data.workers": 1, "run.folder": "y"})
     assert label_of(recipe) == "baseline data.workers=1 train.epochs=3"
     assert label_of(recipe, "data.workers") == "baseline train.epochs=3"

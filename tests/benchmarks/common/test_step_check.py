@@ -1,4 +1,4 @@
-"""The comparison of a step mode with the eager step: what it measures, and that it detects what goes wrong."""
+"""The comparison of a step mode with the eager step: what it measures, and that it detects errors."""
 
 import math
 
@@ -16,7 +16,7 @@ from recipes.settings.load import load
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 TRAINS = pytest.mark.slow("builds a run and trains some steps")
 
-# 270 images are left for training: three steps an epoch.
+# 270 images are left for training: three steps per epoch.
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 90, "model.width": 4,
          "model.depth": 3, "model.dropout": 0, "train.precision": "fp32", "train.device": "cpu", "train.threads": 1}
 
@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 
 
 @TRAINS
-def test_a_mode_whose_loss_is_no_number_is_refused_in_one_line(recipe, monkeypatch):
+def test_a_mode_whose_loss_is_not_finite_is_refused_in_one_line(recipe, monkeypatch):
     monkeypatch.setattr(ForwardPass, "__call__", lambda *_: torch.tensor([float("nan"), 0, 90], dtype=torch.float64))
     with pytest.raises(EngineError, match="the recipe's own step gives a loss that is not finite at step 0"):
         check_mode(recipe(), "compile", 3)
@@ -41,7 +41,7 @@ def recipe(cache):
 
 @pytest.fixture
 def losses_of(recipe):
-    """The losses of a recipe's first steps, its network altered by `change` before."""
+    """The losses of a recipe's first steps, after `change` altered its network."""
     def found(steps, change=lambda model: None, **more):
         run = build(recipe(**more))
         try:
@@ -54,7 +54,7 @@ def losses_of(recipe):
 
 
 @TRAINS
-def test_the_losses_are_those_of_training_epoch_after_epoch(recipe, losses_of):
+def test_the_losses_equal_those_of_training_over_epochs(recipe, losses_of):
     run = build(recipe())
     try:
         records = run.loop.run()
@@ -107,7 +107,7 @@ class Wrong(ForwardPass):
 
 
 def use_executor(monkeypatch, compiled):
-    """Let the step mode compile use the executor `compiled`; returns the modes that were asked for."""
+    """Make the step mode compile use the executor `compiled`; returns the modes that were requested."""
     asked = []
     monkeypatch.setattr("engine.training.step.build_executor", lambda mode, forward: asked.append(mode) or {
         "eager": plain, "compile": compiled}[mode](forward))
@@ -172,7 +172,7 @@ def test_each_precision_has_its_tolerance(planted, recipe, name, allowed):
 @pytest.mark.parametrize(("eager", "fast"), [
     ([1.0, 1.0, 1.0], [1.0, math.nan, 1.0]), ([1.0, 1.0, 1.0], [1.0, math.inf, 1.0]),
     ([1.0, math.nan, 1.0], [1.0, 1.0, 1.0]), ([1.0, math.inf, 1.0], [1.0, math.inf, 1.0])], ids=str)
-def test_a_loss_that_is_no_number_is_never_within_bounds(planted, recipe, eager, fast):
+def test_a_loss_that_is_not_finite_is_never_within_bounds(planted, recipe, eager, fast):
     planted(eager, fast)
     with pytest.raises(EngineError, match="at step 1 the loss is"):
         check_mode(recipe(), "graph", 3)

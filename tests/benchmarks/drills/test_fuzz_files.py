@@ -20,8 +20,8 @@ def test_mutated_files_are_read_or_refused_in_one_line(part, tmp_path):
     assert checks.tried >= 61 and checks.refused > 10 and checks.survived > 1
 
 
-@pytest.mark.slow("starts a process, to see that it is seen")
-def test_what_code_in_a_file_would_do_is_seen(tmp_path):
+@pytest.mark.slow("starts a process, which the audit must see")
+def test_the_audit_sees_what_code_in_a_file_would_do(tmp_path):
     assert audited(lambda: (tmp_path / "made").mkdir()) == ["os.mkdir"]
     assert "subprocess.Popen" in audited(lambda: subprocess.run([sys.executable, "-c", ""], check=True))
     assert audited(lambda: (tmp_path / "made").exists()) == []

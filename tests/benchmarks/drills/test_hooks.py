@@ -1,4 +1,4 @@
-"""The hooks' own parts: which files have failpoints, and that a split write writes the same bytes."""
+"""The hooks: which files have failpoints, and that a split write writes the same bytes."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from benchmarks.drills.processes import Failpoints
     ("r/checkpoints/last.previous.pt", "checkpoint"), ("c/cache/.a.beton.0a.part", "beton"),
     ("c/cache/a.json", "beton"),
     ("r/config.yaml", ""), ("r/summary.json", ""), ("r/checkpoints", "")])
-def test_files_are_told_apart_by_name(path, kind):
+def test_the_kind_of_a_file_follows_from_its_name(path, kind):
     assert kind_of(path) == kind
 
 

@@ -45,7 +45,7 @@ def test_too_few_kills_inside_writes_or_at_all_are_reported():
     assert "only 3 of 4 kills came before" in kills.too_few([trial("beton, half")] * 3 + [trial(None)])
 
 
-def test_a_kill_that_came_too_late_is_repeated_earlier(monkeypatch, tmp_path):
+def test_a_kill_that_comes_too_late_is_repeated_earlier(monkeypatch, tmp_path):
     asked = []
 
     def apart(function, reference, kill, *rest, limit_s):

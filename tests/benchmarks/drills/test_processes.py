@@ -23,7 +23,7 @@ def sleep(words):
 
 
 def forked_commands(place):
-    """The ends of small commands; for a process that may fork."""
+    """The results of small commands; for a process that may fork."""
     place.mkdir()
     log = place / "log"
     stopped = Failpoints("there", 2)

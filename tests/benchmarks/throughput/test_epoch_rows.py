@@ -1,4 +1,4 @@
-"""Rows from planted timings: rates, ratios by round, data cost and shares, exactly."""
+"""Rows from fake timings: rates, ratios by round, data cost and shares, exactly."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Rows for people: the README's section says what was measured, what is the best and what is missing."""
+"""The README's section shows the figures, the best way and what is missing; so do screen and picture."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def rows(label="net", gpu=None):
     return [row | {"environment": machine, "command": "c"} for row in made]
 
 
-def test_the_section_has_a_line_a_way_and_the_fastest_of_ours_in_bold():
+def test_the_section_has_a_line_per_way_and_our_fastest_in_bold():
     lines = summary(rows()).splitlines()
     assert lines[0] == f"| {' | '.join(HEAD)} |" and lines[1].count("---") == len(HEAD)
     assert "| `net` | Cadence, stream, eager | 100 | 0.2 | 5.00 | 2.00 | 1.60 | 1.0% | 30% |" in lines
@@ -41,7 +41,7 @@ def test_the_section_has_a_line_a_way_and_the_fastest_of_ours_in_bold():
     assert len({line.count("|") for line in table}) == 1 and len(table) == 2 + 7 + 1
 
 
-def test_it_says_what_failed_what_is_left_out_and_on_what_it_was_timed():
+def test_failures_left_out_operations_and_the_machine_are_listed():
     text = summary(rows())
     assert "| `net` | Cadence, step graph | not timed: needs a GPU |" in text
     assert text.endswith("`net` on P, 2 cores, bf16, batch 50, 3 rounds in turns; a large matrix product there: "
@@ -54,7 +54,7 @@ def test_each_recipe_has_its_own_machine_and_its_own_best():
     assert "`net` on P" in text and "`other` on G" in text
 
 
-def test_a_recipe_of_which_nothing_could_be_timed_is_still_told():
+def test_a_recipe_without_figures_is_still_listed():
     text = summary([row for row in rows() if row["failed"]])
     assert "not timed: needs a GPU" in text and text.endswith("`net` on P, 2 cores.\n")
 

@@ -1,4 +1,4 @@
-"""The peers really train: on every image with its label, as a plain loop does; and leave nothing running."""
+"""The peers train on every image with its label, as a plain loop does, and leave nothing running."""
 
 import gc
 import itertools
@@ -36,7 +36,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def make_setup(cache):
-    """What a small run trains, `changes` to its settings taken."""
+    """The setup of a small run, with `changes` to its settings."""
     def make(**changes):
         settings = SMALL | {"data.cache": cache} | {path.replace("__", "."): value for path, value in changes.items()}
         with closing(build(load("quickstart", settings=settings))) as run:
@@ -46,7 +46,7 @@ def make_setup(cache):
 
 
 def as_bytes(images, data):
-    """A batch as the peer brings it -> uint8 (B, H, W, 3), normalising undone."""
+    """A peer's batch -> uint8 (B, H, W, 3), normalising undone."""
     if images.dtype == torch.uint8:
         return images.permute(0, 2, 3, 1).numpy()
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (data.mean, data.std))
@@ -63,7 +63,7 @@ def test_the_setup_is_what_the_run_trains(make_setup):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_an_epoch_brings_every_image_with_its_own_label(name, make_setup):
+def test_an_epoch_has_every_image_with_its_label(name, make_setup):
     made = make_setup(data__validation=0.1)
     label_of = {image.tobytes(): label for image, label in zip(made.images_nhwc, made.labels, strict=True)}
     peer, found = PEERS[name](made), []
@@ -111,7 +111,7 @@ def test_a_peer_learns(name, make_setup):
     ({"optim__name": "adamw", "schedule__lr": 1e-3, "optim__beta2": 0.9, "optim__weight_decay": 0.1,
       "optim__eps": 1e-2}, lambda p: torch.optim.AdamW(p, 1e-3, betas=(0.9, 0.9), eps=1e-2, weight_decay=0.1)),
 ])
-def test_steps_are_those_of_a_plain_loop(settings, optimizer, make_setup):
+def test_steps_equal_a_plain_loop(settings, optimizer, make_setup):
     made = make_setup(**settings, train__clip_norm=0.5, train__label_smoothing=0.1)
     data = made.recipe.section("data")
     plain = PlainStep(made, None, channels_last=False, fused=False).model
@@ -175,7 +175,7 @@ def test_a_mixed_batch_keeps_its_shares(make_setup):
         assert ((images[number] == number) | (images[number] == (number - 1) % 10)).all()
 
 
-def test_precisions_workers_and_what_is_left_out_are_told(make_setup):
+def test_precision_workers_and_left_out_operations_are_reported(make_setup):
     made = make_setup(augment__policy="cnn4")
     peers = {name: make(made) for name, make in PEERS.items()}
     facts = {name: peer.facts for name, peer in peers.items()}
@@ -204,7 +204,7 @@ def test_an_epoch_may_be_left_early_and_nothing_stays_behind(name, make_setup):
         with peer.open_epoch(number) as batches:
             for batch in itertools.islice(batches, 2):
                 peer.step(batch, number, 0)
-        # An iterator of torch's lives for as long as somebody holds it.
+        # torch's iterator lives while something refers to it.
         del batches
     del peer
     gc.collect()

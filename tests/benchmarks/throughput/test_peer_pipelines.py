@@ -1,4 +1,4 @@
-"""A policy in other libraries' words: which transforms, what is left out, and the pixels where nothing is drawn."""
+"""A policy in other libraries' operations: the transforms, what is left out, and pixels that involve no draw."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def names(policy, library):
 
 
 @pytest.mark.parametrize("library", [transforms, v2])
-def test_the_named_policies_in_torchvisions_words(library):
+def test_the_named_policies_in_torchvisions_operations(library):
     assert names("baseline", library) == (["RandomCrop", "RandomHorizontalFlip"], [], [])
     assert names("cnn4", library) == (["RandomCrop", "RandomHorizontalFlip", "ColorJitter"], ["RandomErasing"], [])
     kept, covers, left_out = names("resnet34", library)
@@ -43,7 +43,7 @@ def test_the_named_policies_in_torchvisions_words(library):
     assert names("airbench", library) == (["RandomCrop", "RandomHorizontalFlip"], [], [])
 
 
-def test_ranges_are_the_policys():
+def test_ranges_equal_the_policys():
     kept, covers, _ = of_torchvision(parse("cnn4", 32, 32), transforms, {"mean": 0, "zero": 0})
     crop, flip, jitter, (erase,) = *kept, covers
     assert (crop.size, crop.padding, crop.padding_mode, flip.p) == ((32, 32), 4, "constant", 0.5)
@@ -60,7 +60,7 @@ def test_ranges_are_the_policys():
 
 @pytest.mark.parametrize("policy", ["noise(sigma=.1)", "cutout(hole_px=8, fill=noise)", "crop(pad_px=2, fill=mean)",
                                     "maybe(.5, flip(), noise(sigma=.1))", "maybe(.5, cutout(hole_px=8))"])
-def test_what_has_no_word_there_is_left_out_and_named(policy):
+def test_operations_that_torchvision_lacks_are_left_out_and_named(policy):
     for library in (transforms, v2):
         assert names(policy, library) == ([], [], [parse(policy, 32, 32).text])
 
@@ -106,7 +106,7 @@ def test_a_hole_has_the_size_of_the_images_that_it_is_cut_into():
     assert made.shape == (3, 64, 64) and (made == 0).all(0).sum() == 256
 
 
-def test_the_policies_in_ffcvs_words():
+def test_the_named_policies_in_ffcvs_operations():
     # It leaves torch's threads as they are.
     import_ffcv()
 

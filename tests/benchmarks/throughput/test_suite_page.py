@@ -65,7 +65,7 @@ def test_the_rates_of_epochs_are_drawn_recipe_by_recipe(tmp_path):
         assert "![Images per second](amd-epyc-7b13-2031-02-03.png)" in page.read_text()
         picture = np.asarray(Image.open(page.with_suffix(".png")).convert("RGB")).astype(int)
         ours = (abs(picture - (0, 0x72, 0xB2)).sum(2) < 9).any(1)
-        # Runs of rows of pixels that hold the colour of our bars: one a recipe.
+        # Runs of pixel rows that hold the colour of our bars: one per recipe.
         assert (np.diff(ours.astype(int)) == 1).sum() == (1 if name == "baseline" else 2)
 
 
@@ -92,7 +92,7 @@ def test_a_cell_is_short(value, shown):
     assert cell(value) == shown
 
 
-def test_a_table_has_a_column_for_whatever_a_row_can_show():
+def test_a_table_has_a_column_for_each_key_with_a_cell():
     rows = [{"name": "a|b", "ok": True, "said": "y" * 80, "hardware": {"cores": 1}}, {"name": "c", "largest": 2e-5}]
     assert table(rows) == ["|  | ok | largest |", "|---|---|---|", "| a/b | yes |  |", "| c |  | 2e-05 |"]
     assert table([]) == ["no rows"]

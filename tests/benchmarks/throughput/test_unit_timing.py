@@ -1,4 +1,4 @@
-"""Units of steps on a planted clock: what is measured, what is not, and the seconds per image."""
+"""Units of steps on a fake clock: what is measured, what is not, and the seconds per image."""
 
 from contextlib import contextmanager
 
@@ -13,7 +13,7 @@ START_S, BATCH_S, STEP_S = 0.5, 0.125, 0.25
 
 
 class World:
-    """A clock that moves by what is done: opening an epoch, making a batch, a step, sleeping."""
+    """A clock that only moves by work: opening an epoch, making a batch, a step, sleeping."""
 
     def __init__(self):
         self.now, self.slept, self.opened, self.closed, self.steps = 0.0, [], [], [], []
@@ -61,7 +61,7 @@ def contender(world, batches, **options):
     return Contender("ours", lambda number: world.epoch(batches, number), world.step, **options)
 
 
-def test_in_a_long_epoch_a_unit_is_steps_and_the_start_is_added_by_its_share(world):
+def test_in_a_long_epoch_a_unit_is_steps_plus_their_share_of_the_start(world):
     way = contender(world, 1000, images=10_004)
     way.prepare(3.0)
     assert way.steps == 8 and way.epochs == 0 and way.start_s == pytest.approx(START_S + BATCH_S)
@@ -75,7 +75,7 @@ def test_in_a_long_epoch_a_unit_is_steps_and_the_start_is_added_by_its_share(wor
     assert way.timed == "8 steps a time, an epoch's start (0.625 s) added by its share"
 
 
-def test_after_a_unit_its_loaders_have_the_time_to_come_to_rest(world):
+def test_after_a_unit_its_loaders_get_time_to_finish(world):
     way = contender(world, 1000)
     way.prepare(3.0)
     world.slept.clear()
@@ -83,7 +83,7 @@ def test_after_a_unit_its_loaders_have_the_time_to_come_to_rest(world):
     assert world.slept == pytest.approx([2 * (BATCH_S + STEP_S)])
 
 
-def test_a_unit_goes_on_in_its_epoch_and_never_into_the_next(world):
+def test_a_unit_continues_its_epoch_and_never_enters_the_next(world):
     way = contender(world, 40)
     way.prepare(3.0)
     for _ in range(12):
@@ -117,7 +117,7 @@ def test_batches_without_end_have_no_starts(world):
     assert way.timed == "4 steps a time"
 
 
-def test_what_the_first_steps_take_beyond_later_ones_is_the_first_steps(world):
+def test_the_first_step_is_charged_with_the_first_steps_extra_time(world):
     world.first_extra_s = 30.0
     way = contender(world, 1000)
     way.prepare(3.0)

@@ -1,4 +1,4 @@
-"""The digest of an epoch: one value whatever draws it, another for every seed, epoch, policy and start."""
+"""The digest of an epoch: one value however it is drawn, another for every seed, epoch, policy and start."""
 
 from functools import cache as memoized
 
@@ -57,7 +57,7 @@ def one_process(monkeypatch):
     {"data__workers": 1}, {"data__workers": 2}, {"data__feed": "resident"}, {"train__batch": 90}, {"train__batch": 7},
     {"data__batches_ahead": 1}, {"processes": 2}, {"processes": 3, "data__feed": "resident"},
 ], ids=str)
-def test_it_does_not_depend_on_who_draws_it_or_how(value, changed, one_process):
+def test_it_does_not_depend_on_how_it_is_drawn(value, changed, one_process):
     assert value(**changed) == value()
 
 

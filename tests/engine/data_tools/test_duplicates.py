@@ -45,7 +45,7 @@ def test_plain_images_correlate_with_nothing():
     assert not duplicates.thumbnails_of(plain).any()
 
 
-def test_digests_tell_single_pixels_apart():
+def test_digests_differ_for_a_single_pixel():
     images = images_of(2)
     images[1] = images[0]
     assert duplicates.digests_of(images)[0] == duplicates.digests_of(images)[1]
@@ -73,7 +73,7 @@ def test_the_nearest_is_the_one_with_the_highest_product(rows, columns, monkeypa
         assert which[row] == int(np.argmax(products)) and best[row] == pytest.approx(max(products), abs=1e-6)
 
 
-def test_of_too_many_images_only_some_are_compared():
+def test_too_many_images_are_compared_in_part():
     assert duplicates.comparison_step(10_000, 50_000) == 1
     assert duplicates.comparison_step(100_000, 1_000_000) == 20
     assert -(-100_000 // 20) * 1_000_000 <= duplicates.MOST_COMPARISONS

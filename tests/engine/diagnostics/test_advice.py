@@ -40,7 +40,7 @@ def test_the_sentence_of_a_step():
         "rate measured here.")
 
 
-def test_the_sentence_of_a_feed_says_nothing_of_the_step():
+def test_the_sentence_of_a_feed_does_not_mention_the_step():
     said = judge(FEED, CPU).sentence
     assert said.startswith("The feed bounds the run: alone the feed makes 1,000 images/s, the step 8,000; together")
     assert "90% of the time" in said and "Within the step" not in said
@@ -82,7 +82,7 @@ def test_workers_are_not_advised_where_every_core_has_one_or_the_step_needs_them
     assert not advised(Rates(1_000.0, None, 1_111.0, 950.0, 0.05), CPU)
 
 
-def test_the_costliest_operation_is_named_with_what_its_absence_brings():
+def test_the_costliest_operation_is_named_with_its_gain():
     facts = replace(CPU, workers=4, gains={"flip()": 1.01, "blur(kernel_px=3, sigma=1)": 2.5, "crop(pad_px=4)": 1.3})
     assert judge(FEED, facts).advice == (
         Advice("augment.policy without blur(kernel_px=3, sigma=1)",
@@ -145,11 +145,11 @@ def test_parts_that_share_get_the_advice_of_all_each_once_and_the_best_first():
     assert promises == sorted(promises, reverse=True)
 
 
-def test_what_promises_nothing_is_not_said():
+def test_advice_without_a_gain_is_left_out():
     assert not judge(replace(GPU_STEP, feed=20_100.0), replace(GPU, mode="eager")).advice
 
 
-def test_small_figures_keep_three_digits_and_small_shares_are_not_nothing():
+def test_small_figures_keep_three_digits_and_small_shares_are_not_zero():
     said = judge(Rates(4_137.0, None, 5.1234, 5.0, 0.0), replace(CPU, limit="overhead", reached=0.004)).sentence
     assert "the step 5.12; together they make 5, and 0% of the time" in said and "leave it less than 1% of" in said
 

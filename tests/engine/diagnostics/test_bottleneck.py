@@ -10,7 +10,7 @@ from engine.build.run import build
 from engine.diagnostics import bottleneck
 from engine.diagnostics.bottleneck import diagnose, operation_gains
 from engine.diagnostics.peaks import Peaks, measure_peaks
-from loaders.feeds.build import DeviceFeed
+from loaders.feeds.stream import Stream
 from loaders.host import executor
 from recipes.settings.load import load
 
@@ -74,11 +74,11 @@ def test_a_slowed_operation_is_found_and_named(make, slow_blur):
     assert advice["augment.policy without blur(kernel_px=3, sigma=1)"].at_most_images_s <= found.rates.step
 
 
-class Throttled(DeviceFeed):
+class Throttled(Stream):
     """A feed whose batches take many copies to arrive."""
 
     def __init__(self, feed):
-        super().__init__(feed.stream, feed.device)
+        vars(self).update(vars(feed))
         self.there = torch.zeros(1 << 24, dtype=torch.uint8)
         self.here = torch.ones_like(self.there)
 
@@ -89,7 +89,7 @@ class Throttled(DeviceFeed):
 
     @contextmanager
     def epoch(self, epoch=0, start=0):
-        with self.stream.epoch(epoch, start) as batches:
+        with self.host_epoch(epoch, start) as batches:
             yield map(self.send, batches)
 
 

@@ -49,7 +49,7 @@ def test_without_root_apt_runs_by_sudo(machine, monkeypatch):
     assert command == "sudo apt-get update && sudo apt-get install -y libopencv-dev libturbojpeg0-dev"
 
 
-def test_ffcv_that_cannot_find_its_libraries_is_compiled_anew(machine):
+def test_ffcv_without_its_libraries_is_recompiled(machine):
     machine.library.remove("opencv4")
     broken = {"error": "ImportError: libopencv_core.so.406: cannot open shared object file", "lacks": None}
     command = mend_command(ffcv_findings(broken, torch_works=True))
@@ -61,7 +61,7 @@ def test_ffcv_that_cannot_find_its_libraries_is_compiled_anew(machine):
     ("cv2", "pip install ffcv==1.0.2"),
     ("ffcv._libffcv", "pip install --force-reinstall --no-deps --no-cache-dir ffcv==1.0.2"),
 ])
-def test_what_ffcv_lacks_decides_how_it_is_repaired(machine, lacks, end):
+def test_the_missing_module_decides_the_repair_of_ffcv(machine, lacks, end):
     command = mend_command(ffcv_findings({"error": f"No module named '{lacks}'", "lacks": lacks}, torch_works=True))
     assert command.endswith(end) and "apt-get" not in command
 
@@ -71,7 +71,7 @@ def test_ffcv_is_not_blamed_for_torch(machine):
     assert [finding.ok for finding in findings] == [None]
 
 
-def test_torch_that_fails_is_installed_anew_with_its_torchvision(machine):
+def test_a_broken_torch_is_reinstalled_with_its_torchvision(machine):
     command = mend_command(torch_findings({"error": "operator torchvision::nms does not exist", "lacks": None}))
     assert command.endswith("--no-cache-dir torch==2.15.0 torchvision==0.30.0")
     assert mend_command(torch_findings({"error": "No module named 'sympy'", "lacks": "sympy"})) == (

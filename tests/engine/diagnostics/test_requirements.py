@@ -48,7 +48,7 @@ def test_versions_are_compared_as_numbers(version, wanted, ok):
     assert satisfies(version, wanted) is ok
 
 
-def test_release_drops_what_is_no_number():
+def test_release_keeps_only_numbers():
     assert release_of("2.10.0+cu130") == (2, 10)
     assert release_of("0.0") == ()
 
@@ -67,7 +67,7 @@ def test_none_where_the_distribution_is_not_installed(monkeypatch):
     assert requirements.requirements() is None
 
 
-def test_installed_tells_presence():
+def test_installed_gives_a_version_or_none():
     assert requirements.installed("pytest") == pytest.__version__
     assert requirements.installed("no-such-distribution") is None
 

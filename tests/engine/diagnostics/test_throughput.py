@@ -80,11 +80,11 @@ def test_timed_counts_the_images_of_at_least_one_batch_after_a_warm_up(clock, se
         clock.now += 0.25
         sizes.append(len(batch.labels))
 
-    assert timed(endless(Feed(clock, 0.0, counts=(5,))), use, seconds, wait) == (20.0, 0.0)
+    assert timed(endless(Feed(clock, 0.0, counts=(5,)).epoch), use, seconds, wait) == (20.0, 0.0)
     assert sizes == [5] * (1 + used)
 
 
-def test_what_the_device_still_has_to_do_is_in_the_time_and_what_it_had_before_is_not(clock):
+def test_the_time_includes_work_queued_during_it_but_not_before(clock):
     left = [3.0]
 
     def drain():
@@ -95,12 +95,12 @@ def test_what_the_device_still_has_to_do_is_in_the_time_and_what_it_had_before_i
         clock.now += 1.0
         left.append(1.0)
 
-    assert timed(endless(Feed(clock, 0.0, counts=(8,))), use, 1.0, drain) == (4.0, 0.0)
+    assert timed(endless(Feed(clock, 0.0, counts=(8,)).epoch), use, 1.0, drain) == (4.0, 0.0)
 
 
 def test_epochs_follow_each_other_and_are_closed(clock):
     feed = Feed(clock, 0.0)
-    batches = endless(feed)
+    batches = endless(feed.epoch)
     assert [len(next(batches).labels) for _ in range(4)] == [4, 4, 2, 4]
     assert feed.given == [(0, 0), (0, 1), (0, 2), (1, 0)] and feed.open == 1
     batches.close()
@@ -111,7 +111,7 @@ def test_a_stepper_never_runs_past_the_schedule(clock):
     step = Step(clock, 1.0)
     step.updates = 2
     train, feed = stepper(step), Feed(clock, 0.0)
-    batches = endless(feed)
+    batches = endless(feed.epoch)
     for _ in range(7):
         train(next(batches))
     assert [call[0] for call in step.calls] == [4, 4, 2, 4, 4, 2, 4]
@@ -167,5 +167,5 @@ def test_issuing_is_timed_one_step_at_a_time_on_an_idle_device(clock):
         clock.now += 5.0
 
     step, feed = Step(clock, 0.125), Feed(clock, 0.0)
-    assert issue_seconds(step, next(endless(feed)), drain) == 0.125
+    assert issue_seconds(step, next(endless(feed.epoch)), drain) == 0.125
     assert len(waited) == throughput.ISSUED_STEPS + 1

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from peers import fork  # noqa: E402
 
 from engine.common.errors import EngineError  # noqa: E402
-from engine.distributed.process_group import Agreement  # noqa: E402
+from engine.distributed.agreement import Agreement  # noqa: E402
 from engine.distributed.reducer import GradientReducer  # noqa: E402
 from engine.session import launch  # noqa: E402
 from loaders.feeds.shards import block  # noqa: E402

@@ -23,7 +23,7 @@ def test_metadata_come_back_from_text_unchanged():
 
 
 def test_a_file_of_another_program_is_refused_by_name():
-    with pytest.raises(EngineError, match="a.onnx was not exported by Cadence, its metadata has no made_by"):
+    with pytest.raises(EngineError, match=r"a.onnx was not exported by Cadence \(its metadata has no made_by\)"):
         metadata.from_texts({}, "a.onnx")
     with pytest.raises(EngineError, match="a.onnx: its metadata is damaged"):
         metadata.from_texts({**metadata.as_texts(METADATA), "mean": "[0.5,"}, "a.onnx")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine import export
-from engine.build.optimizer import build_stages
+from engine.build.schedule import build_stages
 from engine.exporting import prune_finetune
 from engine.inference import sample_images
 from engine.inference.trained import open_trained

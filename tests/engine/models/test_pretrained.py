@@ -69,7 +69,7 @@ def test_all_but_the_head_is_copied(tmp_path, name, options, head, classes):
     check_body_copied_and_head_kept(model, before, other.state_dict(), head)
     mine = [key for key in before if not key.startswith(head + ".")]
     assert (loaded.entries, loaded.heads, loaded.source) == (len(mine), (head,), str(tmp_path / "a.pth"))
-    assert str(loaded) == f"{len(mine)} entries from {tmp_path}/a.pth; {head} starts anew"
+    assert str(loaded) == f"{len(mine)} entries from {tmp_path}/a.pth; {head} starts from scratch"
 
 
 def test_a_run_s_checkpoint(tmp_path):
@@ -157,7 +157,7 @@ def test_auxiliary_heads_in_a_file_are_left_out(tmp_path):
 
 def test_names_without_a_library_are_refused():
     message = refused(build("cnn", 7), "IMAGENET1K_V2", library="cnn")
-    assert "model.weights=IMAGENET1K_V2 is no file, and only networks of torchvision and timm have published" in message
+    assert "model.weights=IMAGENET1K_V2 is not a file, and only networks of torchvision and timm" in message
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_timm_s_published_weights(timm, monkeypatch, name, created):
     assert calls[0] == (created, True, {"img_size": (48, 48)})
     check_body_copied_and_head_kept(model, before, calls[1], "head")
     assert torch.equal(torch.get_rng_state(), drawn)
-    assert str(loaded).endswith(f"entries from timm's test_vit, {name}; head starts anew")
+    assert str(loaded).endswith(f"entries from timm's test_vit, {name}; head starts from scratch")
 
 
 def test_timm_s_download_that_fails(timm, monkeypatch):

@@ -102,7 +102,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 
 def test_an_unknown_option_gets_the_nearest():
-    with pytest.raises(EngineError, match="model.widht is no setting of cnn; did you mean width?"):
+    with pytest.raises(EngineError, match="model.widht is not a setting of cnn; did you mean width?"):
         build("cnn", 10, widht=3)
 
 

@@ -144,9 +144,9 @@ def test_sizes_that_a_network_cannot_take_are_refused(arch, resolution):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arch": "resnet51"}, "model.arch=resnet51 is none of torchvision's .* networks; did you mean resnet50,"),
-        ({"arch": "zzz"}, r"model.arch=zzz is none of .*; torchvision.models.list_models\(\) names them"),
-        ({"arch": "fcn_resnet50"}, "model.arch=fcn_resnet50 is none of"),
+        ({"arch": "resnet51"}, "model.arch=resnet51 is not one of torchvision's .* networks; did you mean resnet50,"),
+        ({"arch": "zzz"}, r"model.arch=zzz is not one of .*; torchvision.models.list_models\(\) names them"),
+        ({"arch": "fcn_resnet50"}, "model.arch=fcn_resnet50 is not one of"),
         ({"stem": "tiny"}, "model.stem=tiny must be one of own, small"),
     ],
 )
@@ -199,9 +199,9 @@ def test_weight_standardised_stems_are_not_replaced(timm):
 @pytest.mark.parametrize(
     ("arch", "message"),
     [
-        ("resnt", "model.arch=resnt is none of timm's .* networks; did you mean resnet"),
+        ("resnt", "model.arch=resnt is not one of timm's .* networks; did you mean resnet"),
         ("resnet50.a1_in1k", "names weights too: give model.arch=resnet50 and model.weights=a1_in1k"),
-        ("hf-hub:timm/resnet50", "model.arch=hf-hub:timm/resnet50 is none of"),
+        ("hf-hub:timm/resnet50", "model.arch=hf-hub:timm/resnet50 is not one of"),
     ],
 )
 def test_names_that_timm_does_not_have_are_refused(timm, arch, message):

@@ -214,17 +214,17 @@ def test_state_of_another_layout_is_loaded_correctly(name, settings):
     ("name", "settings", "message"),
     [
         ("muonn", {}, "optim.name=muonn must be one of sgd, adam, adamw, muon"),
-        ("adam", {"nesterov": True}, "optim.nesterov is no setting of adam, which has beta1, beta2, eps"),
-        ("sgd", {"beta2": 0.9}, "optim.beta2 is no setting of sgd, which has momentum, nesterov"),
+        ("adam", {"nesterov": True}, "optim.nesterov is not a setting of adam, which has beta1, beta2, eps"),
+        ("sgd", {"beta2": 0.9}, "optim.beta2 is not a setting of sgd, which has momentum, nesterov"),
         ("sgd", {"momentum": 1.0}, "optim.momentum=1.0 must be at least 0 and below 1"),
         ("sgd", {"nesterov": True}, "optim.nesterov=true needs optim.momentum above 0"),
         ("adam", {"beta1": -0.1}, "optim.beta1=-0.1"),
         ("adamw", {"eps": 0.0}, "optim.eps=0.0 must be above 0"),
-        ("adamw", {"muon_for": ("*",)}, "optim.muon_for is no setting of adamw, which has beta1, beta2, eps"),
+        ("adamw", {"muon_for": ("*",)}, "optim.muon_for is not a setting of adamw, which has beta1, beta2, eps"),
         ("muon", {"rest": "adam"}, "optim.rest=adam must be one of sgd, adamw"),
-        ("muon", {"rest_momentum": 0.9}, "optim.rest_momentum is no setting of muon beside adamw, which has momentum, "
-         "nesterov, muon_for, muon_scale, rest, beta1, beta2, eps"),
-        ("muon", {"rest": "sgd", "beta1": 0.9}, "optim.beta1 is no setting of muon beside sgd, which has .* rest_mome"),
+        ("muon", {"rest_momentum": 0.9}, "optim.rest_momentum is not a setting of muon beside adamw, which has "
+         "momentum, nesterov, muon_for, muon_scale, rest, beta1, beta2, eps"),
+        ("muon", {"rest": "sgd", "beta1": 0.9}, "optim.beta1 is not a setting of muon beside sgd, which has .* rest_"),
         ("muon", {"rest": "sgd", "rest_momentum": 1.0}, "optim.rest_momentum=1.0 must be at least 0 and below 1"),
         ("muon", {"momentum": 0.0, "nesterov": True}, "optim.nesterov=true needs optim.momentum above 0"),
         ("muon", {"muon_scale": "big"}, "optim.muon_scale=big must be one of rms, shape, unit"),

@@ -16,7 +16,7 @@ def body(html):
     return html.split("<body>", 1)[1]
 
 
-def test_whatever_the_text_it_stays_text():
+def test_every_text_stays_text():
     image = np.zeros((2, 2, 3), np.uint8)
     chart = go.Figure(go.Bar(x=[HOSTILE], y=[1], text=[HOSTILE], hovertemplate=HOSTILE))
     page = body(render(HOSTILE, HOSTILE, [Section("all", HOSTILE, [

@@ -20,19 +20,19 @@ def card_of(**changes):
 
 def test_the_card_of_cifar_names_the_data_set_and_how_the_test_set_was_used():
     card = card_of(licence="mit")
-    assert "uoft-cs/cifar100" in card and "license: mit" in card and "50,000 images were trained on; 10,000" in card
+    assert "uoft-cs/cifar100" in card and "license: mit" in card and "50,000 images for training, 10,000" in card
     assert "decided nothing" in card and "/secret" not in card and "--data.root=DIR" in card
     chosen = card_of(recipe=load("baseline", settings={"eval.select": "test"}))
     assert "read its results as an upper bound" in chosen
     held_out = card_of(recipe=load("baseline", settings={"data.validation": 0.1}), summary={"val_top1": 0.3})
-    assert "5,000 more held out" in held_out and "| validation | 30.00% |" in held_out
+    assert "5,000 held out" in held_out and "| validation | 30.00% |" in held_out
     assert "upper bound" not in held_out and "decided nothing" not in held_out
 
 
 def test_a_run_without_test_images_has_a_card_without_their_figures():
     card = card_of(summary={"test_top1": None, "test_loss": None})
     assert "model-index" not in card and "metrics" not in card and "| test |" not in card
-    assert "how good it is on new ones is not known" in card
+    assert "its accuracy on new images is not known" in card
 
 
 def test_names_from_a_user_are_shown_and_not_obeyed():

@@ -39,7 +39,7 @@ def test_curves_hold_each_split_and_share_their_epochs():
     assert sorted(matches, key=str) == [None, "x", "x", "x"]
 
 
-def test_a_gap_that_was_not_measured_is_said():
+def test_a_gap_that_was_not_measured_is_shown_as_such():
     figure = curves_chart(epochs(1, ()))
     assert "not measured in this run" in [note.text for note in figure.layout.annotations]
 

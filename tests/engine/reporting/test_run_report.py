@@ -11,8 +11,8 @@ import pytest
 from engine.plots.bars import speed_spec
 from engine.plots.curves import comparison_spec, overview_spec
 from engine.reporting import run_sections
-from engine.reporting.class_charts import confusion_chart
 from engine.reporting.comparison import write_comparison
+from engine.reporting.confusion_charts import confusion_chart
 from engine.reporting.html_page import Chart, Section, Table, render
 from engine.reporting.panel_charts import chart
 from engine.reporting.run_report import write_report

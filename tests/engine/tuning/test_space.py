@@ -50,10 +50,10 @@ def test_ranges_and_choices_are_read_in_the_schemas_order_from_nested_and_flat_f
 @pytest.mark.parametrize(("text", "message"), [
     ("", "names no setting"),
     ("schedule.lrr: {low: 1, high: 2}", "schedule.lrr is unknown; did you mean schedule.lr"),
-    ("data.validation: {low: 0.1, high: 0.2}", "data.validation is not for a sweep, whose trials are measured alike"),
-    ("eval.tta: {choices: [none, flip]}", "eval.tta is not for a sweep"),
-    ("train.seed: {low: 0, high: 9}", "train.seed is not for a sweep"),
-    ("schedule.lr: 0.1", "schedule.lr=0.1 must be {low, high} with perhaps log or step, or {choices: "),
+    ("data.validation: {low: 0.1, high: 0.2}", "data.validation cannot be searched, as all trials must be"),
+    ("eval.tta: {choices: [none, flip]}", "eval.tta cannot be searched"),
+    ("train.seed: {low: 0, high: 9}", "train.seed cannot be searched"),
+    ("schedule.lr: 0.1", "schedule.lr=0.1 must be {low, high}, optionally with log or step, or {choices: "),
     ("schedule.lr: {}", r"must be {low, high}"),
     ("schedule.lr: {low: 0.1}", "schedule.lr lacks high: give both ends"),
     ("schedule.lr: {low: 0.1, high: 0.1}", "low=0.1 must be below high=0.1"),
@@ -69,7 +69,7 @@ def test_ranges_and_choices_are_read_in_the_schemas_order_from_nested_and_flat_f
     ("train.batch: {choices: [64]}", "must be a list of two values or more"),
     ("train.batch: {choices: [64, 64.5]}", "train.batch.choices=64.5 must be a whole number"),
     ("train.batch: {choices: [64, '64']}", "a value is given twice"),
-    ("optim.name: {low: 1, high: 2}", r"optim.name is no number \(one of sgd"),
+    ("optim.name: {low: 1, high: 2}", r"optim.name is not a number \(one of sgd"),
     ("optim.beta1: {low: 0.8, high: 0.9}", "optim.beta1 never has an effect here: it needs optim.name=adam|adamw"),
     ("model.arch: {choices: [a, b]}", "model.arch never has an effect here"),
     ("mix.p: {low: 0, high: 0.5}\nmix.kind: {choices: [mixup, both]}\naverage.ema_every: {low: 1, high: 5}",
@@ -81,7 +81,7 @@ def test_a_bad_space_is_refused_in_one_line(text, message, file):
     assert message.replace("\\", "") in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_no_mapping_is_one_line(file, tmp_path):
+def test_a_missing_file_or_one_without_a_mapping_is_one_line(file, tmp_path):
     for path in (str(tmp_path / "absent.yaml"), file("- 1"), file("{", "x.json"), file("a: 1\na: 2")):
         with pytest.raises(RecipeError):
             read_space(path, QUICK)

@@ -23,7 +23,7 @@ LABELS = np.arange(60) % 4
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch):
-    """Files of some kilobytes, so that many can be broken in a short time."""
+    """Files of some kilobytes, so that many can be damaged in a short time."""
     monkeypatch.setattr(file_format, "PAGE_BYTES", 4096)
 
 
@@ -48,7 +48,7 @@ def images_of(found):
     return rows.reshape(-1, found.height, found.width, 3)
 
 
-def test_written_once_then_found(source, tmp_path):
+def test_a_beton_is_written_once_then_found(source, tmp_path):
     first = ensure(source, "train", tmp_path / "new" / "cache", on_warning=pytest.fail)
     assert (first.source, first.split, first.samples, first.height, first.width) == ("made", "train", 60, 8, 6)
     assert first.class_names == source.class_names and first.class_counts == (15, 15, 15, 15)
@@ -142,9 +142,9 @@ def manifest_with_another_shape(found):
 
 @pytest.mark.parametrize(("spoil", "part"), [
     (flip_a_pixel, "its content does not match its checksum"), (drop_manifest, "json is missing"),
-    (drop_file, "beton is missing"), (truncate, "it has 0 bytes"), (manifest_of_another, "another beton's"),
-    (manifest_with_other_counts, "labels are not those"), (manifest_with_another_shape, "not all 6 x 8 pixels")])
-def test_what_is_damaged_is_written_anew_to_a_new_inode_with_one_warning(source, tmp_path, spoil, part):
+    (drop_file, "beton is missing"), (truncate, "it has 0 bytes"), (manifest_of_another, "that of another beton"),
+    (manifest_with_other_counts, "labels do not match"), (manifest_with_another_shape, "not all 6 x 8 pixels")])
+def test_a_damaged_file_is_rewritten_to_a_new_inode_with_one_warning(source, tmp_path, spoil, part):
     found = ensure(source, "train", tmp_path)
     # Held open as a training process would: what it has mapped must not change under it.
     with found.path.open("rb") as mapped:
@@ -165,7 +165,7 @@ STAGES = {"before the content's fsync": ("fsync", 1), "before the content's rena
 
 @pytest.mark.parametrize(("call", "count"), STAGES.values(), ids=STAGES)
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, OSError])
-def test_a_writer_stopped_at_any_stage_leaves_nothing_that_is_read(source, tmp_path, monkeypatch, call, count, raised):
+def test_a_writer_stopped_at_any_stage_leaves_no_readable_file(source, tmp_path, monkeypatch, call, count, raised):
     seen, real = [], getattr(os, call)
 
     def stopped(*given):
@@ -224,7 +224,7 @@ def test_bad_content_is_refused_before_anything_is_written(source, tmp_path):
     assert not list(tmp_path.glob("*.beton"))
 
 
-def test_a_cache_that_cannot_be_a_folder(source, tmp_path):
+def test_a_cache_that_cannot_be_a_folder_is_refused(source, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot keep made-train-.*: .*choose another folder for the cache"):
         ensure(source, "train", tmp_path / "file")
@@ -258,7 +258,7 @@ def test_labels_and_pointers_refuse_a_file_of_another_shape(source, tmp_path):
     for other in (replace(train, path=test.path), replace(train, height=4), replace(train, samples=59),
                   replace(train, class_names=("a", "b", "c"))):
         for ask in (labels_of, pointers_of):
-            with pytest.raises(DataError, match="is not what it was when it was checked: .*start again"):
+            with pytest.raises(DataError, match="has changed since it was checked: .*start again"):
                 ask(other)
     train.path.unlink()
     with pytest.raises(DataError, match="cannot be read: no such file"):
@@ -286,7 +286,7 @@ print(ensure(Source("made", ("a", "b"), 8, "f" * 64, ("train",), read), "train",
 
 
 @pytest.mark.slow("starts two processes")
-def test_two_processes_that_want_the_same_beton_get_one(tmp_path):
+def test_two_processes_share_one_beton(tmp_path):
     def start():
         return subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path)], stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, text=True)
@@ -294,7 +294,7 @@ def test_two_processes_that_want_the_same_beton_get_one(tmp_path):
     # Each reads its data only after a line from here, so the first holds the lock until the second says it waits.
     both = [start(), start()]
     try:
-        waiting = next(line for line in iter_lines(both) if "another process is at work on made-train" in line)
+        waiting = next(line for line in iter_lines(both) if "another process is writing made-train" in line)
         assert waiting.startswith("warned")
         for process in both:
             process.stdin.write("go\n")
@@ -308,7 +308,7 @@ def test_two_processes_that_want_the_same_beton_get_one(tmp_path):
 
 
 def iter_lines(processes):
-    """The first line of either process; only the one that waits says anything yet."""
+    """The first line of either process; only the waiting one has printed anything yet."""
     import selectors
 
     with selectors.DefaultSelector() as selector:

@@ -1,5 +1,5 @@
-"""FFCV reads what this project writes, and vice versa. In one child process: FFCV's writer forks, its import takes
-seconds and changes torch's threads."""
+"""FFCV reads what this project writes, and vice versa. The tests run in a child process: FFCV's writer forks, and its
+import takes seconds and changes torch's threads."""
 
 import subprocess
 import sys

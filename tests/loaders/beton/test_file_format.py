@@ -58,7 +58,7 @@ def test_an_image_larger_than_a_page_does_not_fit():
     assert Layout(1, 1673, 1672).images_per_page == 0
 
 
-def test_views_that_are_not_contiguous_are_written_in_their_own_order():
+def test_non_contiguous_views_are_written_in_logical_order():
     images = RANDOM.integers(0, 256, (4, 3, 6, 5), dtype=np.uint8).transpose(0, 2, 3, 1)[::-1]
     assert file_of(images, np.arange(4)) == file_of(np.ascontiguousarray(images), np.arange(4))
 
@@ -72,7 +72,7 @@ def small(tmp_path, monkeypatch):
     return path, labels
 
 
-def test_labels_and_pointers_come_back(small):
+def test_labels_and_pointers_are_read_back(small):
     path, labels = small
     found, pointers = read_samples(path, Layout(20, 4, 6), 7)
     assert np.array_equal(found, labels) and found.dtype == np.int64
@@ -89,7 +89,7 @@ def test_another_shape_or_number_of_classes_is_refused(small, layout, classes, p
 
 @pytest.mark.parametrize(("at", "value", "part"), [
     (0, 3, "header"), (5, 0, "header"), (8, 21, "header"), (17, 0, "header"), (24, 1, "fields"), (30, 1, "fields"),
-    (2106, 0, "do not lie"), (2107, 7, "not all"), (2109, 7, "not all"), (2111, 1, "do not lie"),
+    (2106, 0, "are not at the"), (2107, 7, "not all"), (2109, 7, "not all"), (2111, 1, "are not at the"),
     (2106 + 16, 7, "labels run from 0 to 7"), (2106 + 23, 255, "labels run from -")])
 def test_every_field_of_the_metadata_is_checked(small, at, value, part):
     path, _ = small

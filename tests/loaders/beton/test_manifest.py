@@ -15,7 +15,7 @@ def beton(tmp_path):
     return beton
 
 
-def test_what_is_written_comes_back(beton):
+def test_a_written_manifest_is_read_back(beton):
     assert manifest.path_of(beton.path).name == "a.json"
     assert manifest.read(beton.path) == beton
 
@@ -49,13 +49,13 @@ def signed(entries):
 
 
 @pytest.mark.parametrize(("change", "part"), [
-    ({"samples": "3"}, "samples is no int"), ({"samples": True}, "samples is no int"),
-    ({"height": 2.0}, "height is no int"), ({"channel_mean": [0, 1, 2]}, "channel_mean is no list of float"),
-    ({"source": 5}, "source is no str"), ({"class_names": "ab"}, "class_names is no list"),
-    ({"class_names": ["a", 1]}, "class_names is no list of str"),
+    ({"samples": "3"}, "samples is not of type int"), ({"samples": True}, "samples is not of type int"),
+    ({"height": 2.0}, "height is not of type int"), ({"channel_mean": [0, 1, 2]}, "channel_mean is not a list of"),
+    ({"source": 5}, "source is not of type str"), ({"class_names": "ab"}, "class_names is not a list"),
+    ({"class_names": ["a", 1]}, "class_names is not a list of str"),
     ({"channel_std": [0.5]}, "describes no images"), ({"samples": 0}, "describes no images"),
     ({"width": -1}, "describes no images"), ({"class_counts": [3]}, "do not add up"),
-    ({"class_counts": [2, 2]}, "do not add up"), ({"more": 1}, "other entries")])
+    ({"class_counts": [2, 2]}, "do not add up"), ({"more": 1}, "expected entries")])
 def test_a_signed_manifest_with_wrong_entries_is_refused(beton, change, part):
     entries = json.loads(manifest.dumps(beton))
     entries.pop("checksum")

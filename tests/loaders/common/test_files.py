@@ -72,7 +72,7 @@ def test_content_is_synced_before_the_name_and_the_name_before_the_end(tmp_path,
 
 
 @pytest.mark.parametrize("raised", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bad")])
-def test_an_interrupted_write_leaves_what_was_there(tmp_path, raised):
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, raised):
     path = tmp_path / "a"
     path.write_bytes(b"old")
 
@@ -85,7 +85,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, raised):
     assert os.listdir(tmp_path) == ["a"] and path.read_bytes() == b"old"
 
 
-def test_leftovers_of_this_file_go_and_others_stay(tmp_path):
+def test_only_this_files_leftovers_are_removed(tmp_path):
     for name in (".a.beton.0123.part", ".b.beton.0123.part", "a.beton", ".a.lock"):
         (tmp_path / name).touch()
     files.remove_leftovers(tmp_path / "a.beton")

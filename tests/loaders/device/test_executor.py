@@ -1,4 +1,4 @@
-"""The device executor: every operation equals plain Python and the host; a call compiles whole and can be captured."""
+"""The device executor: every operation equals plain Python and the host; a call is one graph and can be captured."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_gates_are_open_from_low_up_to_but_not_at_high():
     assert samples.open(Gate(15, 10, 20)).tolist() == [False, True, True, True, False]
 
 
-def test_a_side_of_exactly_a_half_more_is_rounded_up():
+def test_a_side_that_ends_in_one_half_is_rounded_up():
     halves = torch.tensor([(2 * k - 1) ** 2 << 30 for k in (1, 2, 8)])
     assert covers._rounded_root(halves, 9).tolist() == [1, 2, 8]
     assert covers._rounded_root(halves - 1, 9).tolist() == [0, 1, 7]
@@ -76,7 +76,7 @@ def test_named_policies_equal_the_host_in_every_epoch(name):
 
 @needs_cuda
 def test_a_gpu_gives_the_same_pixels():
-    """Exactly; but a GPU's sines may differ in the last bit, and a pixel of an affine then by one grey level."""
+    """Equal, but a GPU's sines may differ in the last bit, and then a pixel of an affine by one grey level."""
     for text in (*EACH, *POLICIES):
         got = on_device(text, CIFAR_SIZED, range(16), device="cuda").numpy()
         apart = np.abs(got.astype(int) - on_host(text, CIFAR_SIZED, range(16)))
@@ -136,7 +136,7 @@ def test_alternating_flip_shows_both_sides_in_two_epochs():
     assert torch.equal(even, odd.flip(2))
 
 
-def test_no_global_generator_is_used_and_no_result_is_written_again():
+def test_no_global_generator_is_used_and_no_result_is_overwritten():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     augment, source = made("none", CIFAR_SIZED), torch.from_numpy(CIFAR_SIZED.copy())
@@ -211,7 +211,7 @@ def test_nothing_waits_for_the_device():
 
 
 def test_nothing_looks_at_the_data():
-    """Tensors without data go through, so neither the host nor a capture has to wait for any."""
+    """Meta tensors pass, so neither the host nor a capture ever waits for data."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     augment = made(EVERYTHING, CIFAR_SIZED)
@@ -231,7 +231,7 @@ def test_the_default_chunk_follows_from_the_size_and_bounds_the_memory():
     assert chunks["resnet50"] * bytes_per_sample(parse("resnet50")) <= working_bytes("cpu")
 
 
-def test_nothing_of_it_is_saved_or_trained():
+def test_it_has_no_parameters_and_no_saved_state():
     augment = made(EVERYTHING, CIFAR_SIZED)
     assert not augment.state_dict() and not list(augment.parameters())
 

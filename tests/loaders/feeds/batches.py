@@ -1,4 +1,4 @@
-"""What tests of the feeds read from their batches."""
+"""Digest and pixels of an epoch, for tests of the feeds."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The resident feed: the stream's batches from device memory, from any batch on, never written again."""
+"""The resident feed: the stream's batches from device memory, from any batch on, never overwritten."""
 
 import numpy as np
 import pytest

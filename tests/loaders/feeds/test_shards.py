@@ -1,4 +1,4 @@
-"""The block rule against plain lists: a partition of every batch, in order, whatever the sizes."""
+"""The block rule against plain lists: a partition of every batch, in order, for all sizes."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_a_smaller_batch_gives_no_process_more_than_a_larger_one():
 
 @pytest.mark.parametrize("samples, batch", [(37, 8), (40, 8), (5, 8), (400, 50), (400, 399), (9, 3)])
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_the_shares_put_together_are_the_epoch(samples, batch, ranks):
+def test_the_shares_together_are_the_epoch(samples, batch, ranks):
     order, parts = ORDER[:samples], []
     for rank in range(ranks):
         own, size = shards.share(order, batch, (rank, ranks)), shards.local_batch(batch, (rank, ranks))

@@ -15,7 +15,7 @@ def test_each_class_is_held_out_in_proportion():
     assert train.dtype == validation.dtype == np.int64
 
 
-def test_largest_remainders_get_what_is_left():
+def test_largest_remainders_get_the_rest():
     # Quotas 2.5, 1.25, 0.75 of 18 * 0.25 = 4.5, rounded to 4: whole parts 2, 1, 0, and the last to class 2.
     labels = np.repeat([0, 1, 2], [10, 5, 3])
     _, validation = stratified(labels, 0.25, seed=0)
@@ -25,7 +25,7 @@ def test_largest_remainders_get_what_is_left():
 @settings(max_examples=60, deadline=None, database=None)
 @given(counts=st.lists(st.integers(2, 40), min_size=1, max_size=8), fraction=st.floats(0.05, 0.95),
        seed=st.integers(-2**70, 2**70), order=st.randoms(use_true_random=False))
-def test_two_sorted_parts_of_the_right_sizes(counts, fraction, seed, order):
+def test_a_split_has_two_sorted_parts_of_the_right_sizes(counts, fraction, seed, order):
     listed = [c for c, count in enumerate(counts) for _ in range(count)]
     order.shuffle(listed)
     labels = np.array(listed)

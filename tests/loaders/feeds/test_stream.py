@@ -113,7 +113,7 @@ def test_batches_that_are_held_never_change(beton):
     assert all(torch.equal(batch.images_bhwc, copy) for batch, copy in held)
 
 
-def test_buffers_that_nobody_holds_are_reused(beton):
+def test_released_buffers_are_reused(beton):
     pool = BufferPool((2, 2), np.dtype("uint8"))
     first = torch.from_numpy(pool.take(1))
     assert pool.take(2).base is not pool.buffers[0]
@@ -234,7 +234,7 @@ def test_a_training_batch_larger_than_the_data_is_refused(beton):
 
 
 @pytest.mark.parametrize("kind", ["stream", "resident"])
-def test_held_out_images_are_never_trained_on_and_come_plain(source, beton, tmp_path, kind):
+def test_held_out_images_are_not_trained_on_and_not_augmented(source, beton, tmp_path, kind):
     test = ensure(source, "test", tmp_path)
     feeds = build_feeds(beton, test, Place(kind, CPU, 1), policy=parse("flip(p=1)", 16, 16), batch=50, eval_batch=64,
                         eval_policy=parse("none", 16, 16),

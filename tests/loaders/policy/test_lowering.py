@@ -1,4 +1,4 @@
-"""Operations to passes: runs of moves, gates, the order with an enlarging resize, and what is left out."""
+"""Operations to passes: runs of moves, gates, the order with an enlarging resize, and operations that are left out."""
 
 import math
 
@@ -42,11 +42,11 @@ def test_shrinking_keeps_the_written_order():
     assert parse("crop(pad_px=4), resize(px=24), flip()").output_px == 24
 
 
-def test_resize_to_the_size_there_is_does_nothing():
+def test_a_resize_to_the_same_size_does_nothing():
     assert kinds("flip(), resize(px=32), gray()") == [("move", ["flip"]), ("photo", ["gray"])]
 
 
-def test_what_can_never_act_is_left_out():
+def test_operations_that_never_act_are_left_out():
     assert kinds("flip(p=0), maybe(0, gray()), blur(kernel_px=3, sigma=(.1, .2)), invert()") == [("photo", ["invert"])]
 
 

@@ -1,4 +1,4 @@
-"""The policy language: what is read, what is refused and with which words, and that text and policy are one."""
+"""The policy language: valid texts, refused texts with their errors, and the round trip from policy to text."""
 
 import subprocess
 import sys
@@ -62,6 +62,8 @@ def test_canonical_text(text, canonical):
     ("flip(p=1.5)", "flip(p=1.5): p must be a number from 0 to 1 (probability)"),
     ("flip(p=1e999)", "p must be a number from 0 to 1"),
     ("flip(p=[1])", "p must be a number from 0 to 1"),
+    ("flip(p=+1)", "flip(p=+1): p must be a number from 0 to 1"),
+    ("coarse_dropout(hole_px=(+4, 8))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
     ("flip(**a)", "unknown parameter 'None'"),
     ("flip(1)", "name the parameter"),
     ("jitter()", "it changes nothing"),
@@ -113,7 +115,7 @@ def test_limits_follow_the_image_size():
         parse("crop(pad_px=40)", 64, 40)
 
 
-def test_what_is_described_is_in_the_order_of_execution():
+def test_the_description_is_in_the_order_of_execution():
     lines = parse("resnet50").describe()
     passes = [line for line in lines if line.startswith("pass")]
     assert [line.split()[2] for line in passes] == ["photo", "photo", "move", "cover"]

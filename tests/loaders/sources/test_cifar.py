@@ -17,7 +17,7 @@ NAMES = {"cifar10": 10, "cifar100": 100}
 
 
 def shrink(monkeypatch, name, rows):
-    """Let `rows` images a file be the official number."""
+    """Make `rows` images per file the official number."""
     official = cifar.OFFICIAL[name]
     fewer = {split: dict.fromkeys(files, rows) for split, files in official.rows.items()}
     monkeypatch.setitem(cifar.OFFICIAL, name, replace(official, rows=fewer))
@@ -101,7 +101,7 @@ def test_any_changed_byte_changes_the_fingerprint_and_is_noticed_when_read(small
         before.read("test")
 
 
-def test_missing_data_says_where_it_was_looked_for_and_what_to_do(tmp_path):
+def test_missing_data_is_reported_with_the_folders_searched_and_the_remedy(tmp_path):
     for root in (tmp_path, tmp_path / "absent"):
         with pytest.raises(DataError, match="/cifar-100-python with train, test, meta; .*--data.download=true") as e:
             open_source("cifar100", root=root)
@@ -110,10 +110,10 @@ def test_missing_data_says_where_it_was_looked_for_and_what_to_do(tmp_path):
         open_source("cifar100")
 
 
-def test_half_a_data_set(small10):
+def test_half_a_data_set_is_refused(small10):
     root, _ = small10
     (root / "cifar-10-batches-py" / "data_batch_3").unlink()
-    with pytest.raises(DataError, match="data_batch_3 is missing, so this is half a cifar10"):
+    with pytest.raises(DataError, match="data_batch_3 is missing, so cifar10 is incomplete"):
         open_source("cifar10", root=root, download=True)
 
 
@@ -124,11 +124,11 @@ BAD_BATCHES = {
     "wider": ({"data": np.zeros((4, 3075), np.uint8), "labels": [0] * 4}, r"shape \(4, 3075\)"),
     "floats": ({"data": np.zeros((4, 3072), np.float32), "labels": [0] * 4}, "float32 of shape"),
     "flat": ({"data": np.zeros(4 * 3072, np.uint8), "labels": [0] * 4}, r"shape \(12288,\)"),
-    "no labels": ({"data": np.zeros((4, 3072), np.uint8)}, "'labels' is no list of 4 whole numbers"),
-    "other labels": ({"data": np.zeros((4, 3072), np.uint8), "fine_labels": [0] * 4}, "'labels' is no list"),
-    "few labels": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0] * 3}, "'labels' is no list of 4"),
-    "texts": ({"data": np.zeros((4, 3072), np.uint8), "labels": "0123"}, "'labels' is no list of 4"),
-    "fractions": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 2, 2.5]}, "'labels' is no list of 4"),
+    "no labels": ({"data": np.zeros((4, 3072), np.uint8)}, "'labels' is not a list of 4 whole numbers"),
+    "other labels": ({"data": np.zeros((4, 3072), np.uint8), "fine_labels": [0] * 4}, "'labels' is not a list"),
+    "few labels": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0] * 3}, "'labels' is not a list of 4"),
+    "texts": ({"data": np.zeros((4, 3072), np.uint8), "labels": "0123"}, "'labels' is not a list of 4"),
+    "fractions": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 2, 2.5]}, "'labels' is not a list of 4"),
     "label 10": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 10, 3]}, "out of range in row 2; 10 classes"),
     "label -1": ({"data": np.zeros((4, 3072), np.uint8), "labels": [-1, 1, 2, 3]}, "out of range in row 0"),
     "label 9e99": ({"data": np.zeros((4, 3072), np.uint8), "labels": [0, 1, 2, 10**400]}, "out of range in row 3"),
@@ -176,7 +176,7 @@ def test_hostile_truncated_and_too_large_files_are_refused(small10):
         open_source("cifar10", root=root).read("test")
     for kept in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:kept])
-        with pytest.raises(DataError, match="test_batch: is no readable pickle, it is damaged or cut short"):
+        with pytest.raises(DataError, match="test_batch: is not a readable pickle, it is damaged or cut short"):
             open_source("cifar10", root=root).read("test")
     with path.open("wb") as file:
         file.truncate(50_000_000_000)
@@ -195,7 +195,7 @@ def test_mutated_files_read_as_cifar_or_raise_a_data_error(small10):
     outcomes = {"read": 0, "refused": 0}
     for _ in range(200):
         content = bytearray(whole)
-        # The pixels are the bulk and every value of theirs is good: what is around them is what can break.
+        # Most bytes are pixels, where any value is good: only the bytes around them can break.
         at = int(random.integers(160)) if random.random() < 0.5 else len(content) - 1 - int(random.integers(60))
         content[at] = int(random.integers(256))
         path.write_bytes(content)

@@ -33,7 +33,7 @@ def archive(path, files, *, extra=()):
 
 @pytest.fixture
 def site(monkeypatch):
-    """A torchvision whose download_url calls what a test puts into site.serve, and counts."""
+    """A torchvision whose download_url calls the test's site.serve and counts the calls."""
     official = cifar.OFFICIAL["cifar100"]
     rows = {"train": {"train": 5}, "test": {"test": 5}}
     monkeypatch.setitem(cifar.OFFICIAL, "cifar100", replace(official, rows=rows))
@@ -134,7 +134,7 @@ def test_a_failed_download_is_one_line_and_leaves_no_data(site, tmp_path, serve,
     assert not (tmp_path / FOLDER).exists() and not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_root_that_cannot_be_written(site, tmp_path):
+def test_an_unwritable_root_is_refused(site, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be stored there: .*; free some space or choose a writable folder"):
         open_source("cifar100", root=tmp_path / "file", download=True)

@@ -107,7 +107,7 @@ def broken_link(root):
     (loose_file, "train/loose.png: lies beside the class folders"), (nested, "train/cat/more: is a folder"),
     (stranger, "test/eel: is a class that .*train does not have"),
     (broken_link, "a.png: cannot be read: no such file")])
-def test_what_is_wrong_is_named(root, spoil, part):
+def test_the_error_names_the_fault(root, spoil, part):
     spoil(root)
     with pytest.raises(DataError, match=part) as caught:
         open_source("folder", root=root)

@@ -158,13 +158,13 @@ def png_of(width, height):
 
 
 @pytest.mark.parametrize(("content", "part"), [
-    (b"", "no image of a known kind"), (b"hello", "no image of a known kind"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n", "no image of a known kind"),
+    (b"", "not an image of a known kind"), (b"hello", "not an image of a known kind"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n", "not an image of a known kind"),
     (png_of(8001, 8001), "has 8001 x 8001 pixels; at most 64,000,000"), (png_of(60_000, 60_000), "up to 64,000,000"),
     (png_of(4, 4), "damaged image"), (stored(Image.fromarray(RGB))[:-30], "damaged image"),
     (stored(Image.fromarray(RGB), "JPEG")[:-20], "damaged image"),
     (stored(Image.fromarray(RGB))[:20], "damaged|known")])
-def test_what_cannot_be_read_is_one_line_naming_the_file(content, part):
+def test_an_unreadable_image_is_one_line_that_names_the_file(content, part):
     with pytest.raises(DataError, match=part) as caught:
         square_rgb(content, "cats/a.png", 4)
     assert str(caught.value).startswith("cats/a.png: ") and "\n" not in str(caught.value)

@@ -46,7 +46,7 @@ def test_distance_changes_by_at_most_one_per_unit(name):
         assert np.abs(np.diff(distance, axis=axis)).max() <= (AXIS[1] - AXIS[0]) * 1.001
 
 
-def test_figures_have_similar_areas_so_that_area_does_not_tell_the_class():
+def test_figures_have_similar_areas_so_that_area_does_not_reveal_the_class():
     cell = float(AXIS[1] - AXIS[0]) ** 2
     areas = {name: float((outline(U, V) < 0).sum()) * cell for name, outline in OUTLINES.items()}
     assert max(areas.values()) < 3.2 * min(areas.values())

@@ -96,6 +96,6 @@ def test_drawing_the_default_set_takes_seconds():
     assert time.perf_counter() - started < 15
 
 
-def test_too_much_for_the_memory():
+def test_more_images_than_memory_are_refused():
     with pytest.raises(DataError, match="data.train_count=10{12}: 10{12} images of 32 x 32 pixels do not fit"):
         opened(train_count=10**12).read("train")

@@ -75,7 +75,7 @@ class Runs:
     (np.array([object], object), "dtype 'O8'"), (np.zeros(2, "i4,f4"), "dtype 'V8'"), (np.zeros(2, "S3"), "dtype 'S3'"),
     (np.float64, "numpy.float64"), (pickle.Unpickler, "pickle.Unpickler")])
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_what_is_not_data_is_refused_by_name(evil, name, protocol):
+def test_pickles_of_anything_but_data_are_refused_by_name(evil, name, protocol):
     with pytest.raises(DataError, match=name.replace("builtins", "(builtins|__builtin__)")) as caught:
         loads(pickle.dumps({"data": evil}, protocol=protocol), "some/file")
     assert str(caught.value).startswith("some/file: ") and "\n" not in str(caught.value)
@@ -111,8 +111,8 @@ def test_a_huge_memo_index_costs_nothing():
     assert loads(b"\x80\x02}r\xff\xff\xff\x7f.", "x") == {}
 
 
-def test_sizes_are_not_trusted_and_arrays_that_nobody_asks_for_are_not_copied():
-    # 2,000 arrays over one string of a megabyte would be 2 GB; the one that is asked for claims two gigabytes.
+def test_sizes_are_not_trusted_and_unread_arrays_are_not_copied():
+    # 2,000 arrays over one string of a megabyte would be 2 GB; the array that is read claims two gigabytes.
     tracemalloc.start()
     with pytest.raises(DataError, match=r"damaged or cut short \(ValueError\)"):
         loads(many_arrays(b"x" * 1_000_000, 2_000), "x")

@@ -83,7 +83,7 @@ SHAPE = "a list of stages, each with name, epochs, lrs and perhaps frozen"
     ([{**HEAD, "moving_statistics": 1}], "stages whose moving_statistics is true or false"),
     ([{**HEAD, "name": "x" * 41}], "stages whose name is one line of text, at most 40"),
     ([HEAD, {**ALL, "lrs": {}}], "stages that train something (stage 2 has no lrs)"),
-    ([HEAD, ALL, HEAD], "stages with names of their own"),
+    ([HEAD, ALL, HEAD], "stages with different names"),
 ])
 def test_bad_stages_are_one_line_that_names_the_stage_and_what_is_wrong(came, said):
     with pytest.raises(ValueError) as caught:

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 
-from engine.reporting.class_charts import confusion_chart, per_class_chart
+from engine.reporting.confusion_charts import confusion_chart, per_class_chart
 
 
 def test_classes_stand_worst_first_and_empty_ones_last():
@@ -12,7 +12,7 @@ def test_classes_stand_worst_first_and_empty_ones_last():
     assert bar.text == ("25.0", "50.0", "no images") and list(bar.customdata) == [8, 4, 0]
 
 
-def test_confusion_is_coloured_by_the_share_and_tells_names_and_counts():
+def test_confusion_is_coloured_by_the_share_and_shows_names_and_counts():
     figure = confusion_chart(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 4]]), ["cat", "<i>", "dog"])
     heat = figure.data[0]
     assert heat.y[1] == heat.x[1] == "&lt;i&gt;"

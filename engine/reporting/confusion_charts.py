@@ -27,11 +27,11 @@ def per_class_chart(per_class: np.ndarray, totals: np.ndarray, class_names: Sequ
 
 
 def confusion_chart(matrix: np.ndarray, class_names: Sequence[str]) -> go.Figure:
-    """matrix int64 (C, C), rows true, columns predicted: coloured by the true class's share, counts on pointing."""
+    """matrix int64 (C, C), rows true, columns predicted: coloured by the true class's share, counts on hover."""
     names, count = unique(class_names), len(matrix)
     shares = shares_percent(matrix)
     customdata = np.dstack([matrix, np.nan_to_num(shares).round(2)])
-    # Colours follow the square root: linear ones would hide the confusions of 1 % that one looks for.
+    # Colours follow the square root: linear ones would hide the confusions of 1 % that matter.
     figure = go.Figure(go.Heatmap(
         z=np.sqrt(shares).round(3), x=names, y=names, customdata=customdata, colorscale="Blues", zmin=0, zmax=10,
         xgap=0.5, ygap=0.5, hoverongaps=False, colorbar={
@@ -49,13 +49,13 @@ def confusion_chart(matrix: np.ndarray, class_names: Sequence[str]) -> go.Figure
 
 
 def unique(class_names: Sequence[str]) -> list[str]:
-    """The names as categories of an axis: as plotly shows them, with their numbers where two are equal."""
+    """The names as categories of an axis: as plotly shows them, numbered if two are equal."""
     shown = [plain(name) for name in class_names]
     return [name if shown.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(shown)]
 
 
 def class_ticks(class_names: Sequence[str], categories: list[str]) -> dict:
-    """An axis' settings that name every class, each cut to its room; `categories` are `unique` names."""
+    """An axis' settings that show every class's name, shortened to fit; `categories` are `unique` names."""
     return {"type": "category", "tickmode": "array", "tickvals": categories, "showgrid": False,
             "ticktext": [plain(cut(name)) for name in class_names],
             "tickfont": {"size": 12 if len(categories) <= MOST_CLASSES_WITH_NUMBERS else 8}}
