@@ -12,6 +12,7 @@ from tests.engine.exporting.networks import METADATA, SIDE_PX, captured, expecte
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow("exports networks to ONNX")
 ROOT = str(Path(__file__).resolve().parents[3])
 
 
