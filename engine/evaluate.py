@@ -20,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", metavar="DIR", help="folder for confusion.csv and .png (default: the run's)")
     options, settings = parser.read(argv)
     if refused := [path for path in settings if not path.startswith(USED)]:
-        parser.error(f"--{refused[0]} has no effect on an evaluation: only {', '.join(USED)} have")
+        parser.error(f"--{refused[0]} has no effect on an evaluation: only data.*, eval.*, train.device and "
+                     "train.precision do")
 
     from rich.console import Console
     from rich.table import Table

@@ -20,7 +20,7 @@ RETRY_S = 30.0
 class Checkpointer:
     """Saves the checkpoints of `run` in folder/checkpoints. All processes call it, the leading one writes.
 
-    every_s: seconds after which last.pt is due again. say: is told warnings. `refused`: why the last write failed;
+    every_s: seconds after which last.pt is due again. say: receives warnings. `refused`: why the last write failed;
     `unwritten`: the bytes of the checkpoints that still wait for the disk, by name.
     """
 
@@ -37,7 +37,7 @@ class Checkpointer:
         return time.monotonic() > self.save_at
 
     def attempt(self, write: Callable[[], None]) -> bool:
-        """Write something that can be written later; a failure is told as a warning, and training continues."""
+        """Write something that can be written later; a failure is reported as a warning, and training continues."""
         try:
             write()
             return True

@@ -10,6 +10,7 @@ import torch
 from engine.build.run import build
 from engine.cli.console import Screen
 from engine.common.errors import EngineError
+from engine.common.files import remove
 from engine.distributed.process_group import ProcessGroup
 from engine.session.processes import leads, once
 from engine.session.run_state import checksums, restore_state
@@ -71,10 +72,12 @@ def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = No
             raise EngineError(f"{folder}: the last checkpoint does not fit its own recipe ({type(error).__name__}: "
                               f"{reason:.100}): it was not written by this run") from None
         if leads(process_group):
+            # Former versions wrote the history there too; it would fall out of date.
+            remove(folder / "metrics.jsonl")
             if settings:
                 write_config(run, folder)
             if has_summary:
-                # The run is not finished any more, and must not pass for it.
+                # The run is not finished any more, and must not look finished.
                 (folder / "summary.json").replace(folder / "summary.previous.json")
         progress = run.loop.progress
         screen.say(f"resuming {folder} at epoch {progress.epoch + 1}, step {progress.step}")

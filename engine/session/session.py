@@ -35,7 +35,9 @@ LOST = "output_lost.txt"
 
 
 def train_new(run: Run, screen: Screen, resume_folder: Path | None = None, first: bool = True) -> int:
-    """Train a run from its start in a new run folder, locked meanwhile; returns the exit status. Arguments as Session.
+    """Train a run from its start in a new run folder, which stays locked; returns the exit status.
+
+    Arguments as Session.
     """
     def make() -> Path:
         folder = run_folder.open_folder(run.recipe.section("run").folder, run.recipe.name)
@@ -115,7 +117,7 @@ class Session:
         return 0
 
     def _train_epochs(self) -> bool:
-        """Train on; True at the end, False where a bad loss is to be passed over, from the last checkpoint on."""
+        """Train on; True at the end, False if a batch must be skipped after rolling back to the last checkpoint."""
         try:
             for record in self.run.loop.run():
                 self.after_epoch(record)
@@ -155,7 +157,7 @@ class Session:
         return self.signals.noted, int(self.checkpointer.due), encode_step(bad)
 
     def _leave_if(self, noted: int) -> None:
-        """Raise Interrupted for the number of a signal that has come, to whichever of the processes."""
+        """Raise Interrupted for a signal received by any process."""
         if self.agreement is None:
             # A single process looks again, for a checkpoint may have been saved meanwhile.
             self.signals.check()
@@ -183,8 +185,8 @@ class Session:
         skipped, self.skipped = self.run.step.skipped - self.skipped, self.run.step.skipped
         if skipped:
             self.screen.say(f"warning: epoch {number} left out {skipped:,} batches or updates that were not finite")
-        self.data.refuse_others(f"resume from the last checkpoint with --resume {self.resume_folder}, which writes it "
-                                "anew")
+        self.data.refuse_others(f"resume from the last checkpoint with --resume {self.resume_folder}, which "
+                                "rewrites it")
         row = self._row(record)
         self.history.append(row)
         if self.leads:

@@ -76,7 +76,7 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> dict | None:
     """The content of the last checkpoint of the run in `folder`, or of the previous one where that is damaged.
 
     None where the run has none. `say` is told of a damaged one, which is replaced by the previous one, so that the
-    next save does not keep it as the previous one. EngineError where none is whole. The caller holds the folder's lock.
+    next save does not keep it as the previous one. EngineError if none is intact. The caller holds the folder's lock.
     """
     last, problem = folder / "checkpoints" / "last.pt", None
     for path in (last, previous_of(last)):
@@ -114,7 +114,7 @@ def load(path: Path) -> dict:
         raise EngineError(f"checkpoint {path} is damaged (its checksum differs): use another of the run's checkpoints")
     try:
         content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged or hostile file trips over is that file's, whatever it is
+    except Exception as error:  # a damaged or hostile file can raise any exception
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = named.group(1) if named else type(error).__name__
         raise EngineError(f"checkpoint {path} is refused, it holds more than tensors and values: {what}") from None

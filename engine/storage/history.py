@@ -38,7 +38,7 @@ def read_history(path: Path, missing: list[str]) -> list[dict]:
         return [{**row, "epoch": int(row["epoch"])} for row in rows]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, csv.Error) as error:
         missing.append(f"metrics.csv cannot be read ({type(error).__name__}).")
         return []
 

@@ -63,7 +63,7 @@ def show(compared: dict) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
     if compared["extended"]:
-        console.print("the run was given more epochs after its end, which changed its schedule: its first epochs had "
-                      "another one")
+        console.print("the run was given more epochs after its end, which changed its schedule: its first epochs used "
+                      "a different one")
     if compared["first_epoch_apart"]:
         console.print(f"the first epoch whose results differ: {compared['first_epoch_apart']}")

@@ -55,7 +55,7 @@ def read_record(folder: Path) -> Record:
     history = read_history(folder / "metrics.csv", missing)
     if history and "epochs" in summary and summary["epochs"] != len(history):
         missing.append(f"summary.json is of {summary['epochs']} epochs, and {len(history)} are recorded: the run was "
-                       "resumed, and the summary is of its earlier end.")
+                       "resumed, and summary.json describes its earlier end.")
     if not history:
         missing.append("No epoch has been recorded: there are no curves.")
     try:

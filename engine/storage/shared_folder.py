@@ -71,8 +71,8 @@ def read(folder: Path) -> Shared:
         recipe = restore(name, values)
         weights_sha256, epoch = config["weights_sha256"], config["epoch"]
     except (KeyError, TypeError) as error:
-        raise EngineError(f"{folder / CONFIG} was not written by engine.share ({error}): give a folder that was"
-                          ) from None
+        raise EngineError(f"{folder / CONFIG} was not written by engine.share ({error}): give a folder that "
+                          "engine.share made") from None
     except RecipeError as error:
         raise EngineError(f"{folder / CONFIG} does not fit this version of Cadence: {error}") from None
     return Shared(folder / WEIGHTS, recipe, tuple(names), _weights(folder / WEIGHTS), weights_sha256, epoch,

@@ -1,1 +1,1 @@
-"""Training: mixing, loss, step, loop, metrics, checkpoints and the run's log."""
+"""Training: mixing, forward pass, loss, step, loop, stages, evaluation and metrics."""

@@ -1,7 +1,7 @@
 """Ways to run a step's forward and backward pass: operation by operation, compiled, or as one captured CUDA graph.
 
 An executor takes a batch on the device, leaves its gradients in the parameters and returns the counts. The eager one
-is the ForwardPass itself. None waits for the device; the optimiser follows as the few fused launches that it is.
+is the ForwardPass itself. None waits for the device; the optimiser follows in a few fused launches.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class ForwardPass:
         self.smoothing, self.smooth_mixed, self.mixes = smoothing, smooth_mixed, mixes
 
     def start_stage(self) -> None:
-        """Nothing is prepared per stage; other executors record anew here."""
+        """Nothing is prepared per stage; other executors re-record here."""
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
                  share: float, before: Before = None) -> torch.Tensor:

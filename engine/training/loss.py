@@ -12,7 +12,7 @@ def mixed_cross_entropy(logits: torch.Tensor, labels_a: torch.Tensor, labels_b: 
 
     logits: (batch, classes), any floating type. labels_a, labels_b: (batch,) int64 class numbers; for a plain batch
     the same tensor twice. lam: the weight of labels_a in 0..1, a number or a scalar tensor (in a compiled step a
-    tensor keeps each new value from compiling anew). smoothing: the share of the target in 0..1 that is spread evenly
+    tensor avoids recompiling for each value). smoothing: the share of the target in 0..1 that is spread evenly
     over all classes (Szegedy et al. 2016), a number or a scalar tensor; the caller passes 0 where mixed batches get
     none.
 

@@ -77,7 +77,7 @@ class TrainStep:
             follower.reset()
 
     def reset_counts(self) -> None:
-        """Count anew: summed loss, correct predictions, images (float64, on the device)."""
+        """Reset the counts: summed loss, correct predictions, images (float64, on the device)."""
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
         if self.guard:
             self.guard.reset()

@@ -1,4 +1,4 @@
-"""Runs of a second: their settings, and going on with one."""
+"""Runs of a second: their settings, and how to resume one."""
 
 from engine.cli.console import Screen
 from engine.session.resume import resume_run
@@ -9,7 +9,7 @@ SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16,
 
 
 def resume(folder, said=None, **settings):
-    """Go on with the run in `folder` by other `settings`; `said` takes what the screen would say."""
+    """Resume the run in `folder` with other `settings`; `said` takes what the screen would say."""
     with Screen() as screen:
         if said is not None:
             screen.say = said.append

@@ -263,7 +263,7 @@ def test_a_summary_of_an_earlier_end_is_named(run):
         last = (run / "metrics.csv").read_text().splitlines()[-1]
         file.write("4" + last[1:] + "\n")
     assert read_record(run).missing == ("summary.json is of 4 epochs, and 5 are recorded: the run was resumed, and "
-                                        "the summary is of its earlier end.",)
+                                        "summary.json describes its earlier end.",)
 
 
 def test_a_checkpoint_with_a_removed_setting_has_a_page(run, unpainted):

@@ -1,4 +1,4 @@
-"""Repeats of one recipe: the bits of single runs, going on wherever they were stopped, and what they come to."""
+"""Repeats of one recipe: the bits of single runs, resumed wherever they were stopped, and their summary."""
 
 import json
 import shutil

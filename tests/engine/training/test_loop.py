@@ -1,4 +1,4 @@
-"""The loop against feeds and steps that only count: order of epochs, stops, best epoch, and going on anywhere."""
+"""The loop against feeds and steps that only count: order of epochs, stops, best epoch, and resuming anywhere."""
 
 import itertools
 from contextlib import contextmanager
