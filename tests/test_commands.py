@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -97,6 +98,14 @@ def test_both_metric_files_say_the_same(run):
     assert rows[0]["test_top1"] == "" and lines[0]["test_top1"] is None and np.isnan(arrays["test_top1"]).all()
 
 
+def test_the_recorded_rates_are_the_plans(run):
+    from engine.build.plan import make_plan
+
+    folder, _ = run
+    planned = make_plan(load("quickstart", str(folder / "config.yaml")))["lr_after_epoch"]
+    assert [row["lr"] for row in read_history(folder / "metrics.csv", [])] == planned
+
+
 def test_config_yaml_holds_the_whole_recipe(run):
     folder, _ = run
     loaded = load("quickstart", str(folder / "config.yaml"))
@@ -138,6 +147,24 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights(run, tmp_path, cach
     ours, theirs = ([row["train_loss"] for row in read_history(place / "metrics.csv", [])]
                     for place in (folder, run[0]))
     assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+def test_a_closed_terminal_ends_no_run(tmp_path, cache):
+    words = [sys.executable, "-m", "engine.train", "--recipe", "quickstart", *SMALL, f"--data.cache={cache}",
+             f"--run.folder={tmp_path}/run"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(words, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.close(ours)
+    assert process.wait(timeout=120) == 0
+    assert summary(tmp_path / "run")["epochs"] == 2 and (tmp_path / "run" / "output_lost.txt").is_file()
+
+
+def test_output_in_another_encoding_ends_no_command(tmp_path, cache):
+    words = ["engine.train", "--recipe", "quickstart", *SMALL, f"--data.cache={cache}", f"--run.folder={tmp_path}/rü"]
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, timeout=120,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and b"r\\xfc" in done.stdout, done.stderr
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(run):

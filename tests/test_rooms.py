@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "engine/distributed": "engine/common",
     "engine/plots": "engine/common",
     "engine/training": "engine/common engine/optim engine/distributed",
-    "engine/storage": "recipes/settings engine/common engine/training",
+    "engine/storage": "recipes/settings loaders/common engine/common engine/training",
     "engine/models": "loaders/common engine/common engine/storage",
     "engine/cli": "recipes/settings loaders/common engine/common engine/distributed engine/storage",
     # The composition root: below it only `storage` and `cli` know what a recipe is, to keep and to read one.

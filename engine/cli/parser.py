@@ -89,6 +89,10 @@ def print_help(parser: Parser) -> None:
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit: with 0 or its status, 2 after a user's mistake, 130 after Ctrl-C."""
     line = ""
+    for stream in (sys.stdout, sys.stderr):
+        # A class or folder may have a name that the terminal's encoding lacks.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with noting_ctrl_c() as interrupts:
             status = main() or 0

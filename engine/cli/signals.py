@@ -1,13 +1,17 @@
-"""Ctrl-C and SIGTERM: the current step finishes first; a second signal ends the process at once."""
+"""Ctrl-C, SIGTERM and the like: the current step finishes first; a second signal ends the process at once."""
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 # One request can arrive twice: systemd and SLURM signal every process, and torchrun forwards its signal.
 ECHO_S = 0.5
+# Besides Ctrl-C and a scheduler's SIGTERM: a terminal that is closed, and the notices that SLURM sends before it ends a
+# job.
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # Every Ctrl-C, because a library that runs a callback while it loads can lose the KeyboardInterrupt.
 _seen: list[int] = []
 
@@ -21,13 +25,19 @@ def noting_ctrl_c() -> Iterator[list[int]]:
 
     _seen.clear()
     former = signal.getsignal(signal.SIGINT)
-    if former is signal.default_int_handler:
+    taken = former is signal.default_int_handler and in_main_thread()
+    if taken:
         signal.signal(signal.SIGINT, note)
     try:
         yield _seen
     finally:
-        if former is signal.default_int_handler:
+        if taken:
             signal.signal(signal.SIGINT, former)
+
+
+def in_main_thread() -> bool:
+    """Whether this thread may set signal handlers."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class Interrupted(Exception):
@@ -39,11 +49,15 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """While open, SIGINT, SIGTERM and a Ctrl-C that a library lost are noted; `check` raises Interrupted."""
+    """While open, NUMBERS and a Ctrl-C that a library lost are noted; `check` raises Interrupted.
+
+    A signal that the process ignores (nohup's SIGHUP) stays ignored, and only the main thread can note any.
+    """
 
     def __enter__(self):
         self.noted, self.noted_at = next(iter(_seen), 0), time.monotonic()
-        self.former = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.former = {number: signal.signal(number, self._note) for number in NUMBERS if in_main_thread()
+                       and signal.getsignal(number) is not signal.SIG_IGN}
         return self
 
     def __exit__(self, *_):

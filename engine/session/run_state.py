@@ -54,7 +54,6 @@ def restore_state(run: Run, saved: dict, folder: Path) -> None:
     if run.precision.scaler and saved["scaler"]:
         run.precision.scaler.load_state_dict(saved["scaler"])
     run.step.updates, run.step.updates_done = saved["updates"], saved["updates_done"]
-    run.step.rate = run.step.schedule.at(max(run.step.updates - 1, 0))[0]
     if len(before) == ranks:
         checkpoint.set_rng_state(before[rank]["rng"])
     else:

@@ -15,7 +15,7 @@ from engine.build.run import Run
 from engine.cli.console import Screen
 from engine.cli.signals import Interrupted, Signals
 from engine.common.errors import EngineError
-from engine.common.files import write_json
+from engine.common.files import write_atomic, write_json
 from engine.distributed.agreement import Agreement, decode_step, encode_step
 from engine.distributed.torchrun import ranks_of
 from engine.session.checkpointer import Checkpointer
@@ -29,6 +29,9 @@ from engine.storage.folder_lock import FolderLock
 from engine.storage.history import write_history
 from engine.training.loop import EpochRecord, Progress
 from engine.training.nan_guard import NotFinite
+
+# Where the run folder says that standard output was lost.
+LOST = "output_lost.txt"
 
 
 def train_new(run: Run, screen: Screen, resume_folder: Path | None = None, first: bool = True) -> int:
@@ -190,6 +193,9 @@ class Session:
             self.checkpointer.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
+        if self.screen.lost and self.leads and not (self.folder / LOST).exists():
+            told = f"Since epoch {number} or earlier nothing could be shown ({self.screen.lost}); the run continued.\n"
+            self.checkpointer.attempt(partial(write_atomic, self.folder / LOST, told.encode()))
         also = ["best"] if record.is_best else []
         if self.every and number % self.every == 0:
             also.append(f"epoch_{number:03d}")

@@ -30,7 +30,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. Losses are means per sample, top-1 are shares of 1, times are seconds."""
+    """What one epoch did. Losses are means per sample, top-1 are shares of 1, times are seconds.
+
+    lr: the rate after the epoch, of the update that would follow in its stage, as --plan gives it.
+    """
 
     epoch: int
     lr: float
@@ -90,7 +93,7 @@ class Loop:
             progress.train_seconds += train_s
             self.last_watched = watched
             is_best = self._judge(watched)
-            record = EpochRecord(progress.epoch, self.step.rate, loss, top1, watched.loss if watched else None,
+            record = EpochRecord(progress.epoch, self.step.next_rate, loss, top1, watched.loss if watched else None,
                                  watched.top1 if watched else None, train_s, waited_s, images / train_s, is_best)
             progress.epoch, progress.step = progress.epoch + 1, 0
             progress.tally, progress.epoch_seconds = [0.0, 0.0, 0.0], 0.0

@@ -27,9 +27,9 @@ class TrainStep:
     each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or gradient is left out
     and counted in `skipped`; that waits for the device in each step.
 
-    process_group: of a run in several processes, whose batches are blocks; images_of(step) is the size of the whole
-    batch. Each update is that of the whole batch, `totals` are those of all processes, and what the guards found is
-    agreed on between steps.
+    images_of(step): the size of a whole batch, needed where batches are accumulated or come as the blocks of several
+    processes, in `process_group`. Each update is that of the whole batch, `totals` are those of all processes, and what
+    the guards found is agreed on between steps.
     """
 
     def __init__(self, forward: ForwardPass, *, steps_per_epoch: int, mode: str = "eager",
@@ -56,10 +56,19 @@ class TrainStep:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rate = schedule.at(0)[0]
         self.executor.start_stage()
+        if self.lookahead:
+            # Its copy must not pull weights that no longer train, nor hold what those that now train were before. The
+            # average goes on: it follows all weights, frozen ones to where they stand.
+            self.lookahead.reset()
         if self.process_group:
             if self.reducer:
                 self.reducer.close()
             self.reducer = GradientReducer(self.parameters)
+
+    @property
+    def next_rate(self) -> float:
+        """The rate of the update that follows."""
+        return self.schedule.at(self.updates)[0]
 
     def reset(self, draw_mix: Callable[[int, int, int, int], Mix | None] | None) -> None:
         """Forget all updates: the weights are those of a new run, whose mixing is `draw_mix`."""
@@ -81,10 +90,10 @@ class TrainStep:
         size_px = self.size_of(epoch)
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
-        share, before = 1 / min(self.accumulate, self.steps_per_epoch - (step - step % self.accumulate)), None
+        # Each mean loss counts by its images, so that the sum over the batches of an update, and over the blocks of
+        # several processes, is the mean over all their images.
+        share, before = len(labels) / self._images_of_update(step, len(labels)), None
         if self.process_group:
-            # A block's mean loss counts by its images, so that the sum over the blocks is the batch's mean.
-            share *= len(labels) / self.images_of(step)
             if mix is not None or (self.draw_mix and self.mode != "eager"):
                 before = self.process_group.image_before(images_bhwc, labels)
             if self._completes_update(step):
@@ -115,6 +124,13 @@ class TrainStep:
         if self.process_group:
             self.process_group.sum_in_place([whole])
         return healthy(whole)
+
+    def _images_of_update(self, step: int, images: int) -> int:
+        """The images that share an update with those of batch `step`; `images` are its own, in this process."""
+        if self.accumulate == 1 and not self.process_group:
+            return images
+        first = step - step % self.accumulate
+        return sum(map(self.images_of, range(first, min(first + self.accumulate, self.steps_per_epoch))))
 
     def _completes_update(self, step: int) -> bool:
         return (step + 1) % self.accumulate == 0 or step + 1 == self.steps_per_epoch

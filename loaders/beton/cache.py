@@ -19,7 +19,7 @@ from loaders.beton import file_format, manifest
 from loaders.beton.content import channel_statistics, check_content
 from loaders.beton.manifest import Beton
 from loaders.common.errors import DataError
-from loaders.common.files import remove_leftovers, sha256_of, why, write_durably
+from loaders.common.files import remove_leftovers, sha256_of, take_lock, why, write_durably
 from loaders.sources.base import Source, digest_of
 
 # Part of the key: raise it when the same images give other bytes.
@@ -113,10 +113,11 @@ def _locked(path: Path, kind: int, warn: Callable[[str], None]) -> Iterator[None
         raise
     try:
         try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+            if not take_lock(lock, kind | fcntl.LOCK_NB) and kind == fcntl.LOCK_EX:
+                warn(f"{path.parent}: its file system has no locks; let no other process write to this cache")
         except BlockingIOError:
             warn(f"{path.parent}: another process is writing {path.stem[1:]}; waiting for it")
-            fcntl.flock(lock, kind)
+            take_lock(lock, kind)
         yield
     finally:
         os.close(lock)

@@ -1,5 +1,7 @@
 """Bounded reads, digests, and writes that leave either a whole file or none."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -11,6 +13,9 @@ from pathlib import Path
 from loaders.common.errors import DataError
 
 BLOCK_BYTES = 1 << 20
+
+# What a file system answers that lacks an operation.
+UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def why(error: OSError) -> str:
@@ -91,8 +96,23 @@ def write_durably(path: Path, blocks: Iterable[bytes | memoryview],
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        # Some network and FUSE file systems sync no folders; there the server decides when the name is safe.
+        if error.errno not in (errno.EINVAL, *UNSUPPORTED):
+            raise
     finally:
         os.close(folder)
+
+
+def take_lock(descriptor: int, operation: int) -> bool:
+    """As fcntl.flock; False where the file system has no locks (some mounts of Lustre, NFS and FUSE)."""
+    try:
+        fcntl.flock(descriptor, operation)
+        return True
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
 
 
 def remove_leftovers(path: Path) -> None:

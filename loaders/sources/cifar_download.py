@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from loaders.common.errors import DataError
-from loaders.common.files import why
+from loaders.common.files import take_lock, why
 from loaders.sources.cifar_layout import Official
 
 _SITE = "https://www.cs.toronto.edu/~kriz/"
@@ -24,7 +24,7 @@ def fetch(official: Official, root: Path) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with (root / f".{official.folder}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            take_lock(lock.fileno(), fcntl.LOCK_EX)
             folder = root / official.folder
             if not folder.is_dir():
                 _download(official, root)

@@ -1,6 +1,8 @@
 """The screen in a pipe: plain lines, no bars and no escape codes; the gauge and the closing table."""
 
+import errno
 import io
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -62,3 +64,16 @@ def test_the_table_has_every_row():
 def test_the_gauge_is_the_mean_loss():
     assert LossGauge().read(torch.tensor([6.0, 1.0, 4.0], dtype=torch.float64)) == pytest.approx(1.5)
     assert LossGauge().read(torch.zeros(3, dtype=torch.float64)) == 0.0
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EPIPE, errno.ENOSPC])
+def test_a_screen_that_nobody_sees_any_more_says_why_and_raises_nothing(number):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(number, os.strerror(number))
+
+    with Screen(Gone()) as screen:
+        assert screen.lost == ""
+        screen.say("a line")
+        screen.table("a table", [("name", "value")])
+    assert screen.lost == os.strerror(number)

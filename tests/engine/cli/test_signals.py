@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -17,7 +18,8 @@ def left(monkeypatch):
     return statuses
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130),
+                                               (signal.SIGHUP, 129), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)])
 def test_the_first_signal_is_noted_and_raised_by_check(left, number, status):
     with Signals() as signals:
         signals.check()
@@ -83,3 +85,29 @@ def test_a_command_whose_ctrl_c_was_lost_ends_with_130(main, capsys):
 def test_without_a_ctrl_c_other_errors_are_raised():
     with pytest.raises(ImportError):
         parser.run_command(lambda: (_ for _ in ()).throw(ImportError("gone")))
+
+
+def test_an_ignored_signal_stays_ignored():
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            signal.raise_signal(signal.SIGHUP)
+            signals.check()
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def test_a_thread_notes_no_signals_and_may_train():
+    failed = []
+
+    def act():
+        try:
+            with noting_ctrl_c(), Signals() as signals:
+                signals.check()
+        except ValueError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+    assert not failed

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 
 import pytest
 
@@ -246,3 +247,14 @@ def test_a_signal_after_the_last_step_lets_the_run_end(recipe, tmp_path, monkeyp
     monkeypatch.setattr(session.Session, "_leave_if", late)
     assert launch.start(recipe(tmp_path / "run", **{"train.epochs": 1})) == 0
     assert json.loads((tmp_path / "run/summary.json").read_text())["test_top1"] is not None
+
+
+def test_a_run_that_nobody_listens_to_goes_on_and_says_so(recipe, tmp_path, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert launch.start(recipe(tmp_path / "run", **{"train.epochs": 2})) == 0
+        monkeypatch.undo()
+    assert "Broken pipe" in (tmp_path / "run/output_lost.txt").read_text()
+    assert json.loads((tmp_path / "run/summary.json").read_text())["epochs"] == 2

@@ -1,5 +1,7 @@
 """A run folder belongs to one process, for as long as that lives."""
 
+import errno
+import fcntl
 import os
 import signal
 
@@ -34,3 +36,22 @@ def test_the_lock_goes_with_its_holder(tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(EngineError, match="cannot be written"):
         FolderLock(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_one_warning(tmp_path, monkeypatch, capsys, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with FolderLock(tmp_path):
+        assert capsys.readouterr().err.count("has no locks") == 1
+
+
+def test_a_lock_that_fails_for_another_reason_is_not_taken_for_held(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(EngineError, match="cannot be written \\(Input/output error"):
+        FolderLock(tmp_path)

@@ -27,7 +27,8 @@ def step_of(mode, device=CPU, **options):
     def mix(epoch, step, height, width):
         return draw_mix(3, epoch, step, height, width, cutmix_p=0.4, mixup_p=0.3)
 
-    step = TrainStep(compute, steps_per_epoch=4, mode=mode, draw_mix=mix, size_of={0: None, 1: 12}.get, **options)
+    step = TrainStep(compute, steps_per_epoch=4, mode=mode, draw_mix=mix, size_of={0: None, 1: 12}.get,
+                     images_of=(6, 6, 6, 3).__getitem__, **options)
     enter(step)
     return step
 

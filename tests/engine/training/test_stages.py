@@ -10,8 +10,9 @@ from torch import nn
 
 from engine.common.errors import EngineError
 from engine.models.resnet import ResNet
+from engine.optim.averaging import Lookahead
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
-from engine.optim.schedule import OneCycle
+from engine.optim.schedule import OneCycle, lr_after_epochs
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.loop import Loop, Stops
 from engine.training.precision import Precision
@@ -195,10 +196,11 @@ class Staged:
     `entered` notes each stage, its optimiser and the weights that it found.
     """
 
-    def __init__(self, name="sgd", stages=STAGES, **options):
+    def __init__(self, name="sgd", stages=STAGES, lookahead=0, **options):
         self.model, self.name, self.entered = network(), name, []
         compute = ForwardPass(self.model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("fp32", CPU))
-        self.step = TrainStep(compute, steps_per_epoch=STEPS)
+        slow = Lookahead(self.model.parameters(), lookahead, 0.5) if lookahead else None
+        self.step = TrainStep(compute, steps_per_epoch=STEPS, lookahead=slow)
         self.loop = Loop(self.step, Feed(), stages, start_stage=self.enter, set_modes=partial(set_modes, self.model),
                          **options)
 
@@ -212,6 +214,20 @@ class Staged:
 
     def state(self):
         return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+
+
+def test_lookahead_moves_no_frozen_parameter_and_pulls_none_to_an_earlier_stage():
+    stages = in_order([{"name": "all", "epochs": 1, "lrs": {"*": 0.1}},
+                       {"name": "head", "epochs": 2, "lrs": {"fc": 0.1}, "frozen": ("*",)},
+                       {"name": "again", "epochs": 1, "lrs": {"*": 0.1}}])
+    # Of 3 updates per epoch: at each stage's start the copy is behind the weights.
+    run = Staged(stages=stages, lookahead=4)
+    list(run.loop.run())
+    (_, _, before), (_, _, after) = run.entered[1:]
+    for name, _ in run.model.named_parameters():
+        assert torch.equal(before[name], after[name]) == (not name.startswith("fc")), name
+    assert all(torch.equal(slow, fast) for slow, fast in zip(run.step.lookahead.state_dict()["slow"],
+                                                             run.model.parameters(), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -266,12 +282,12 @@ def test_every_parts_rate_and_momentum_are_its_own_onecycle_at_every_step():
         assert ours[3:] == pytest.approx(row[3:], rel=1e-9), row
 
 
-def test_the_recorded_rate_is_the_fastest_parts():
+def test_the_recorded_rate_is_the_plans_of_the_fastest_part():
     records = list(Staged().loop.run())
     for each in STAGES:
         schedule = OneCycle(max(each.lrs.values()), STEPS * each.epochs)
         assert [record.lr for record in records[each.first_epoch: each.end]] == pytest.approx(
-            [schedule.at(STEPS * number + STEPS - 1)[0] for number in range(each.epochs)])
+            lr_after_epochs(schedule, STEPS, each.epochs))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -73,7 +73,7 @@ def test_steps_equal_plain_torch_with_onecycle_smoothing_and_clipping():
 def test_accumulated_batches_equal_one_large_batch_and_a_smaller_last_group_is_averaged():
     data = batches(3)
     mine, plain = network(), network()
-    step = make(mine, accumulate=2, steps_per_epoch=3)
+    step = make(mine, accumulate=2, steps_per_epoch=3, images_of=lambda step: len(data[step][1]))
     for number, (images, labels) in enumerate(data):
         step(images, labels, 0, number)
     other = make(plain, steps_per_epoch=2)
@@ -82,6 +82,17 @@ def test_accumulated_batches_equal_one_large_batch_and_a_smaller_last_group_is_a
     assert step.updates == 2
     for ours, theirs in zip(mine.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_accumulated_batches_of_different_sizes_are_the_mean_over_their_images():
+    (images, labels), mine, plain = batches(1, 12)[0], network(), network()
+    sizes = (5, 5, 2)
+    step = make(mine, accumulate=3, steps_per_epoch=3, images_of=sizes.__getitem__)
+    for number, part in enumerate(torch.arange(12).split(sizes)):
+        step(images[part], labels[part], 0, number)
+    make(plain, steps_per_epoch=1)(images, labels, 0, 0)
+    for ours, theirs in zip(mine.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_mixed_batches_are_drawn_by_epoch_and_step_and_counted_by_share():
@@ -175,7 +186,7 @@ class Follower:
 
 def test_lookahead_then_ema_follow_each_update_and_nothing_else():
     model, heard, weights = network(), [], []
-    step = make(model, accumulate=2, steps_per_epoch=3, ema=Follower("ema", heard, model),
+    step = make(model, accumulate=2, steps_per_epoch=3, images_of=lambda step: 6, ema=Follower("ema", heard, model),
                 lookahead=Follower("lookahead", heard, model))
     for epoch in range(2):
         for number, batch in enumerate(batches(3)):
@@ -183,7 +194,8 @@ def test_lookahead_then_ema_follow_each_update_and_nothing_else():
             weights.append(next(model.parameters()).flatten()[0].item())
     # Three batches are two updates: the second closes a pair, the third stands alone at the epoch's end.
     after = [weights[1], weights[2], weights[4], weights[5]]
-    assert heard == [(name, number, weight) for number, weight in enumerate(after, 1) for name in ("lookahead", "ema")]
+    updates = [(name, number, weight) for number, weight in enumerate(after, 1) for name in ("lookahead", "ema")]
+    assert heard == [("lookahead", "reset"), *updates], "its stage starts from the weights as they are"
     assert step.updates == step.updates_done == 4
 
 

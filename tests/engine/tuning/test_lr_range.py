@@ -177,7 +177,8 @@ def ignore(*_):
 def rising(model, steps, **options):
     """A step over `model` whose rate goes from 1e-4 to 1 in `steps` updates."""
     to_input = ToInput((0.5,) * 3, (0.25,) * 3, CPU, channels_last=False)
-    step = TrainStep(ForwardPass(model, to_input, Precision("fp32", CPU)), steps_per_epoch=5, **options)
+    step = TrainStep(ForwardPass(model, to_input, Precision("fp32", CPU)), steps_per_epoch=5, images_of=lambda step: 6,
+                     **options)
     groups = split_decay(by_pattern(model, {"1.bias": 0.02, "*": 0.1}), 0.0, True)
     step.start_stage(build_optimizer("sgd", groups, momentum=0.9), Exponential(1e-4, 1.0, steps))
     return step

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 from hashlib import sha256
 
@@ -88,3 +90,40 @@ def test_only_this_files_leftovers_are_removed(tmp_path):
         (tmp_path / name).touch()
     files.remove_leftovers(tmp_path / "a.beton")
     assert sorted(os.listdir(tmp_path)) == [".a.lock", ".b.beton.0123.part", "a.beton"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_that_syncs_no_folders_is_written_to(tmp_path, monkeypatch, number):
+    fsync = os.fsync
+
+    def no_folders(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", no_folders)
+    files.write_durably(tmp_path / "a", [b"content"])
+    assert (tmp_path / "a").read_bytes() == b"content"
+
+
+def test_a_folder_whose_sync_fails_raises(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def full(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EIO, "broken")
+        fsync(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="broken"):
+        files.write_durably(tmp_path / "a", [b"content"])
+
+
+def test_a_lock_that_the_file_system_lacks_is_told_and_one_that_is_held_raises(tmp_path, monkeypatch):
+    with (tmp_path / "lock").open("w") as one, (tmp_path / "lock").open("w") as other:
+        assert files.take_lock(one.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(BlockingIOError):
+            files.take_lock(other.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for number in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            monkeypatch.setattr(fcntl, "flock", lambda *_, number=number: (_ for _ in ()).throw(OSError(number, "no")))
+            assert not files.take_lock(one.fileno(), fcntl.LOCK_EX)
