@@ -7,22 +7,14 @@ import sys
 import pytest
 
 
-@pytest.fixture
-def process_as_it_was():
-    """Restore torch's threads and treatment of denormals, which building a run sets for the whole process."""
-    import torch
-
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
 @pytest.fixture(autouse=True)
-def drawn_floats_may_be_denormal(request):
-    """Hypothesis refuses to draw floats in a process that an earlier test left flushing denormals."""
-    if hasattr(request.function, "hypothesis") and "torch" in sys.modules:
-        sys.modules["torch"].set_flush_denormal(False)
+def process_as_it_was():
+    """Restores torch's threads and treatment of denormals, which building a run sets for the whole process."""
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads or torch.get_num_threads())
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(autouse=True)

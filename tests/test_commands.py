@@ -32,8 +32,7 @@ SUMMARY = {"recipe", "dataset", "model", "parameters", "epochs", "steps", "train
            "precision", "seed", "weights_sha256", "command", "versions"}
 
 
-pytestmark = [pytest.mark.slow("the real commands train, and some start as processes"),
-              pytest.mark.usefixtures("process_as_it_was")]
+pytestmark = pytest.mark.slow("the real commands train, and some start as processes")
 
 
 @pytest.fixture(scope="module")

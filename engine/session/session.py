@@ -193,14 +193,19 @@ class Session:
             self.checkpointer.attempt(partial(write_history, self.folder, self.history))
         for tracker in self.trackers:
             tracker.epoch(row)
-        if self.screen.lost and self.leads and not (self.folder / LOST).exists():
-            told = f"Since epoch {number} or earlier nothing could be shown ({self.screen.lost}); the run continued.\n"
-            self.checkpointer.attempt(partial(write_atomic, self.folder / LOST, told.encode()))
         also = ["best"] if record.is_best else []
         if self.every and number % self.every == 0:
             also.append(f"epoch_{number:03d}")
         self.checkpointer.save(self.history, *also)
         self.screen.epoch_row(record, self.epochs, self.run.watched)
+        self._note_lost_output()
+
+    def _note_lost_output(self) -> None:
+        """Write into the run folder, once, that nothing is shown any more."""
+        if self.screen.lost and self.leads and not (self.folder / LOST).exists():
+            epoch, why = self.run.loop.progress.epoch, self.screen.lost
+            said = f"Since epoch {epoch} or earlier nothing could be shown ({why}); the run continued.\n"
+            self.checkpointer.attempt(partial(write_atomic, self.folder / LOST, said.encode()))
 
     def _row(self, record: EpochRecord) -> dict:
         """An epoch in the columns of the history."""
@@ -227,6 +232,7 @@ class Session:
         if run.recipe.section("run").report:
             self.attempt_report()
         self.screen.table(f"{summary['recipe']} on {summary['dataset']}", closing_rows(summary, self.folder))
+        self._note_lost_output()
 
     def attempt_report(self) -> None:
         """Write report.html; a run whose page cannot be drawn is still a finished run."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.common.errors import EngineError
+from engine.common.files import read_json
 from engine.storage.history import read_history
 from engine.storage.run_folder import without_folder
 from engine.storage.run_lookup import REPEATS
@@ -74,13 +75,10 @@ def shown(value: object) -> str:
 
 def read_values(path: Path, missing: list[str]) -> dict:
     """The object of a JSON file; {} where it is absent or damaged, which is added to `missing`."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError):
-        values = None
-    if isinstance(values, dict):
-        return values
-    missing.append(f"{path.name} cannot be read.")
-    return {}
+    try:
+        return read_json(path, "")
+    except EngineError:
+        missing.append(f"{path.name} cannot be read.")
+        return {}

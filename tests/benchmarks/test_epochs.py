@@ -31,9 +31,9 @@ LABEL = ("quickstart augment.policy=crop(pad_px=2), noise(sigma=.1) data.resolut
 
 
 @pytest.fixture(autouse=True)
-def process_as_it_was(monkeypatch):
-    """Building a run sets torch's threads and how denormals are treated, for the whole process."""
-    threads, tunes = torch.get_num_threads(), torch.backends.cudnn.benchmark
+def toy_size(monkeypatch):
+    """Nothing is compiled, matrices are small, and one round is enough."""
+    tunes = torch.backends.cudnn.benchmark
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
     monkeypatch.setattr(unit_timing, "REPEATS", 2)
@@ -41,9 +41,7 @@ def process_as_it_was(monkeypatch):
     for module in (contenders, peer_loops):
         monkeypatch.setattr(module, "usable_cores", lambda: 1)
     yield
-    torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = tunes
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

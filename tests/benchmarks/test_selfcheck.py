@@ -13,7 +13,6 @@ from engine.data_tools.digest import sample_digests
 from loaders.policy.named_policies import POLICIES
 from recipes.settings.load import RecipeError
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
 COMPARES_PIXELS = pytest.mark.slow("converts data and compiles the host's augmentation")
 
 SHAPES = {"data.train_count": "300", "data.test_count": "100", "data.resolution": "16"}

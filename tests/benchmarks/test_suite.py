@@ -232,7 +232,6 @@ def test_the_folders_of_the_machine_are_not_in_the_file(planted, monkeypatch):
 
 
 @pytest.mark.slow("trains a run")
-@pytest.mark.usefixtures("process_as_it_was")
 def test_a_real_accuracy_goes_through_the_suite_to_the_page(planted, tmp_path, monkeypatch):
     words = ("benchmarks.accuracy", "--recipes", "quickstart", "--seeds", "1", "--data.train_count=200",
              "--data.test_count=100", "--data.resolution=16", "--train.batch=90", "--model.width=4", "--model.depth=2",

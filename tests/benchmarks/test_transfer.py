@@ -11,8 +11,6 @@ from benchmarks.common.results import read_rows
 from engine.common.errors import EngineError
 from recipes.settings import load
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
-
 ARMS = ["fine-tuned in three stages", "from nothing"]
 
 

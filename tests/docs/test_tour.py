@@ -31,7 +31,7 @@ def test_the_notebook_is_kept_as_it_ran(cells):
 
 
 @pytest.mark.slow("runs every cell, and one trains")
-def test_the_cells_run_from_top_to_bottom(cells, tmp_path, capsys, process_as_it_was):
+def test_the_cells_run_from_top_to_bottom(cells, tmp_path, capsys):
     pytest.importorskip("IPython")
     assert cells[0]["metadata"]["tags"] == ["parameters"]
     names = {"__name__": "tour"}

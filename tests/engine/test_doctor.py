@@ -111,7 +111,6 @@ SMALL = ["--recipe=quickstart", "--data.train_count=300", "--data.test_count=100
 
 
 @pytest.mark.slow("builds a run and measures its parts")
-@pytest.mark.usefixtures("process_as_it_was")
 def test_a_recipe_is_measured_and_shown_what_bounds_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
     out, extra = tmp_path / "out", tmp_path / "extra.json"

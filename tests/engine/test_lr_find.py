@@ -17,7 +17,6 @@ from engine.build.model import starting_model
 from engine.common.errors import EngineError
 from recipes.settings.load import RecipeError, load
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
 trains = pytest.mark.slow("trains for some dozen steps")
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from engine.common.errors import EngineError
 from engine.inference.trained import open_trained
 from engine.reporting import hub
 
-pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("needs a trained run")]
+pytestmark = pytest.mark.slow("needs a trained run")
 
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("safetensors")

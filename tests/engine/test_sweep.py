@@ -24,7 +24,7 @@ from engine.training.nan_guard import NotFinite  # noqa: E402
 from engine.tuning.held_out import without_added  # noqa: E402
 from engine.tuning.leaderboard import trial_line  # noqa: E402
 
-pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("runs sweeps")]
+pytestmark = pytest.mark.slow("runs sweeps")
 
 ROOT = Path(__file__).resolve().parents[2]
 # The recipe's own rate is set far too low, so that better ones are easily found. A resident feed compiles nothing.

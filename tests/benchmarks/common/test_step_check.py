@@ -13,7 +13,6 @@ from engine.common.errors import EngineError
 from engine.training.forward import ForwardPass
 from recipes.settings.load import load
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
 TRAINS = pytest.mark.slow("builds a run and trains some steps")
 
 # 270 images are left for training: three steps per epoch.

@@ -19,8 +19,7 @@ from benchmarks.throughput.plain_step import PlainStep, make_mixing, make_optimi
 from engine.build.run import build
 from recipes.settings.load import load
 
-pytestmark = [pytest.mark.usefixtures("process_as_it_was"),
-              pytest.mark.slow("trains with loaders that start processes or compile pipelines")]
+pytestmark = pytest.mark.slow("trains with loaders that start processes or compile pipelines")
 
 SMALL = {"data.train_count": 210, "data.test_count": 100, "data.resolution": 16, "data.validation": 0,
          "data.feed": "stream", "train.batch": 20, "train.label_smoothing": 0, "train.precision": "fp32",

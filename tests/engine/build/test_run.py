@@ -9,8 +9,6 @@ from engine.common.errors import EngineError
 from recipes.settings.load import load
 from tests.engine.small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("process_as_it_was")
-
 
 @pytest.mark.parametrize(("stage", "said"), [
     ({"lrs": {"nope": 1, "*": 1}}, "stage late: pattern nope matches no parameter"),

@@ -49,6 +49,12 @@ def captured():
     return to_program(portable(), SIDE_PX, "cnn")
 
 
+def check_logits(logits, tolerance):
+    """A file's logits are the network's, for any batch."""
+    for count in (1, 2, 7):
+        torch.testing.assert_close(logits(images(count)), expected(images(count)), atol=tolerance, rtol=tolerance)
+
+
 def expected(images_bhwc):
     """The logits of `portable` by definition: each channel less its mean, over its standard deviation."""
     mean, std = torch.tensor(METADATA["mean"]), torch.tensor(METADATA["std"])

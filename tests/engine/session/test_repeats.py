@@ -13,7 +13,7 @@ from engine.session import launch, repeats
 from engine.storage.folder_lock import FolderLock
 from recipes.settings.load import as_text, load
 
-pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("trains runs of a second")]
+pytestmark = pytest.mark.slow("trains runs of a second")
 
 # Averages, mixing, dropout and stages: whatever a repeat could take over from the one before it.
 SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16, "train.batch": 45, "model.width": 4,
@@ -21,11 +21,6 @@ SMALL = {"data.train_count": 200, "data.test_count": 100, "data.resolution": 16,
          "train.sizes": {0: 12, 1: 16}, "train.device": "cpu", "train.threads": 1, "run.report": False,
          "train.stages": [{"name": "head", "epochs": 1, "lrs": {"head": 0.05}, "frozen": ["*"]},
                           {"name": "all", "epochs": 1, "lrs": {"head": 0.02, "*": 0.01}}]}
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")

@@ -15,22 +15,9 @@ from engine.storage.history import read_history
 from engine.training.loop import Loop
 from recipes.settings.load import RecipeError, load, restore
 from tests.engine.poison import poisoned
-from tests.engine.small_runs import SMALL, resume
+from tests.engine.small_runs import resume
 
-pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("trains runs of a second")]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def recipe(cache):
-    def of(folder, **more):
-        return load("quickstart", settings={**SMALL, "data.cache": str(cache), "run.folder": str(folder), **more})
-
-    return of
+pytestmark = pytest.mark.slow("trains runs of a second")
 
 
 @pytest.fixture(scope="module")

@@ -13,21 +13,10 @@ from engine.common.files import write_atomic
 from engine.session import launch, session
 from engine.storage import checkpoint
 from engine.storage.history import read_history
-from recipes.settings.load import load
 from tests.engine.poison import poisoned, spoiled
-from tests.engine.small_runs import SMALL, resume
+from tests.engine.small_runs import resume
 
-pytestmark = [pytest.mark.usefixtures("process_as_it_was"), pytest.mark.slow("trains runs of a second")]
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
-
-    def of(folder, **more):
-        return load("quickstart", settings={**SMALL, "data.cache": str(cache), "run.folder": str(folder), **more})
-
-    return of
+pytestmark = pytest.mark.slow("trains runs of a second")
 
 
 @pytest.fixture
