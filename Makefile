@@ -33,7 +33,8 @@ check: lint
 	$(PYTEST) -m "not slow"
 
 test: lint browser
-	$(PYTEST)
+	$(PYTEST) -m "not alone"
+	$(BIN)/python -m pytest -q -m alone
 
 # The tests of the pages drive it; without it they are skipped.
 browser:

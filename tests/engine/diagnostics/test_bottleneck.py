@@ -15,7 +15,7 @@ from loaders.feeds.stream import Stream
 from loaders.host import executor
 from recipes.settings.load import load
 
-pytestmark = pytest.mark.slow("builds runs and measures them")
+pytestmark = [pytest.mark.alone, pytest.mark.slow("builds runs and measures them")]
 
 SMALL = {"data.train_count": 300, "data.test_count": 100, "data.resolution": 16, "train.batch": 60, "model.width": 4,
          "model.depth": 2, "train.precision": "fp32", "train.device": "cpu", "train.threads": 1,
