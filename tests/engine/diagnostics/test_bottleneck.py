@@ -1,5 +1,6 @@
 """Planted bottlenecks, found by measuring real runs; and what operations cost."""
 
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from engine.build.run import build
-from engine.diagnostics import bottleneck
+from engine.diagnostics import bottleneck, throughput
 from engine.diagnostics.bottleneck import diagnose, operation_gains
 from engine.diagnostics.peaks import Peaks, measure_peaks
 from loaders.feeds.stream import Stream
@@ -79,17 +80,25 @@ def test_a_slowed_operation_is_found_and_named(make, slow_blur):
     assert advice["augment.policy without blur(kernel_px=3, sigma=1)"].at_most_images_s <= found.rates.step
 
 
-class Throttled(Stream):
-    """A feed whose batches take many copies to arrive."""
+class Clock:
+    """The measurement's clock, which a transfer can move on without taking anything from the parts beside it."""
 
-    def __init__(self, feed):
+    def __init__(self):
+        self.ahead_s = 0.0
+
+    def perf_counter(self):
+        return time.perf_counter() + self.ahead_s
+
+
+class Throttled(Stream):
+    """A feed whose batches take a second each to arrive."""
+
+    def __init__(self, feed, clock):
         vars(self).update(vars(feed))
-        self.there = torch.zeros(1 << 24, dtype=torch.uint8)
-        self.here = torch.ones_like(self.there)
+        self.clock = clock
 
     def send(self, batch):
-        for _ in range(60):
-            self.here.copy_(self.there)
+        self.clock.ahead_s += 1
         return batch
 
     @contextmanager
@@ -99,13 +108,15 @@ class Throttled(Stream):
 
 
 def test_a_throttled_transfer_is_found(make, monkeypatch):
-    run = make()
-    throttled = Throttled(run.feeds.train)
+    run, clock = make(), Clock()
+    throttled = Throttled(run.feeds.train, clock)
     run.feeds = replace(run.feeds, train=throttled)
+    monkeypatch.setattr(throughput, "time", clock)
     monkeypatch.setattr(bottleneck, "transfer_of", lambda run: throttled.send)
     found = diagnose(run, SECONDS)
     assert found.verdict.bound == "transfer", found.rates
     assert found.rates.transfer < min(found.rates.feed, found.rates.step)
+    assert found.rates.transfer == pytest.approx(SMALL["train.batch"], rel=0.01)
     assert found.verdict.sentence.startswith("The transfer bounds the run") and not found.facts.gains
 
 
