@@ -87,8 +87,6 @@ def declare() -> Config:
         norm=Setting(Choice("batch", "group", "none"), "batch", "normalisation after each convolution"),
         head=Setting(Choice("average", "flatten"), "average", "what is between convolutions and classes"))
     section("train", "the loop").params(
-        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set; the stages of a recipe, train.sizes and "
-                                              "the schedule's epochs follow in proportion", "epochs"),
         stages=Setting(Stages(), (), "trained one after another, each with its rates, frozen layers and schedule"),
         batch=Setting(Whole(1, 65_536), 128, "images per step", "images"),
         accumulate=Setting(Whole(1, 1024), 1, "batches whose gradients are added before an update", "batches"),
@@ -114,6 +112,9 @@ def declare() -> Config:
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"))
     section("train", "fp32", when("train.precision", "fp32")).params(
         tf32=Setting(Truth(), True, "GPUs may round the factors of fp32 products to TF32"))
+    section("train", "length").params(
+        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set; a recipe's stages, sizes and schedule "
+                                              "follow in proportion", "epochs"))
     section("train", "early stopping", when("train.patience")).params(
         min_delta=Setting(Number(0), 0.0, "by how much the validation loss must fall to count as better"))
     section("optim", "the optimiser").params(
