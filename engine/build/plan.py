@@ -7,12 +7,16 @@ from engine.common.errors import EngineError
 from engine.common.files import write_json
 from recipes.settings.load import Recipe
 
+# Counted in epochs too, but as a number of epochs to wait, whatever the length of the run.
+WAITS = ("train.patience", "checkpoint.every")
+
 
 def make_plan(recipe: Recipe) -> dict:
     """The plan as plain values.
 
     Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
-    lr_after_epoch (a list), stages, sizes_px, augmentation and mixing (lines, in order), precision, device, step, feed.
+    scaled (settings that followed train.epochs), unscaled (waits, which did not), lr_after_epoch (a list), stages,
+    sizes_px, augmentation and mixing (lines, in order), precision, device, step, feed.
     """
     import torch
 
@@ -44,6 +48,8 @@ def make_plan(recipe: Recipe) -> dict:
         "trainable": trainable,
         "flops_per_image": flops_per_image(model, policy.output_height),
         "epochs": recipe.epochs,
+        "scaled": list(recipe.scaled),
+        "unscaled": [f"{path}={recipe.get(path)}" for path in WAITS if recipe.scaled and recipe.get(path)],
         "steps_per_epoch": steps,
         "lr_after_epoch": [rate for stage in stages for rate in stage["lr_after_epoch"]],
         "stages": stages,
@@ -113,11 +119,17 @@ def show_plan(plan: dict, json_file: str | None) -> None:
     table.add_row("forward FLOPs per image", f"{plan['flops_per_image']:,}")
     table.add_row("steps", f"{plan['steps_per_epoch']:,} per epoch, {plan['epochs']:,} epochs")
     shown = sorted({0, len(rates) // 4, len(rates) // 2, 3 * len(rates) // 4, len(rates) - 1})
+    if plan["scaled"]:
+        stay = f" ({', '.join(plan['unscaled'])} as it was)" if plan["unscaled"] else ""
+        table.add_row("scaled to these epochs", ", ".join(plan["scaled"]) + stay)
     table.add_row("learning rate after epoch", "  ".join(f"{epoch}: {rates[epoch]:.6f}" for epoch in shown))
     for stage in plan["stages"] if len(plan["stages"]) > 1 or len(plan["stages"][0]["groups"]) > 1 else ():
         groups = ", ".join(f"{group['pattern']} {group['lr_max']:g}" for group in stage["groups"])
         table.add_row(f"stage {stage['name']}", f"{stage['epochs']:,} epochs, {stage['trainable']:,} trainable "
                                                 f"parameters, highest rates: {groups}")
+    if plan["sizes_px"]:
+        sizes = [f"{epoch}: {px} px" for epoch, px in sorted(plan["sizes_px"].items())]
+        table.add_row("image sizes from epoch", "  ".join(sizes))
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
     table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
     table.add_row("precision, device, feed, step",

@@ -11,8 +11,8 @@ from engine.common.errors import EngineError
 from engine.common.files import refuse_unwritable
 from engine.distributed.torchrun import speaks_for_all
 from loaders.common.errors import DataError
-from loaders.common.text import did_you_mean
 from recipes.settings.load import RecipeError, as_text, in_one_line
+from recipes.settings.messages import nearest_settings
 from recipes.settings.schema import declare
 
 USER_ERRORS = (RecipeError, DataError, EngineError)
@@ -54,11 +54,20 @@ class Parser(argparse.ArgumentParser):
             raise SystemExit(0)
         options, rest = self.parse_known_args(own)
         if rest:
-            hint = did_you_mean(rest[0], [option for action in self._actions for option in action.option_strings])
-            self.error(f"{in_one_line(rest[0])} is unknown{hint and '; '}{hint}")
+            self.error(f"{in_one_line(rest[0])} is unknown{self._hint(*rest[:2])}")
         if isinstance(file := getattr(options, "json", None), str):
             refuse_unwritable(Path(file))
         return options, settings
+
+    def _hint(self, word: str, following: str = "") -> str:
+        """What an unknown word may mean: an option, or a setting with the value that came with the word."""
+        name, _, value = word.partition("=")
+        value = value or ("VALUE" if following.startswith("-") else following or "VALUE")
+        options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+        settings = [".".join(path) for path in declare().entries] if self.takes_settings else []
+        near = nearest_settings(name.lstrip("-"), settings, options)
+        shown = [f"--{each}={in_one_line(value)}" if "." in each else f"--{each}" for each in near]
+        return f"; did you mean {' or '.join(shown)}?" if shown else ""
 
 
 def print_help(parser: Parser) -> None:

@@ -7,7 +7,8 @@ from engine.common.errors import EngineError
 from engine.common.files import expand, read_json
 from recipes.settings.load import Recipe, RecipeError, as_text, read_file, restore
 
-# Settings that change neither the network nor what it has seen so far; a name ending in a dot is a section.
+# Settings that change neither the network nor what it has seen so far; a name ending in a dot is a section. In a run
+# with stages train.epochs changes the length of the last one.
 MAY_CHANGE = ("train.epochs", "train.on_nan", "train.stop_at", "train.patience", "train.min_delta", "data.workers",
               "data.batches_ahead", "data.cache", "data.root", "data.download", "eval.batch", "checkpoint.", "log.",
               "run.report")
@@ -21,12 +22,22 @@ def changed(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     if not settings:
         return recipe
     new = restore(recipe.name, recipe.values, settings)
-    different = sorted(path for path in {*recipe.values, *new.values} if recipe.get(path) != new.get(path))
-    refused = [path for path in different if not path.startswith(MAY_CHANGE)]
+    refused = different(recipe, new)
     if refused:
         told = ", ".join(f"{path} {as_text(recipe.get(path))} -> {as_text(new.get(path))}" for path in refused)
         raise EngineError(f"the run cannot be resumed with another recipe ({told}): leave that out, or start a new run")
     return new
+
+
+def different(one: Recipe, other: Recipe) -> list[str]:
+    """The settings in which two recipes differ, other than those that may change and the length of the last stage."""
+    def kept(recipe: Recipe) -> dict[str, object]:
+        *first, last = recipe.section("train").stages or ({},)
+        return {**recipe.values, "train.stages": (*first, {**last, "epochs": None})}
+
+    before, now = kept(one), kept(other)
+    return sorted(path for path in {*before, *now} if before.get(path) != now.get(path)
+                  and not path.startswith(MAY_CHANGE))
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -103,8 +114,7 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
     if not (folder / "config.yaml").exists():
         return
     there = read_recipe(folder)
-    different = [path for path in sorted({*there.values, *recipe.values}) if there.get(path) != recipe.get(path)
-                 and not path.startswith(MAY_CHANGE) and path != "run.folder"]
-    if there.name != recipe.name or different:
+    others = [path for path in different(there, recipe) if path != "run.folder"]
+    if there.name != recipe.name or others:
         raise EngineError(f"{folder}: the last checkpoint is of another run than config.yaml "
-                          f"({', '.join(different) or 'recipe'} differ): put the run's own back, or start a new run")
+                          f"({', '.join(others) or 'recipe'} differ): put the run's own back, or start a new run")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from engine.common.errors import EngineError
 from recipes.settings.checkers import Number, Truth, Whole
-from recipes.settings.load import Recipe, as_text, did_you_mean, in_one_line, read_file
+from recipes.settings.load import Recipe, as_text, in_one_line, read_file
+from recipes.settings.messages import meant_setting
 from recipes.settings.schema import declare
 
 RANGE, CHOICES = ("low", "high", "log", "step"), ("choices",)
@@ -100,8 +101,8 @@ def read_space(file: str, recipe: Recipe) -> Space:
                           "log: true}")
     for path in found:
         if path not in conditions.entries:
-            raise EngineError(f"{file}: {in_one_line(path)} is unknown{did_you_mean(path, conditions.entries)} (--help "
-                              "lists every setting)")
+            meant = meant_setting(path, conditions.entries)
+            raise EngineError(f"{file}: {in_one_line(path)} is unknown{meant} (--help lists every setting)")
         if path.startswith(FIXED):
             raise EngineError(f"{file}: {path} cannot be searched, as all trials must be measured alike: set it for "
                               f"all of them with --{path}=VALUE, or leave it out")

@@ -2,33 +2,46 @@
 
 from collections.abc import Iterator, Mapping
 
-from recipes.settings.messages import RecipeError, did_you_mean, in_one_line
+from recipes.settings.length import combined
+from recipes.settings.messages import RecipeError, in_one_line, meant_setting
 from recipes.settings.schema import declare
 from recipes.settings.setting import Setting
 
+LENGTH = "train.epochs"
 
-def check(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-    """Every setting that applies, in the schema's order: the default, overridden by `base`, then by `given`.
 
-    A setting that does not apply is dropped from `base`. Raises RecipeError for one in `given`, for an unknown setting
-    (with the nearest known one), a wrong type, or a value out of range.
+def check(base: Mapping[str, object], *given: Mapping[str, object],
+          started: bool = False) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Every setting that applies, in the schema's order: the default, overridden by `base`, then by each of `given`.
+
+    Also returns which settings followed a new length of the run, in proportion; started: as `combined`. A setting that
+    does not apply is dropped from `base`. Raises RecipeError for one in `given`, for an unknown setting (with the
+    nearest known one), a wrong type, or a value out of range.
     """
     config = declare()
     entries: dict[str, Setting] = {".".join(path): param for path, param in config.entries.items()}
-    for path, value in {**base, **given}.items():
+
+    def checked(path: str, value: object) -> object:
         if path not in entries:
-            raise RecipeError(f"{in_one_line(path)} is unknown{did_you_mean(path, entries)} (--help lists every "
-                              "setting)")
+            meant = meant_setting(path, entries)
+            raise RecipeError(f"{in_one_line(path)} is unknown{meant} (--help lists every setting)")
         try:
-            config.content[tuple(path.split("."))] = entries[path].checker.check(value)
+            return entries[path].checker.check(value)
         except ValueError as error:
             raise RecipeError(f"{path}={in_one_line(value)} must be {error}") from None
+
+    layers = [{path: checked(path, value) for path, value in layer.items()} for layer in (base, *given)]
+    values, scaled = combined(layers, entries[LENGTH].default, started)
+    checked(LENGTH, values[LENGTH])
+    config.content = {tuple(path.split(".")): value for path, value in values.items()}
     applying = [path for path, param in entries.items() if param.section.is_enabled(config)]
-    for path in given:
-        if path not in applying:
-            raise RecipeError(f"{path}={in_one_line(given[path])} has no effect here: it needs "
-                              f"{entries[path].section.condition}")
-    return {path: config[path] for path in applying if config[path] is not None}
+    for layer in given:
+        for path, value in layer.items():
+            if path not in applying:
+                raise RecipeError(f"{path}={in_one_line(value)} has no effect here: it needs "
+                                  f"{entries[path].section.condition}")
+    return ({path: config[path] for path in applying if config[path] is not None},
+            tuple(path for path in scaled if path in applying))
 
 
 def refuse_conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> None:
@@ -60,9 +73,9 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
     if milestones is not None and not (milestones and sorted(set(milestones)) == list(milestones)
                                        and milestones[-1] < epochs):
         shown = ",".join(map(str, milestones))
-        yield f"schedule.milestones={shown} must be one or more rising epochs below {bound}"
+        yield f"schedule.milestones={shown} must be one or more rising epochs below {bound}: set others, or more epochs"
     if values.get("schedule.warmup_epochs", 0) >= epochs:
-        yield f"schedule.warmup_epochs={values['schedule.warmup_epochs']:g} must be below {bound}"
+        yield f"schedule.warmup_epochs={values['schedule.warmup_epochs']:g} must be below {bound}: make it smaller"
     if values.get("optim.nesterov") and not values.get("optim.momentum"):
         yield "optim.nesterov=true needs optim.momentum above 0: set one of them"
 
@@ -80,4 +93,4 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
 
 def stage_epochs(values: Mapping[str, object]) -> list[int]:
     """Epochs of each stage, or of the run where it has none."""
-    return [stage["epochs"] for stage in values["train.stages"]] or [values["train.epochs"]]
+    return [stage["epochs"] for stage in values["train.stages"]] or [values[LENGTH]]

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from fastargs.validation import Checker
 
+from recipes.settings.messages import in_one_line
+
 TRUTHS = {"true": True, "false": False}
 
 
@@ -95,8 +97,13 @@ class Text(Strict):
     def __init__(self, longest: int = 4096):
         self.longest = longest
 
+    def check(self, value):
+        if not isinstance(value, str):
+            raise ValueError("text, in quotes")
+        return super().check(value)
+
     def read(self, value):
-        if not isinstance(value, str) or len(value) > self.longest or any(ord(letter) < 32 for letter in value):
+        if len(value) > self.longest or any(ord(letter) < 32 for letter in value):
             raise ValueError
         return value
 
@@ -193,6 +200,7 @@ def unique(pairs: Iterable[tuple[object, object]]) -> dict:
     found = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"{key} is given twice")
+            raise ValueError(f"{in_one_line(key)} is given twice: keep one of {in_one_line(found[key])} and "
+                             f"{in_one_line(value)}")
         found[key] = value
     return found

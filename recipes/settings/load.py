@@ -7,11 +7,12 @@ import importlib
 import pkgutil
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType, SimpleNamespace
 
 import recipes
-from recipes.settings.check import check, refuse_conflicts, stage_epochs
+from recipes.settings.check import LENGTH, check, refuse_conflicts
 from recipes.settings.files import read_file
 from recipes.settings.messages import RecipeError, as_plain, as_text, did_you_mean, in_one_line
 from recipes.settings.schema import declare
@@ -24,11 +25,13 @@ class Recipe:
     """One checked recipe.
 
     values: every setting that applies ("train.epochs") and its value. given: those set by a file or the command line.
+    scaled: those that followed a train.epochs of the file or the command line, in proportion.
     """
 
     name: str
     values: Mapping[str, object]
     given: Mapping[str, object]
+    scaled: tuple[str, ...] = ()
 
     def section(self, name: str) -> SimpleNamespace:
         """The section's settings that apply, as attributes: `recipe.section("train").epochs`."""
@@ -41,7 +44,7 @@ class Recipe:
     @property
     def epochs(self) -> int:
         """Passes over the training set, over all stages."""
-        return sum(stage_epochs(self.values))
+        return self.values[LENGTH]
 
     def nested(self) -> dict:
         """The values as {section: {name: value}} of plain types, for config.yaml."""
@@ -53,9 +56,9 @@ class Recipe:
 
     def changed(self, changes: Mapping[str, object]) -> "Recipe":
         """The recipe with settings changed as on the command line, without those that lose their effect; as `load`."""
-        values = check(self.values, changes)
+        values, scaled = check(self.values, changes)
         refuse_conflicts(values, changes)
-        return _frozen(self.name, values, {**self.given, **changes})
+        return _frozen(self.name, values, {**self.given, **changes, **dict.fromkeys(scaled)}, scaled)
 
     def command(self, module: str = "engine.train") -> str:
         """The shell command that runs this recipe again."""
@@ -64,9 +67,9 @@ class Recipe:
         return shlex.join(words)
 
 
-def _frozen(name: str, values: Mapping[str, object], given: Iterable[str]) -> Recipe:
-    return Recipe(name, MappingProxyType(values), MappingProxyType({path: values[path] for path in given
-                                                                    if path in values}))
+def _frozen(name: str, values: Mapping[str, object], given: Iterable[str], scaled: tuple[str, ...] = ()) -> Recipe:
+    given = {path: values[path] for path in given if path in values}
+    return Recipe(name, MappingProxyType(values), MappingProxyType(given), scaled)
 
 
 def names() -> list[str]:
@@ -89,21 +92,26 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = NO
     if name not in known:
         raise RecipeError(f"recipe {in_one_line(name)} is unknown{did_you_mean(name, known) or ';'} known: "
                           f"{', '.join(known)}")
-    given = {**(read_file(file) if file else {}), **settings}
-    values = check(importlib.import_module(f"recipes.{name}").values, given)
+    in_file = read_file(file) if file else {}
+    values, scaled = check(importlib.import_module(f"recipes.{name}").values, in_file, settings)
     refuse_conflicts(values, settings)
-    return _frozen(name, values, given)
+    return _frozen(name, values, {**in_file, **settings}, scaled)
 
 
 def restore(name: str, values: Mapping[str, object], changes: Mapping[str, object] = NOTHING) -> Recipe:
     """The recipe in a checkpoint or config.yaml, checked like a user's.
 
     Values that differ from the recipe of that name count as given. `changes` come last and must have an effect;
-    settings that they make ineffective are dropped.
+    settings that they make ineffective are dropped. A changed train.epochs is for a run that has begun: what is counted
+    in epochs stays, and the last stage takes the difference.
     """
-    values = check(check({}, values), changes)
+    values, _ = check(check({}, values)[0], changes, started=True)
     refuse_conflicts(values, changes)
     # A setting that the recipe does not name is given if it is not its default.
     own = {".".join(path): param.default for path, param in declare().entries.items()}
-    own |= load(name).values if name in names() else {}
+    if name in names():
+        own |= load(name).values
+        # The recipe may be as long only with other stages.
+        with suppress(RecipeError):
+            own |= load(name, settings={LENGTH: values[LENGTH]}).values | {LENGTH: own[LENGTH]}
     return _frozen(name, values, [path for path, value in values.items() if own[path] != value])

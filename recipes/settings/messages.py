@@ -33,6 +33,29 @@ def in_one_line(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def nearest_settings(word: str, settings: Iterable[str], others: Iterable[str] = ()) -> list[str]:
+    """What an unknown `word` may mean: every setting ("train.epochs") whose last part is nearest to the word's.
+
+    lr and optim.lr mean schedule.lr, name means each setting of that name, data_root data.root. Of similar names those
+    of the word's own section come first. others: names without a section that are known too. [] if none is similar.
+    """
+    section, _, last = word.replace("-", "_").lower().rpartition(".")
+    known = [(path.rpartition(".")[2], path) for path in (*others, *settings)]
+    if same := [path for name, path in known if last in (name.replace("-", "_"), path.replace(".", "_"))]:
+        return same
+    own = [name for name, path in known if section and path.startswith(f"{section}.")]
+    if near := get_close_matches(last, own, n=1, cutoff=0.6):
+        return [f"{section}.{near[0]}"]
+    near = get_close_matches(last, [name for name, _ in known], n=1, cutoff=0.65)
+    return [path for name, path in known if name in near]
+
+
+def meant_setting(word: str, settings: Iterable[str]) -> str:
+    """ "; did you mean X or Y?" with the settings that `word` may mean, "" if none is similar."""
+    near = nearest_settings(word, settings)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ "; did you mean X?" with the nearest known name, "" if none is similar."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.5)

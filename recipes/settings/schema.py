@@ -112,8 +112,9 @@ def declare() -> Config:
         patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"))
     section("train", "fp32", when("train.precision", "fp32")).params(
         tf32=Setting(Truth(), True, "GPUs may round the factors of fp32 products to TF32"))
-    section("train", "training in one stage", unless("train.stages")).params(
-        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set", "epochs"))
+    section("train", "length").params(
+        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set; a recipe's stages, sizes and schedule "
+                                              "follow in proportion", "epochs"))
     section("train", "early stopping", when("train.patience")).params(
         min_delta=Setting(Number(0), 0.0, "by how much the validation loss must fall to count as better"))
     section("optim", "the optimiser").params(

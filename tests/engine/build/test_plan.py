@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.build.plan import make_plan
+from engine.build.plan import make_plan, show_plan
 from recipes.settings.load import load
 
 PLANS = {"baseline": 2_520_676, "cnn4": 2_553_994, "resnet34": 30_032_292, "resnet50": 23_712_932,
@@ -29,3 +29,22 @@ def test_the_plan_of_resnet50_has_its_authors_stages():
             # 45,000 images in batches of 32; the highest rate lies within an epoch, so that no epoch ends above it.
             assert len(group["lr_after_epoch"]) == stage["epochs"]
             assert 0.98 * group["lr_max"] < max(group["lr_after_epoch"]) <= group["lr_max"]
+
+
+def test_a_plan_shows_what_follows_other_epochs_and_what_does_not(capsys):
+    plan = make_plan(load("resnet50", settings={"train.epochs": 50, "train.device": "cpu"}))
+    assert [stage["epochs"] for stage in plan["stages"]] == [5, 8, 37] and len(plan["lr_after_epoch"]) == 50
+    assert (plan["scaled"], plan["unscaled"]) == (["train.stages"], ["train.patience=10"])
+    show_plan(plan, None)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "scaled to these epochs train.stages (train.patience=10 as it was)" in shown
+    assert "stage upper 8 epochs" in shown and "50 epochs" in shown
+    assert make_plan(load("resnet50"))["scaled"] == make_plan(load("resnet50"))["unscaled"] == []
+
+
+def test_a_plan_shows_the_sizes_of_images(capsys):
+    show_plan(make_plan(load("sprint100", settings={"train.epochs": 7, "train.device": "cpu"})), None)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "image sizes from epoch 0: 24 px 4: 28 px 6: 32 px" in shown
+    show_plan(make_plan(load("sprint10", settings={"train.device": "cpu"})), None)
+    assert "image sizes" not in capsys.readouterr().out

@@ -101,6 +101,29 @@ def test_a_finished_run_takes_more_epochs(recipe, tmp_path):
     assert len(read_history(tmp_path / "run/metrics.csv", [])) == 2
 
 
+STAGES = [{"name": "head", "epochs": 1, "lrs": {"head": 0.05}, "frozen": ["*"]},
+          {"name": "all", "epochs": 2, "lrs": {"*": 0.05}}]
+
+
+def test_more_epochs_go_to_the_last_stage_and_what_was_trained_stays(monkeypatch, recipe, tmp_path):
+    own = recipe(tmp_path / "run", **{"train.stages": STAGES})
+    assert launch.start(own) == 0
+    with pytest.raises(EngineError, match=r"is finished .3 epochs.*--train.epochs=N adds epochs"):
+        resume(tmp_path / "run")
+    # Killed once config.yaml names the new length and before a checkpoint does.
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Session, "train", lambda self: 1)
+        assert resume(tmp_path / "run", **{"train.epochs": "5"}) == 1
+    assert resume(tmp_path / "run", **{"train.epochs": "5"}) == 0
+    kept = run_lookup.read_recipe(tmp_path / "run")
+    assert kept.epochs == 5 and [stage["epochs"] for stage in kept.values["train.stages"]] == [1, 4]
+    assert len(read_history(tmp_path / "run/metrics.csv", [])) == 5
+    with pytest.raises(EngineError, match=r"train\.sizes  -> 0:16"):
+        resume(tmp_path / "run", **{"train.epochs": "6", "train.sizes": "0:16"})
+    with pytest.raises(EngineError, match=r"train\.stages"):
+        resume(tmp_path / "run", **{"train.stages": [{**STAGES[0], "epochs": 2}, STAGES[1]]})
+
+
 def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, whole, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     words = [f"--{path}={value}" for path, value in recipe("").given.items() if path != "run.folder"]

@@ -67,8 +67,8 @@ def test_a_change_is_checked_as_the_command_line_is(changes, said):
 
 
 @pytest.mark.parametrize(("name", "changes", "said"), [
-    ("quickstart", own(train__stages=[HEAD], train__epochs=3), "train.epochs=3 has no effect here: it needs no "
-                                                               "train.stages"),
+    ("quickstart", own(train__stages=[HEAD], train__epochs=3), "train.epochs=3 is not the 2 epochs of the train.stages "
+                                                               "beside it: leave one of them out"),
     ("quickstart", own(train__stages=[HEAD], schedule__lrs="*:1"), "it needs no train.stages"),
     ("quickstart", own(schedule__lrs="*:1", schedule__lr=0.1), "it needs no train.stages and no schedule.lrs"),
     ("quickstart", own(train__stages=[{**HEAD, "lr": 1}]), "stage 1 has lr"),

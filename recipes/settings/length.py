@@ -1,0 +1,97 @@
+"""A run's length: where train.epochs changes it, what is counted in epochs follows in proportion."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from recipes.settings.messages import RecipeError
+
+Stages = Sequence[Mapping[str, object]]
+
+
+def combined(layers: Iterable[Mapping[str, object]], epochs: int,
+             started: bool = False) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The settings of all layers, later ones over earlier ones, with train.epochs; and those that were scaled.
+
+    layers: checked values; the first is a whole recipe, of `epochs` epochs if it names no other number. A layer's
+    train.epochs scales what earlier layers count in epochs of their own train.epochs or stages: IN_PROPORTION. What
+    stands beside it, or in a layer without a length, counts as it is. started: the run has begun, so all of that stays
+    and the last stage takes the difference. Raises RecipeError where the stages cannot have that many epochs.
+    """
+    values: dict[str, object] = {}
+    meant_for: dict[str, int | None] = {}
+    for number, layer in enumerate(layers):
+        in_stages = sum(stage["epochs"] for stage in layer.get("train.stages", ()))
+        own = layer.get("train.epochs", in_stages)
+        if in_stages not in (0, own):
+            raise RecipeError(f"train.epochs={own} is not the {in_stages} epochs of the train.stages beside it: leave "
+                              "one of them out")
+        epochs = own or epochs
+        if in_stages and "train.epochs" not in layer:
+            # New stages are no other length of the former ones.
+            meant_for = dict.fromkeys(meant_for)
+        values |= layer
+        meant_for |= {path: epochs if own or not number else None for path in IN_PROPORTION if path in layer}
+    ways = {"train.stages": _last_stage} if started else IN_PROPORTION
+    scaled = [path for path, meant in meant_for.items()
+              if path in ways and meant not in (None, epochs) and values[path]]
+    for path in scaled:
+        values[path] = ways[path](values[path], meant_for[path], epochs)
+    return {**values, "train.epochs": epochs}, tuple(scaled)
+
+
+def apportioned(weights: Sequence[int], total: int) -> list[int]:
+    """`total` in whole parts in proportion to `weights`, each at least 1, by largest remainder; earlier ones win ties.
+
+    total: at least the number of weights.
+    """
+    parts, rest, left = {}, dict(enumerate(weights)), total
+    while small := [place for place, weight in rest.items() if weight * left < sum(rest.values())]:
+        parts |= dict.fromkeys(small, 1)
+        rest = {place: weight for place, weight in rest.items() if place not in small}
+        left -= len(small)
+    whole = sum(rest.values())
+    parts |= {place: weight * left // whole for place, weight in rest.items()}
+    by_remainder = sorted(rest, key=lambda place: -(rest[place] * left % whole))
+    for place in by_remainder[:total - sum(parts.values())]:
+        parts[place] += 1
+    return [parts[place] for place in range(len(weights))]
+
+
+def _scaled(epoch: int, meant: int, epochs: int) -> int:
+    """The nearest epoch in a run of `epochs` to `epoch` in one of `meant`; halves go up."""
+    return (2 * epoch * epochs + meant) // (2 * meant)
+
+
+def _stages(stages: Stages, meant: int, epochs: int) -> Stages:
+    if epochs < len(stages):
+        raise RecipeError(f"train.epochs={epochs} is less than one epoch for each of the {len(stages)} stages "
+                          f"({', '.join(stage['name'] for stage in stages)}): give {len(stages)} or more, or other "
+                          "train.stages")
+    parts = apportioned([stage["epochs"] for stage in stages], epochs)
+    return tuple({**stage, "epochs": part} for stage, part in zip(stages, parts, strict=True))
+
+
+def _last_stage(stages: Stages, meant: int, epochs: int) -> Stages:
+    before = meant - stages[-1]["epochs"]
+    if epochs <= before:
+        raise RecipeError(f"train.epochs={epochs} must be above {before}, where the last stage begins: what a run that "
+                          "has begun trains before stays as it was")
+    return (*stages[:-1], {**stages[-1], "epochs": epochs - before})
+
+
+def _sizes(sizes: Mapping[int, int], meant: int, epochs: int) -> dict[int, int]:
+    """The last epoch has the last size, however short the run."""
+    return {min(_scaled(epoch, meant, epochs), epochs - 1) if epoch < meant else epoch: px
+            for epoch, px in sorted(sizes.items())}
+
+
+def _milestones(milestones: Sequence[int], meant: int, epochs: int) -> tuple[int, ...]:
+    return tuple(max(1, _scaled(epoch, meant, epochs)) for epoch in milestones)
+
+
+def _warmup(warmup_epochs: float, meant: int, epochs: int) -> float:
+    return warmup_epochs * epochs / meant
+
+
+# What is counted in epochs of the whole run. A wait, such as train.patience or checkpoint.every, stays.
+IN_PROPORTION = {"train.stages": _stages, "train.sizes": _sizes, "schedule.milestones": _milestones,
+                 "schedule.warmup_epochs": _warmup}
