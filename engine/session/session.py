@@ -72,7 +72,6 @@ class Session:
         self.leads, self.agreement = leads(run.process_group), Agreement(3) if run.process_group else None
         settings = run.recipe.section("checkpoint")
         self.every, self.epochs = settings.every, run.loop.epochs
-        self.batch = run.recipe.section("train").batch
         if self.new and self.leads:
             write_config(run, folder)
         self.checkpointer = Checkpointer(run, folder, settings.every_minutes * 60, screen.say)
@@ -95,7 +94,7 @@ class Session:
                 if self.new:
                     # Whatever stops the first steps, there is a checkpoint to resume from.
                     self.checkpointer.save_first(self.history)
-                screen.epoch_starts(run.loop.progress.epoch, self.epochs, len(run.feeds.train))
+                screen.starts(run.loop)
                 while not self._train_epochs():
                     self.history = self.nan_recovery.roll_back()
                     if self.agreement:
@@ -138,7 +137,7 @@ class Session:
         progress = loop.progress
         if self.untimed_steps:
             self._time_first_steps(progress)
-        self.screen.step(progress.epoch, self.epochs, progress.step, len(loop.feed), loop.step.tally, self.batch)
+        self.screen.step(loop)
         noted, due, bad = self.agreement.take() if self.agreement else self._wishes()
         if bad:
             raise NotFinite(decode_step(bad))
