@@ -166,14 +166,19 @@ class Session:
     def _time_first_steps(self, progress: Progress) -> None:
         """Note when the first step was done, and what it took beyond the second (compiling, tuning, warming up)."""
         self.untimed_steps -= 1
+        began = time.perf_counter()
         if self.run.device.type == "cuda":
             # Twice per run, so that the figure includes the device's work.
             torch.cuda.synchronize(self.run.device)
+        # The epoch's clock was read before the device had finished.
+        since_epoch_s = progress.epoch_seconds + time.perf_counter() - began
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - psutil.Process().create_time()
-            self.first_s = progress.epoch_seconds
+            self.first_s = since_epoch_s
         else:
-            self.compile_seconds = max(0.0, 2 * self.first_s - progress.epoch_seconds)
+            # Where an epoch has a single step the second begins an epoch.
+            second_s = since_epoch_s - (self.first_s if progress.step > 1 else 0.0)
+            self.compile_seconds = max(0.0, self.first_s - second_s)
 
     def after_epoch(self, record: EpochRecord) -> None:
         """Show and record an epoch; save the checkpoints that are due."""
