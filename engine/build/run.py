@@ -77,8 +77,8 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     loader_threads = place_threads(recipe, device, process_group.local_ranks if process_group else 1)
     # Weights decay towards denormal numbers, on which CPUs are many times slower.
     if not flush_denormals(device.type == "cpu") and on_warning:
-        on_warning("warning: some of torch's threads were there before this run and keep denormal numbers, so it is slower "
-                   "and its weights may differ in their last bits: start it in a process of its own")
+        on_warning("warning: some of torch's threads were there before this run and keep denormal numbers, which is "
+                   "slower and may change the last bits of the weights: start it in a process of its own")
 
     source = open_data(recipe)
     betons = open_betons(recipe, source, on_progress, on_warning)
