@@ -17,8 +17,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list the recipes, one per line")
     parser.add_argument("--plan", action="store_true", help="say what the recipe will do, without data")
     parser.add_argument("--json", metavar="FILE", help="with --plan: write it as JSON too")
-    parser.add_argument("--peer-timeout", type=float, metavar="S", help="under torchrun: seconds to wait for another "
-                        "process before the run ends (60)")
+    parser.add_argument("--peer-timeout", type=float, metavar="S", help="under torchrun: seconds that another process "
+                        "may give no sign of life before the run ends (60); a slow one gives them")
     options, settings = parser.read(argv)
     if options.peer_timeout is not None and not 1 <= options.peer_timeout <= 86_400:
         parser.error(f"--peer-timeout={options.peer_timeout:g} must be 1 to 86,400 seconds")

@@ -14,7 +14,8 @@ def process_as_it_was():
     yield
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads or torch.get_num_threads())
-        torch.set_flush_denormal(False)
+    if devices := sys.modules.get("engine.build.devices"):
+        devices.flush_denormals(False)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 
+from engine.common.text import mean_text
+
 
 def console() -> Console:
     """A console as wide as the terminal, or 150 columns where there is none."""
@@ -31,5 +33,6 @@ def draw_rates(axes: Axes, names: Sequence[str], rates: Sequence[float], colours
 def spread(shares: Sequence[float]) -> str:
     """Mean and, for two or more values, standard deviation of shares of 1, in percent."""
     values = [100 * share for share in shares]
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{deviation} %"
+    if len(values) == 1:
+        return f"{values[0]:.2f} %"
+    return f"{mean_text(statistics.mean(values), statistics.stdev(values))} %"

@@ -1,5 +1,6 @@
 """The device of a run, torch's CPU threads and the loader's threads."""
 
+import ctypes
 import os
 
 import torch
@@ -7,6 +8,9 @@ import torch
 from engine.common.errors import EngineError
 from loaders.feeds.stream import usable_cores
 from recipes.settings.load import Recipe
+
+# OpenMP's omp_pause_hard, and the elements for each thread that make torch use all of them.
+PAUSE_HARD, SHARE = 2, 1 << 16
 
 
 def choose_device(name: str) -> torch.device:
@@ -33,3 +37,25 @@ def place_threads(recipe: Recipe, device: torch.device, processes: int = 1) -> i
     cores = max(1, usable_cores() // processes)
     torch.set_num_threads(min(recipe.section("train").threads or cores, os.cpu_count() or 1))
     return recipe.get("data.workers", 0) or (1 if device.type == "cpu" else cores)
+
+
+def flush_denormals(wanted: bool) -> bool:
+    """Whether arithmetic on the CPU takes denormal numbers for 0, in this thread and in torch's workers for it.
+
+    Returns whether all obey. A thread takes the mode over from the one that starts it, and workers may be there
+    from before, in a notebook for example: they are ended, and torch's next operation starts others.
+    """
+    torch.set_flush_denormal(wanted)
+    threads, pause = torch.get_num_threads(), getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
+    if pause:
+        pause(PAUSE_HARD)
+        # Some runtimes forget it.
+        torch.set_num_threads(threads)
+    return not (wanted and keeps_denormals())
+
+
+def keeps_denormals() -> bool:
+    """Whether this thread, or any of torch's workers for it, keeps denormal numbers."""
+    # As integers, for arithmetic would change what it is asked about.
+    smallest = torch.ones(SHARE * torch.get_num_threads(), dtype=torch.int32).view(torch.float32)
+    return bool((smallest * 1.0).view(torch.int32).any())

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from engine.build.datasets import OnProgress, OnWarning, open_betons, open_data
-from engine.build.devices import choose_device, place_threads, take_own_gpu
+from engine.build.devices import choose_device, flush_denormals, place_threads, take_own_gpu
 from engine.build.feeds import build_all_feeds
 from engine.build.mixing import build_mixing, size_of
 from engine.build.model import check_sizes, starting_model
@@ -75,8 +75,10 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     precision.allow_tf32(recipe.get("train.tf32", True))
     precision.be_deterministic(train.deterministic)
     loader_threads = place_threads(recipe, device, process_group.local_ranks if process_group else 1)
-    # Weights decay towards denormal numbers, on which CPUs are many times slower. This holds for the whole process.
-    torch.set_flush_denormal(device.type == "cpu")
+    # Weights decay towards denormal numbers, on which CPUs are many times slower.
+    if not flush_denormals(device.type == "cpu") and on_warning:
+        on_warning("warning: some of torch's threads were there before this run and keep denormal numbers, which is "
+                   "slower and may change the last bits of the weights: start it in a process of its own")
 
     source = open_data(recipe)
     betons = open_betons(recipe, source, on_progress, on_warning)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
@@ -14,6 +15,29 @@ if TYPE_CHECKING:
     import torch
 
 REFRESH_S = 0.25
+# The bar's rate is that of so much training before it.
+WINDOW_S = 5.0
+
+
+class Pace:
+    """Images per second over the last WINDOW_S seconds of training, on the run's own clock: evaluations between epochs
+    do not count, nor does what came before the first reading."""
+
+    def __init__(self):
+        self.progress, self.readings = None, deque()
+
+    def read(self, progress, images_per_epoch: int, batch: int) -> float | None:
+        """The rate at a loop's `progress`; None at the first reading of a run, and where a rollback or a sweep's next
+        trial has put another in its place."""
+        if progress is not self.progress:
+            self.progress, self.readings = progress, deque()
+        images = progress.epoch * images_per_epoch + min(progress.step * batch, images_per_epoch)
+        train_s = progress.train_seconds + progress.epoch_seconds
+        self.readings.append((images, train_s))
+        while len(self.readings) > 2 and self.readings[1][1] <= train_s - WINDOW_S:
+            self.readings.popleft()
+        images_before, before_s = self.readings[0]
+        return (images - images_before) / (train_s - before_s) if train_s > before_s else None
 
 
 class LossGauge:
@@ -83,7 +107,7 @@ class Screen:
         self.bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                              TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=self.console,
                              transient=True) if tty else None
-        self.gauge, self.refreshed, self.epoch_started = LossGauge(), 0.0, 0.0
+        self.gauge, self.pace, self.refreshed = LossGauge(), Pace(), 0.0
 
     @property
     def lost(self) -> str:
@@ -106,27 +130,32 @@ class Screen:
         """Progress in writing a beton, in images."""
         self._bar(f"writing beton ({total:,} images)", done, total, "")
 
-    def epoch_starts(self, epoch: int, epochs: int, steps: int) -> None:
-        self.epoch_started = time.perf_counter()
-        self._bar(f"epoch {epoch + 1}/{epochs}", 0, steps, "")
+    def starts(self, loop) -> None:
+        """Show where a training loop begins: its first step may take long."""
+        self._training(loop, "")
 
-    def step(self, epoch: int, epochs: int, step: int, steps: int, tally: "torch.Tensor", batch: int) -> None:
-        """Advance the bar; cheap enough to call after each step."""
+    def step(self, loop) -> None:
+        """Advance the bar to where a training loop is; cheap enough to call after each step."""
         now = time.perf_counter()
         if self.bars is None or now - self.refreshed < REFRESH_S:
             return
         self.refreshed = now
-        rate = step * batch / max(now - self.epoch_started, 1e-9)
-        detail = f"loss {self.gauge.read(tally):.4f}  {rate:,.0f} images/s"
-        self._bar(f"epoch {epoch + 1}/{epochs}", step, steps, detail)
+        rate = self.pace.read(loop.progress, loop.feed.samples, loop.feed.batch)
+        self._training(loop, f"loss {self.gauge.read(loop.step.tally):.4f}" +
+                       ("" if rate is None else f"  {rate:,.0f} images/s"))
+
+    def _training(self, loop, detail: str) -> None:
+        progress = loop.progress
+        self._bar(f"epoch {progress.epoch + 1}/{loop.epochs}", progress.step, len(loop.feed), detail)
 
     def _bar(self, title: str, done: int, total: int, detail: str) -> None:
         if self.bars is None:
             return
-        if [task.description for task in self.bars.tasks] != [title]:
+        # Another trial of a sweep begins anew under the same title.
+        if [task.description for task in self.bars.tasks if task.completed <= done] != [title]:
             for task in self.bars.task_ids:
                 self.bars.remove_task(task)
-            self.bars.add_task(title, total=total, detail=detail)
+            self.bars.add_task(title, total=total, completed=done, detail=detail)
         self.bars.update(self.bars.task_ids[0], completed=done, detail=detail)
 
     def epoch_row(self, record, epochs: int, watched: str) -> None:

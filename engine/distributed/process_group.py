@@ -1,7 +1,9 @@
 """The process group of a run: sums, copies, a neighbour's image, and agreement on when to stop or save."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -10,10 +12,13 @@ import torch.distributed as dist
 
 from engine.common.errors import EngineError
 from engine.distributed.agreement import decode_step, encode_step
-from engine.distributed.torchrun import Ranks, open_store
+from engine.distributed.heartbeat import Heartbeat
+from engine.distributed.torchrun import Ranks, open_store, speaks_for_all
 
-# One process may write betons for hours while the others wait; torchrun ends all of them if it dies.
+# One process may write betons for hours while the others wait: they notice if it dies.
 STORE_TIMEOUT_S = 12 * 3600
+# A process that lives may compile, or write to slow storage, for so long while the others wait in the middle of a step.
+STEP_TIMEOUT_S = 3600
 # Words in the messages of a lost connection; torch has no exception type for it.
 LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "TCPStore")
 
@@ -93,20 +98,38 @@ class ProcessGroup:
 
 @contextmanager
 def opened(ranks: Ranks, timeout_s: float) -> Iterator[ProcessGroup]:
-    """The open process group (gloo, NCCL); EngineError if a process ends or does not respond for `timeout_s`."""
+    """The open process group (gloo, NCCL); EngineError if another process ends while this one waits for it.
+
+    If one gives no sign of life for `timeout_s` seconds, this process ends at once, with that error and status 2:
+    communication that waits for it cannot be left.
+    """
+    def end_at_once() -> None:
+        if speaks_for_all():
+            print(f"error: {loss_text(f'gave no sign of life for {timeout_s:g} s', ranks)}", file=sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(2)
+
+    step_timeout_s = max(STEP_TIMEOUT_S, timeout_s)
     try:
         store = open_store(STORE_TIMEOUT_S)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
-                                rank=ranks.rank, world_size=ranks.ranks, timeout=timedelta(seconds=timeout_s))
-        yield ProcessGroup(ranks, store)
-        dist.destroy_process_group()
+        with Heartbeat(store, ranks, timeout_s, end_at_once):
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
+                                    rank=ranks.rank, world_size=ranks.ranks, timeout=timedelta(seconds=step_timeout_s))
+            yield ProcessGroup(ranks, store)
+            dist.destroy_process_group()
     except RuntimeError as error:
         if not is_loss(error):
             raise
-        what = f"did not respond for {timeout_s:g} s" if "timed out" in str(error).lower() else "ended"
-        raise EngineError(f"another process of the run {what}, so process {ranks.rank} of {ranks.ranks} ends too: look "
-                          "for the first error, and continue with --resume, or let torchrun do so with "
-                          "--max-restarts") from None
+        what = f"did not respond for {step_timeout_s:g} s" if "timed out" in str(error).lower() else "ended"
+        raise EngineError(loss_text(what, ranks)) from None
+
+
+def loss_text(what: str, ranks: Ranks) -> str:
+    """The error of this process, of `ranks`, after another did `what`."""
+    return (f"another process of the run {what}, so process {ranks.rank} of {ranks.ranks} ends too: look for the first "
+            "error, and continue with --resume, or let torchrun do so with --max-restarts")
 
 
 def is_loss(error: RuntimeError) -> bool:

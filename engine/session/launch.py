@@ -27,7 +27,7 @@ PEER_TIMEOUT_S = 60.0
 def run(act: Callable[[ProcessGroup | None], int], timeout_s: float | None = None) -> int:
     """Call `act` with the process group, None for a single process, and return its exit status.
 
-    timeout_s: how long processes wait for each other, PEER_TIMEOUT_S by default. EngineError where one was lost.
+    timeout_s: how long a process may give no sign of life, PEER_TIMEOUT_S by default. EngineError where one was lost.
     """
     ranks = ranks_of(os.environ)
     if ranks is None or ranks.ranks == 1:

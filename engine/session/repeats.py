@@ -12,6 +12,7 @@ from engine.build.run import build, reset_to_seed
 from engine.cli.console import Screen
 from engine.common.errors import EngineError
 from engine.common.files import expand, read_json, write_json
+from engine.common.text import mean_text
 from engine.session.resume import resume_run
 from engine.session.session import train_new
 from engine.storage.folder_lock import FolderLock
@@ -104,11 +105,7 @@ def rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
     for name in MEASURED:
         if name in summary:
             unit, factor = ("%", 100) if name.endswith("top1") else (" s" if name.endswith("seconds") else "", 1)
-            mean, deviation = (factor * (summary[name][key] or 0) for key in ("mean", "sd"))
-            shown.append((name.replace("_", " "), f"{figure(mean, 4)} ± {figure(deviation, 2)}{unit}"))
+            mean, deviation = (factor * value if value is not None else None
+                               for value in (summary[name]["mean"], summary[name]["sd"]))
+            shown.append((name.replace("_", " "), f"{mean_text(mean, deviation)}{unit}"))
     return [*shown, ("seeds", f"{summary['seeds'][0]} to {summary['seeds'][-1]}"), ("folder", str(folder))]
-
-
-def figure(value: float, digits: int) -> str:
-    """A number to `digits` significant digits; a whole number where more stand before the point."""
-    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"

@@ -72,7 +72,6 @@ class Session:
         self.leads, self.agreement = leads(run.process_group), Agreement(3) if run.process_group else None
         settings = run.recipe.section("checkpoint")
         self.every, self.epochs = settings.every, run.loop.epochs
-        self.batch = run.recipe.section("train").batch
         if self.new and self.leads:
             write_config(run, folder)
         self.checkpointer = Checkpointer(run, folder, settings.every_minutes * 60, screen.say)
@@ -95,7 +94,7 @@ class Session:
                 if self.new:
                     # Whatever stops the first steps, there is a checkpoint to resume from.
                     self.checkpointer.save_first(self.history)
-                screen.epoch_starts(run.loop.progress.epoch, self.epochs, len(run.feeds.train))
+                screen.starts(run.loop)
                 while not self._train_epochs():
                     self.history = self.nan_recovery.roll_back()
                     if self.agreement:
@@ -138,7 +137,7 @@ class Session:
         progress = loop.progress
         if self.untimed_steps:
             self._time_first_steps(progress)
-        self.screen.step(progress.epoch, self.epochs, progress.step, len(loop.feed), loop.step.tally, self.batch)
+        self.screen.step(loop)
         noted, due, bad = self.agreement.take() if self.agreement else self._wishes()
         if bad:
             raise NotFinite(decode_step(bad))
@@ -167,14 +166,19 @@ class Session:
     def _time_first_steps(self, progress: Progress) -> None:
         """Note when the first step was done, and what it took beyond the second (compiling, tuning, warming up)."""
         self.untimed_steps -= 1
+        began = time.perf_counter()
         if self.run.device.type == "cuda":
             # Twice per run, so that the figure includes the device's work.
             torch.cuda.synchronize(self.run.device)
+        # The epoch's clock was read before the device had finished.
+        since_epoch_s = progress.epoch_seconds + time.perf_counter() - began
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - psutil.Process().create_time()
-            self.first_s = progress.epoch_seconds
+            self.first_s = since_epoch_s
         else:
-            self.compile_seconds = max(0.0, 2 * self.first_s - progress.epoch_seconds)
+            # Where an epoch has a single step the second begins an epoch.
+            second_s = since_epoch_s - (self.first_s if progress.step > 1 else 0.0)
+            self.compile_seconds = max(0.0, self.first_s - second_s)
 
     def after_epoch(self, record: EpochRecord) -> None:
         """Show and record an epoch; save the checkpoints that are due."""

@@ -28,6 +28,8 @@ TYPES = {"recipe": str, "values": dict, "class_names": object, "resolution": int
          "lookahead": dict | None, "optimizer": dict, "scaler": dict, "updates": int, "updates_done": int,
          "progress": dict, "processes": list, "history": list, "data": dict}
 PROGRESS = {field.name: type(getattr(Progress(), field.name)) for field in fields(Progress)}
+# Former checkpoints lack these, and have their defaults.
+ADDED = {"epoch_wait_seconds"}
 
 
 def rng_state() -> dict[str, object]:
@@ -163,7 +165,7 @@ def wrong_entry(content: dict) -> str | None:
     inner = {"model": are_tensors(content["model"]), "values": all_of(content["values"], str),
              "history": all(isinstance(row, dict) and set(row) == set(COLUMNS) for row in content["history"]),
              "ema": content["ema"] is None or are_tensors(content["ema"].get("model")),
-             "progress": set(content["progress"]) == set(PROGRESS) and all(
+             "progress": PROGRESS.keys() - ADDED <= set(content["progress"]) <= PROGRESS.keys() and all(
                  isinstance(value, (PROGRESS[name], int)) for name, value in content["progress"].items()),
              "processes": bool(content["processes"]) and all(map(is_process, content["processes"]))}
     return next((name for name, good in inner.items() if not good), None)

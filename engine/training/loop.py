@@ -24,6 +24,7 @@ class Progress:
     stopped: str = ""
     tally: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     epoch_seconds: float = 0.0
+    epoch_wait_seconds: float = 0.0
     # (epoch, step) of batches that are passed over because their loss was not finite.
     left_out: list[list[int]] = field(default_factory=list)
 
@@ -87,16 +88,17 @@ class Loop:
         """
         progress = self.progress
         while progress.epoch < self.epochs and not progress.stopped:
-            (loss, top1, images), waited_s, train_s = self._train_epoch()
+            (loss, top1, images), train_s = self._train_epoch()
             watched = self.watch() if self.watch else None
             # Not before: a signal during the evaluation returns to the end of the epoch's training.
             progress.train_seconds += train_s
             self.last_watched = watched
             is_best = self._judge(watched)
             record = EpochRecord(progress.epoch, self.step.next_rate, loss, top1, watched.loss if watched else None,
-                                 watched.top1 if watched else None, train_s, waited_s, images / train_s, is_best)
+                                 watched.top1 if watched else None, train_s, progress.epoch_wait_seconds,
+                                 images / train_s, is_best)
             progress.epoch, progress.step = progress.epoch + 1, 0
-            progress.tally, progress.epoch_seconds = [0.0, 0.0, 0.0], 0.0
+            progress.tally, progress.epoch_seconds, progress.epoch_wait_seconds = [0.0, 0.0, 0.0], 0.0, 0.0
             following = stage_of(self.stages, progress.epoch)
             if following is not self.stage:
                 # Before the record is yielded: a checkpoint taken then resumes in the following stage.
@@ -105,17 +107,17 @@ class Loop:
                 progress.epochs_without_gain = 0
             yield record
 
-    def _train_epoch(self) -> tuple[tuple[float, float, int], float, float]:
-        """Train from `progress.step` to the epoch's end: (loss, top-1, images), seconds waited for data, seconds."""
+    def _train_epoch(self) -> tuple[tuple[float, float, int], float]:
+        """Train from `progress.step` to the epoch's end: (loss, top-1, images), and the epoch's seconds of training."""
         progress, step = self.progress, self.step
         self.set_modes(self.stage)
         step.reset_counts()
         step.tally += step.tally.new_tensor(progress.tally)
-        began, waited_s = time.perf_counter() - progress.epoch_seconds, 0.0
+        began = time.perf_counter() - progress.epoch_seconds
         with self.feed.epoch(progress.epoch, start=progress.step) as batches:
             asked = time.perf_counter()
             for batch in batches:
-                waited_s += time.perf_counter() - asked
+                progress.epoch_wait_seconds += time.perf_counter() - asked
                 if [progress.epoch, progress.step] in progress.left_out:
                     step.leave_out(progress.step)
                 else:
@@ -126,7 +128,7 @@ class Loop:
                     progress.epoch_seconds = time.perf_counter() - began
                     self.between_steps(self)
                 asked = time.perf_counter()
-        return step.totals(), waited_s, time.perf_counter() - began
+        return step.totals(), time.perf_counter() - began
 
     def state(self) -> dict:
         """Progress as plain values, with the counts of the unfinished epoch; waits for the device."""

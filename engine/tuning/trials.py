@@ -155,14 +155,14 @@ def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> flo
     with contextlib.closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         if run.watched != "validation":
             raise EngineError("a sweep chooses on held-out images: set data.validation above 0")
-        loop, batch = run.loop, recipe.section("train").batch
+        loop = run.loop
 
         def between_steps(loop):
-            progress = loop.progress
-            screen.step(progress.epoch, loop.epochs, progress.step, len(loop.feed), loop.step.tally, batch)
+            screen.step(loop)
             signals.check()
 
         loop.between_steps = between_steps
+        screen.starts(loop)
         for record in loop.run():
             trial.report(record.watched_top1, record.epoch)
             if record.epoch + 1 < loop.epochs and trial.should_prune():

@@ -25,7 +25,7 @@ def test_a_row_is_named_by_what_can_change_its_result():
 def test_the_table_has_mean_and_spread_and_says_what_is_not_measured():
     text = accuracy.table([row("baseline train.epochs=3 seed 0", .20), row("baseline train.epochs=3 seed 1", .22)])
     line = next(line for line in text.splitlines() if "train.epochs=3" in line)
-    assert "21.00 ± 1.41 %" in line and "| 3 | 10 | 0.3 |" in line and line.endswith("| 2 |")
+    assert "21.0 ± 1.4 %" in line and "| 3 | 10 | 0.3 |" in line and line.endswith("| 2 |")
     assert "| `baseline` | cifar100 | 44.34 % (notebook) | not yet measured |" in text
     assert "| `resnet34` | cifar100 | 75.14 %, test-selected | not yet measured |" in text
 

@@ -15,6 +15,7 @@ def trained_run(tmp_path_factory):
     """The folder of a finished run of 4 epochs on shapes, with an average of its weights; tests only read it."""
     import torch
 
+    from engine.build.devices import flush_denormals
     from engine.session.launch import start
     from recipes.settings.load import load
 
@@ -26,7 +27,7 @@ def trained_run(tmp_path_factory):
                 "train.precision": "fp32", "average.ema": 0.9, "run.folder": f"{folder}/run", "run.report": False}
     assert start(load("quickstart", settings=settings)) == 0
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+    flush_denormals(False)
     return folder / "run"
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from engine.build import run
 from engine.build.run import build
 from engine.common.errors import EngineError
 from recipes.settings.load import load
@@ -19,3 +20,11 @@ def test_a_mistake_in_a_late_stage_is_found_before_anything_is_trained(stage, sa
     recipe = load("quickstart", settings={**settings, "train.stages": stages, "data.cache": str(tmp_path)})
     with pytest.raises(EngineError, match=re.escape(said)):
         build(recipe)
+
+
+@pytest.mark.parametrize("obey", [True, False])
+def test_threads_that_keep_denormals_are_told_of(obey, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "flush_denormals", lambda wanted: obey)
+    said = []
+    build(load("quickstart", settings={**SMALL, "data.cache": str(tmp_path)}), on_warning=said.append).close()
+    assert [line for line in said if "denormal" in line] == said and len(said) == (not obey)

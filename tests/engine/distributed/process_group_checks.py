@@ -3,7 +3,11 @@
 They are forked before torch has any threads; a failed check ends a process with a status other than 0.
 """
 
+import os
+import signal
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,13 +16,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from peers import fork  # noqa: E402
 
+from engine.cli.parser import run_command  # noqa: E402
 from engine.common.errors import EngineError  # noqa: E402
 from engine.distributed.agreement import Agreement  # noqa: E402
 from engine.distributed.reducer import GradientReducer  # noqa: E402
 from engine.session import launch  # noqa: E402
 from loaders.feeds.shards import block  # noqa: E402
 
-RANKS = 3
+RANKS, TIMEOUT_S = 3, 2.5
 
 
 def sums_and_copies(process_group):
@@ -112,9 +117,47 @@ def checks(process_group):
     return 0
 
 
-def act():
-    raise SystemExit(launch.run(checks, 30))
+def waits(what, place):
+    """A check in which the last process does `what` while the others wait for it, in a sum or at the data."""
+    def check(process_group):
+        leader = process_group.gather(os.getpid())[0]
+        if process_group.rank == RANKS - 1:
+            what(leader)
+        if place == "data":
+            process_group.wait_for_all("the data")
+        process_group.sum_in_place([torch.ones(3)])
+        return 0
+
+    return check
+
+
+def be_slow(leader):
+    """Compute for longer than the time-out."""
+    until = time.monotonic() + 1.5 * TIMEOUT_S
+    while time.monotonic() < until:
+        torch.rand(100).sum()
+
+
+def be_killed(leader):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def be_stopped(leader):
+    """Stop, as a process does whose machine is cut off: no connection closes. Once `leader` has ended, end."""
+    stopped = os.getpid()
+    if os.fork() == 0:
+        while Path(f"/proc/{leader}").exists():
+            time.sleep(0.02)
+        os.kill(stopped, signal.SIGKILL)
+        os._exit(0)
+    os.kill(stopped, signal.SIGSTOP)
+
+
+def act(check, timeout_s):
+    run_command(lambda: launch.run(check, timeout_s))
 
 
 if __name__ == "__main__":
-    print(fork(RANKS, act))
+    print(fork(RANKS, partial(act, checks, 30)))
+    for what, place in ((be_slow, "sum"), (be_killed, "sum"), (be_killed, "data"), (be_stopped, "sum")):
+        print(what.__name__, place, fork(RANKS, partial(act, waits(what, place), TIMEOUT_S)), flush=True)

@@ -11,13 +11,30 @@ from torch import nn
 from engine.distributed import process_group, reducer
 
 HERE = Path(__file__).parent
+starts_processes = pytest.mark.slow("starts three processes, which talk to each other")
 
 
-@pytest.mark.slow("starts three processes, which talk to each other")
-def test_three_processes_sum_copy_exchange_and_agree():
+@pytest.fixture(scope="module")
+def checked():
+    """What process_group_checks.py shows: the exit statuses of three processes, check by check."""
     done = subprocess.run([sys.executable, HERE / "process_group_checks.py"], capture_output=True, text=True,
                           timeout=120, env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"})
-    assert done.stdout.strip() == "[0, 0, 0]", done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+@starts_processes
+def test_three_processes_sum_copy_exchange_and_agree(checked):
+    assert checked[0][0] == "[0, 0, 0]", checked[1]
+
+
+@starts_processes
+def test_a_slow_process_ends_no_run_and_a_dead_one_does_wherever_the_others_wait(checked):
+    shown, said = checked
+    # Where a connection closes the others see it at once.
+    assert shown[1:] == ["be_slow sum [0, 0, 0]", "be_killed sum [2, 2, -9]", "be_killed data [2, 2, -9]",
+                         "be_stopped sum [2, 2, -9]"], said
+    assert said.count("error: another process of the run ended, so process") == 1, said
+    assert said.count("error: another process of the run gave no sign of life for 2.5 s, so process") == 2, said
 
 
 def test_the_code_of_a_step_falls_as_the_step_rises():

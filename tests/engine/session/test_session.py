@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ from engine.common.files import write_atomic
 from engine.session import launch, session
 from engine.storage import checkpoint
 from engine.storage.history import read_history
+from engine.training.step import TrainStep
 from tests.engine.poison import poisoned, spoiled
 from tests.engine.small_runs import resume
 
@@ -130,6 +133,22 @@ def test_the_figures_of_an_epoch_that_is_stopped_are_those_of_one_that_is_not(re
     timed = {"train_s", "feed_wait_s", "images_per_s"}
     for one, other in zip(rows(tmp_path / "whole"), rows(tmp_path / "run"), strict=True):
         assert {key: one[key] for key in one.keys() - timed} == {key: other[key] for key in other.keys() - timed}
+
+
+@pytest.mark.parametrize("batch", [180, 90, 60], ids="{} images a batch".format)
+def test_what_the_first_step_took_more_counts_once(during, recipe, tmp_path, monkeypatch, batch):
+    clock, plain = SimpleNamespace(now=0.0), TrainStep.__call__
+
+    def call(self, *arguments):
+        clock.now += 3.0 if clock.now else 50.0
+        plain(self, *arguments)
+
+    during((call, None))
+    for module in ("engine.training.loop.time", "engine.session.session.time"):
+        monkeypatch.setattr(module, SimpleNamespace(perf_counter=lambda: clock.now, time=time.time))
+    assert launch.start(recipe(tmp_path / "run", **{"train.batch": batch})) == 0
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["steps"], summary["compile_seconds"]) == (3 * 180 // batch, 47)
 
 
 def test_epochs_that_the_run_is_beyond_are_refused(recipe, tmp_path, monkeypatch):

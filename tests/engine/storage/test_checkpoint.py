@@ -89,11 +89,22 @@ def test_entries_are_the_expected_ones(tmp_path, content):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("recipe", 3), ("values", {1: 2}), ("resolution", True), ("model", {"weight": 1}), ("ema", {}), ("optimizer", []),
-    ("progress", {}), ("progress", BLANK["progress"] | {"tally": "x"}), ("history", [1]), ("history", [{}]),
+    ("progress", {}), ("progress", BLANK["progress"] | {"tally": "x"}), ("progress", BLANK["progress"] | {"more": 1}),
+    ("history", [1]), ("history", [{}]),
     ("processes", []), ("processes", [{"rng": {}, "tally": [0.0]}])])
 def test_an_entry_of_another_kind_is_refused_by_name(tmp_path, content, key, value):
     checkpoint.save(tmp_path / "a.pt", content | {key: value})
     assert f"its entry {key} is not what" in refused(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("name", BLANK["progress"])
+def test_a_checkpoint_from_before_a_field_was_added_is_read_and_no_other_may_be_missing(tmp_path, content, name):
+    progress = {key: value for key, value in BLANK["progress"].items() if key != name}
+    checkpoint.save(tmp_path / "a.pt", content | {"progress": progress})
+    if name == "epoch_wait_seconds":
+        assert checkpoint.load(tmp_path / "a.pt")["progress"] == progress
+    else:
+        assert "its entry progress is not what" in refused(tmp_path / "a.pt")
 
 
 def test_a_missing_file_and_an_empty_run_folder(tmp_path):

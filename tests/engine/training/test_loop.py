@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from engine.cli.signals import Interrupted
+from engine.training import loop as loop_module
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.stages import in_order
 
@@ -125,6 +126,40 @@ def test_a_run_left_after_any_step_goes_on_to_the_same_records(stop_after):
     assert first.calls + second.calls == [(e, s) for e in range(3) for s in range(2)]
     assert [(r.epoch, r.train_loss, r.train_top1) for r in records] == \
         [(r.epoch, r.train_loss, r.train_top1) for r in whole]
+
+
+@pytest.mark.parametrize("stop_after", range(1, 7))
+def test_the_seconds_of_a_run_left_after_any_step_are_those_of_one_that_is_not(stop_after, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    class SlowFeed(CountingFeed):
+        """A batch takes 2 s more than the one before it."""
+
+        def _batch(self, epoch, step):
+            clock.now += 2 * (2 * epoch + step + 1)
+            return super()._batch(epoch, step)
+
+    class SlowStep(CountingStep):
+        """A batch takes 0.5 s."""
+
+        def __call__(self, *batch):
+            clock.now += 0.5
+            super().__call__(*batch)
+
+    def leave(loop):
+        if loop.progress.steps_done == stop_after:
+            raise Interrupted(15)
+
+    loop, records = make(SlowStep(), SlowFeed(), 3, between_steps=leave), []
+    with pytest.raises(Interrupted):
+        list_into(records, loop)
+    clock.now += 1_000
+    rest = make(SlowStep(), SlowFeed(), 3)
+    rest.seek(Progress(**loop.state()))
+    records += list(rest.run())
+    assert [(record.feed_wait_s, record.train_s) for record in records] == [(6, 7), (14, 15), (22, 23)]
+    assert rest.progress.train_seconds == 45
 
 
 def test_stages_are_entered_in_order_once_each_and_modes_are_set_before_each_epoch():
