@@ -57,6 +57,38 @@ def test_products_are_in_the_precisions_type_and_only_fp16_scales(name, dtype):
     assert (precision.scaler is not None) == (name == "fp16")
 
 
+@pytest.fixture
+def unwritten_memory_is_nan():
+    """What torch does for tensors whose values are not set, where it must be deterministic."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("name, settings", [("sgd", {"momentum": 0.9}), ("sgd", {"momentum": 0.9, "nesterov": True}),
+                                            ("adam", {}), ("adamw", {}), ("muon", {"rest": "sgd", "muon_for": ("0",),
+                                                                                   "rest_momentum": 0.9})])
+def test_a_first_step_that_is_skipped_leaves_nothing_behind(name, settings, unwritten_memory_is_nan):
+    """An optimiser whose first gradients overflow goes on as one that never saw them."""
+    runs = []
+    for factors in ((1.0, 2.0), (1e36, 1.0, 2.0)):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
+        optimizer = build_optimizer(name, split_decay(by_pattern(model, {"*": 1.0}), 0.0, True), **settings)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1
+        precision, moved = Precision("fp16", CPU), []
+        for factor in factors:
+            precision.backward(sum((p * factor * torch.arange(p.numel()).view(p.shape)).sum()
+                                   for p in model.parameters()))
+            moved.append(precision.update(optimizer, list(model.parameters()), 0.0))
+            optimizer.zero_grad()
+        runs.append((moved, [p.detach() for p in model.parameters()]))
+    assert [moved for moved, _ in runs] == [[True, True], [False, True, True]]
+    for never, once in zip(runs[0][1], runs[1][1], strict=True):
+        torch.testing.assert_close(once, never)
+
+
 def test_steps_in_fp16_are_those_of_plain_torch_and_a_skipped_one_keeps_its_rate():
     """A linear network; the first scale is too high for its gradients, the second is not."""
     torch.manual_seed(0)
