@@ -77,6 +77,9 @@ class Precision:
         if clip_norm:
             torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
         before = self.scaler.get_scale()
+        # The scaler itself leaves the step out. A fused SGD that is asked to, at its first step, takes whatever the
+        # memory holds for its momentum.
+        optimizer._step_supports_amp_scaling = False
         self.scaler.step(optimizer)
         self.scaler.update()
         return self.scaler.get_scale() >= before

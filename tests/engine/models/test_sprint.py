@@ -1,5 +1,7 @@
 """The sprint net against its definition by hand, and its whitening."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -132,6 +134,75 @@ def test_the_images_alone_decide_the_filters(images):
     torch.testing.assert_close(model.stem.weight, filters[0], rtol=1e-4, atol=1e-4)
     largest = model.stem.weight[:12].flatten(1)
     assert (largest.gather(1, largest.abs().argmax(1, keepdim=True)) > 0).all()
+
+
+def eigen(matrix):
+    """(values, vectors) of a symmetric matrix, in plain Python by Jacobi's rotations, the largest value first."""
+    size = len(matrix)
+    a, v = [list(row) for row in matrix], [[float(i == j) for j in range(size)] for i in range(size)]
+    for _ in range(30):
+        for p in range(size):
+            for q in range(p + 1, size):
+                if abs(a[p][q]) < 1e-16:
+                    continue
+                angle = 0.5 * math.atan2(2 * a[p][q], a[q][q] - a[p][p])
+                c, s = math.cos(angle), math.sin(angle)
+                for row in (*a, *v):
+                    row[p], row[q] = c * row[p] - s * row[q], s * row[p] + c * row[q]
+                a[p], a[q] = ([c * x - s * y for x, y in zip(a[p], a[q], strict=True)],
+                              [s * x + c * y for x, y in zip(a[p], a[q], strict=True)])
+    order = sorted(range(size), key=lambda k: -a[k][k])
+    return [a[k][k] for k in order], [[v[i][k] for i in range(size)] for k in order]
+
+
+def test_the_filters_are_the_publications_by_hand(images):
+    """cifar10-airbench: eigenvectors of the patches' second moments over sqrt(eigenvalue + 5e-4), largest first."""
+    patches = [[image[channel][row + dy][column + dx] for channel in range(3) for dy in (0, 1) for dx in (0, 1)]
+               for image in images.double().tolist() for row in range(11) for column in range(11)]
+    moments = [[sum(patch[i] * patch[j] for patch in patches) / len(patches) for j in range(12)] for i in range(12)]
+    values, vectors = eigen(moments)
+    assert values[-1] < 5e-3 and min(a / b for a, b in zip(values, values[1:], strict=False)) > 1.005
+    expected = [[entry * math.copysign(1, max(vector, key=abs)) / math.sqrt(value + 5e-4) for entry in vector]
+                for value, vector in zip(values, vectors, strict=True)]
+    model = Sprint(10)
+    model.whiten(images)
+    torch.testing.assert_close(model.stem.weight[:12].flatten(1), torch.tensor(expected), rtol=2e-4, atol=2e-4)
+    assert model.stem.bias.tolist() == [0] * 24
+
+
+def test_norms_follow_the_batches_by_four_tenths_and_divide_by_the_deviation():
+    """cifar10-airbench keeps 0.6 of a statistic at each batch; eps is torch's 1e-5."""
+    norm = Group(4, 6, 1, "gelu").norm1
+    torch.manual_seed(0)
+    x = 1e-2 * torch.randn(5, 6, 3, 3) + torch.arange(6.0)[:, None, None]
+    mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+    torch.testing.assert_close(norm(x), (x - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None],
+                               rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(norm.running_mean, 0.4 * mean)
+    torch.testing.assert_close(norm.running_var, 0.6 + 0.4 * variance * 45 / 44)
+    norm(x)
+    torch.testing.assert_close(norm.running_mean, (0.4 + 0.6 * 0.4) * mean)
+
+
+def test_one_value_through_the_whole_untrained_network_by_hand():
+    """Nothing comes of an image of zeros; a bias of the stem passes all activations, norms and Dirac convolutions."""
+    model = Sprint(5, widths=(24, 24, 30)).eval()
+    assert torch.equal(model(torch.zeros(1, 3, 32, 32)), torch.zeros(1, 5))
+    with torch.no_grad():
+        model.stem.weight.zero_()
+        model.stem.bias.fill_(1.0)
+
+    def after(x):
+        return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+
+    # Each Dirac convolution passes the value on, each norm divides by sqrt(1 + 1e-5); seven activations in all.
+    value = after(1.0)
+    for _ in range(6):
+        value = after(value / math.sqrt(1 + 1e-5))
+    features = torch.tensor([value] * 24)
+    got = model(torch.zeros(1, 3, 32, 32))[0] * 30
+    rest = model.groups(model.act(model.stem(torch.zeros(1, 3, 32, 32)))).amax((2, 3))[0, 24:]
+    torch.testing.assert_close(got, model.head.weight[:, :24] @ features + model.head.weight[:, 24:] @ rest)
 
 
 @pytest.mark.parametrize(
