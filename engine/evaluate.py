@@ -1,4 +1,7 @@
-"""Measure a run or checkpoint on its test set: `python -m engine.evaluate RUN_OR_CHECKPOINT [--data.root=DIR]`."""
+"""Measure a run or checkpoint on its test set: `python -m engine.evaluate RUN_OR_CHECKPOINT [--data.root=DIR]`.
+
+Class folders that have val/ and no test/ are measured on their validation images.
+"""
 
 import math
 import sys
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     from engine.storage.shared_folder import is_shared
 
     trained = open_trained(options.checkpoint, "best" if options.best else "last", device="cpu")
-    recipe, result = evaluate_trained(trained, settings)
+    recipe, split, result = evaluate_trained(trained, settings)
     shared, names = is_shared(Path(options.checkpoint)), trained.class_names
     path = Path(options.checkpoint) if shared else trained.path
     written = "only with --out=DIR"
@@ -44,9 +47,10 @@ def main(argv: list[str] | None = None) -> int:
                                             make_folder(Path(options.out) if options.out else trained.run_folder))
         written = f"{csv_file}, {picture.name}"
     summary = {"checkpoint": str(path), "recipe": recipe.name, "dataset": recipe.get("data.name"),
-               "images": result.count, "test_loss": result.loss, "test_top1": result.top1, "test_top5": result.top5,
-               "ece": result.ece, "per_class": dict(zip(names, result.per_class.tolist(), strict=True))}
-    table = Table(title=f"{path} on {summary['dataset']}'s test set", show_header=False, title_justify="left")
+               "split": split, "images": result.count, f"{split}_loss": result.loss, f"{split}_top1": result.top1,
+               f"{split}_top5": result.top5, "ece": result.ece,
+               "per_class": dict(zip(names, result.per_class.tolist(), strict=True))}
+    table = Table(title=f"{path} on {summary['dataset']}'s {split} set", show_header=False, title_justify="left")
     for name, value in (("images", f"{result.count:,}"), ("loss", f"{result.loss:.4f}"),
                         ("top-1", f"{result.top1:.2%}"), ("top-5", f"{result.top5:.2%}"),
                         ("calibration error", f"{result.ece:.2%}"), ("confusion", written)):

@@ -15,7 +15,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", metavar="RUN", help="resume the run in this folder; auto: the newest that is not "
                         "finished, or, with --recipe, start where there is none")
     parser.add_argument("--list", action="store_true", help="list the recipes, one per line")
-    parser.add_argument("--plan", action="store_true", help="say what the recipe will do, without data")
+    parser.add_argument("--plan", action="store_true", help="say what the recipe will do, without data (of class "
+                        "folders it counts the files)")
     parser.add_argument("--json", metavar="FILE", help="with --plan: write it as JSON too")
     parser.add_argument("--peer-timeout", type=float, metavar="S", help="under torchrun: seconds that another process "
                         "may give no sign of life before the run ends (60); a slow one gives them")

@@ -22,12 +22,15 @@ def open_data(recipe: Recipe) -> Source:
     options = {key: recipe.get(path) for key, path in shapes.items() if recipe.get(path) is not None}
     return open_source(recipe.get("data.name"), root=expand(recipe.get("data.root", "")),
                        labels=recipe.get("data.labels", "fine"), download=recipe.get("data.download", False),
-                       resolution=resolution_of(recipe), **options)
+                       resolution=resolution_of(recipe), float_max=recipe.get("data.float_max"), **options)
 
 
 def open_betons(recipe: Recipe, source: Source, on_progress: OnProgress = None,
                 on_warning: OnWarning = None) -> dict[str, Beton]:
-    """The beton of each split of the source; written where the cache has no valid one."""
+    """The beton of each split of the source; written where the cache has no valid one. on_warning also takes the
+    source's notes."""
+    for note in source.notes if on_warning else ():
+        on_warning(note)
     cache = expand(recipe.section("data").cache)
     return {split: ensure(source, split, cache, on_progress=on_progress, on_warning=on_warning)
             for split in source.splits}

@@ -1,9 +1,12 @@
-"""What a recipe will do, without training or data: parameters, FLOPs, steps, learning rates, operations in order."""
+"""What a recipe will do, without training or data: parameters, FLOPs, steps, learning rates, operations in order.
+
+Class folders are listed, and their images counted.
+"""
 
 from pathlib import Path
 
-from engine.build.preflight import dataset_info_of, policy_of, resolution_of, training_count
-from engine.common.errors import EngineError
+from engine.build.preflight import dataset_info_of, policy_of, refuse_large_batches, resolution_of, training_count
+from engine.build.splits import fit_to_splits, list_folders
 from engine.common.files import write_json
 from recipes.settings.load import Recipe
 
@@ -16,7 +19,8 @@ def make_plan(recipe: Recipe) -> dict:
 
     Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
     scaled (settings that followed train.epochs), unscaled (waits, which did not), lr_after_epoch (a list), stages,
-    sizes_px, augmentation and mixing (lines, in order), precision, device, step, feed.
+    sizes_px, augmentation and mixing (lines, in order), precision, device, step, feed. In data, class folders also have
+    folders (split -> its folder) and notes (lines on what is not read).
     """
     import torch
 
@@ -26,9 +30,13 @@ def make_plan(recipe: Recipe) -> dict:
     from engine.training.executors import resolve as resolve_step
     from engine.training.precision import resolve
 
-    known = dataset_info_of(recipe)
+    known, listed = dataset_info_of(recipe), {}
     if known is None:
-        raise EngineError("--plan needs a data set of known size: cifar10, cifar100 or shapes, not class folders")
+        listing = list_folders(recipe)
+        recipe, known = fit_to_splits(recipe, listing.folders), listing.info
+        refuse_large_batches(recipe, training_count(recipe, known.train))
+        listed = {"folders": {split: str(folder) for split, folder in listing.folders.items()},
+                  "notes": list(listing.notes)}
     train = recipe.section("train")
     with torch.device("meta"):
         model = build_model(recipe, known.classes)
@@ -42,8 +50,8 @@ def make_plan(recipe: Recipe) -> dict:
     return {
         "recipe": recipe.name,
         "data": {"name": recipe.section("data").name, "train": training_count(recipe, known.train),
-                 "validation": known.train - training_count(recipe, known.train), "test": known.test,
-                 "classes": known.classes, "resolution_px": resolution_of(recipe)},
+                 "validation": known.validation or known.train - training_count(recipe, known.train),
+                 "test": known.test, "classes": known.classes, "resolution_px": resolution_of(recipe), **listed},
         "parameters": total,
         "trainable": trainable,
         "flops_per_image": flops_per_image(model, policy.output_height),
@@ -109,12 +117,19 @@ def describe_mixing(recipe: Recipe) -> list[str]:
 def show_plan(plan: dict, json_file: str | None) -> None:
     """Print the plan as a table and, where asked, write it as JSON."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(title=f"plan of {plan['recipe']}", show_header=False, title_justify="left")
+    table = Table("", Column(overflow="fold"), title=f"plan of {plan['recipe']}", show_header=False,
+                  title_justify="left")
     data, rates = plan["data"], plan["lr_after_epoch"]
     table.add_row("data", f"{data['name']}: {data['train']:,} train, {data['validation']:,} validation, "
                           f"{data['test']:,} test, {data['classes']} classes, {data['resolution_px']} px")
+    for split, place in data.get("folders", {}).items():
+        table.add_row(f"{split} images", place)
+    if "folders" in data and data["validation"] and "validation" not in data["folders"]:
+        table.add_row("validation images", "a share of the training images (data.validation)")
+    for note in data.get("notes", ()):
+        table.add_row("note", note)
     table.add_row("parameters", f"{plan['parameters']:,} ({plan['trainable']:,} trainable)")
     table.add_row("forward FLOPs per image", f"{plan['flops_per_image']:,}")
     table.add_row("steps", f"{plan['steps_per_epoch']:,} per epoch, {plan['epochs']:,} epochs")

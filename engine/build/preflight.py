@@ -39,22 +39,28 @@ def training_count(recipe: Recipe, count: int) -> int:
 
 
 def refuse_early(recipe: Recipe, data_needed: bool = True) -> None:
-    """Raise for what is wrong without looking at data; with `data_needed` also where the data folder is missing."""
+    """Raise for what is wrong without looking at data; with `data_needed` also where the data folder is missing. Class
+    folders are always needed, to be counted."""
     policy_of(recipe)
-    known, data, train = dataset_info_of(recipe), recipe.section("data"), recipe.section("train")
+    known, data = dataset_info_of(recipe), recipe.section("data")
     if known:
-        count = training_count(recipe, known.train)
-        if train.batch > count:
-            raise EngineError(f"train.batch={train.batch} is larger than the {count:,} training images of {data.name}: "
-                              "make it smaller")
-        if train.accumulate > -(-count // train.batch):
-            raise EngineError(f"train.accumulate={train.accumulate} is more than the {-(-count // train.batch):,} "
-                              f"batches of an epoch: make it smaller")
+        refuse_large_batches(recipe, training_count(recipe, known.train))
     root, download = recipe.get("data.root"), recipe.get("data.download", False)
-    if data_needed and root is not None and not download and not expand(root).is_dir():
+    if (data_needed or data.name == "folder") and root is not None and not download and not expand(root).is_dir():
         fetch = " or --data.download=true" if data.name != "folder" else ""
         raise EngineError(f"data.root={root} is not a folder: give the one that holds {data.name} with "
                           f"--data.root=DIR{fetch}")
+
+
+def refuse_large_batches(recipe: Recipe, count: int) -> None:
+    """EngineError where `count` training images do not fill a batch, or an update's batches."""
+    data, train = recipe.section("data"), recipe.section("train")
+    if train.batch > count:
+        raise EngineError(f"train.batch={train.batch} is larger than the {count:,} training images of {data.name}: "
+                          "make it smaller")
+    if train.accumulate > -(-count // train.batch):
+        raise EngineError(f"train.accumulate={train.accumulate} is more than the {-(-count // train.batch):,} "
+                          f"batches of an epoch: make it smaller")
 
 
 def refuse_folder(wanted: str) -> None:

@@ -3,9 +3,10 @@
 Nothing below this folder builds anything from a recipe.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from engine.build.model import check_sizes, starting_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
 from engine.build.preflight import resolution_of
 from engine.build.schedule import build_schedule, build_stages
+from engine.build.splits import settled
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
 from engine.training import executors, precision, stages
@@ -37,8 +39,8 @@ from recipes.settings.load import Recipe
 class Run:
     """Everything a training run is made of; `eval_model` is evaluated: the network or its average.
 
-    watched: the split that is evaluated after each epoch, "validation", "test" or "none". process_group: of a run in
-    several processes.
+    folders: the folder of each split, where each has its own. watched: the split that is evaluated after each epoch,
+    "validation", "test" or "none". process_group: of a run in several processes.
     """
 
     recipe: Recipe
@@ -46,6 +48,7 @@ class Run:
     precision: precision.Precision
     class_names: tuple[str, ...]
     resolution: int
+    folders: Mapping[str, Path]
     betons: dict[str, Beton]
     feeds: Feeds
     model: nn.Module
@@ -81,6 +84,8 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
                    "slower and may change the last bits of the weights: start it in a process of its own")
 
     source = open_data(recipe)
+    if not resuming:
+        recipe = settled(recipe, source, on_warning)
     betons = open_betons(recipe, source, on_progress, on_warning)
     if process_group:
         process_group.wait_for_all("the data")
@@ -135,8 +140,8 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     if process_group and not process_group.leads:
         # Dropout differs between the blocks of a batch; the first process draws what a single one would.
         torch.manual_seed(int(hash64(train.seed, process_group.rank)[0]))
-    return Run(recipe, device, arithmetic, source.class_names, resolution_of(recipe), betons, feeds, model, eval_model,
-               step, loop, evaluate_feed, watched, process_group)
+    return Run(recipe, device, arithmetic, source.class_names, resolution_of(recipe), source.folders, betons, feeds,
+               model, eval_model, step, loop, evaluate_feed, watched, process_group)
 
 
 def synchronised(recipe: Recipe, model: nn.Module, process_group: ProcessGroup) -> nn.Module:

@@ -13,7 +13,8 @@ def convert(recipe: Recipe) -> None:
         source = open_data(recipe)
         for split, beton in open_betons(recipe, source, screen.writing, screen.say).items():
             rows = [(field.name, value_text(getattr(beton, field.name))) for field in dataclasses.fields(beton)]
-            screen.table(f"{source.name}, {split}", rows)
+            place = f", {source.folders[split]}" if split in source.folders else ""
+            screen.table(f"{source.name}, {split}{place}", rows)
 
 
 def value_text(value: object) -> str:

@@ -14,6 +14,9 @@ from loaders.beton.images import read_images
 from recipes.settings.load import Recipe
 
 BYTES_AT_ONCE = 1 << 24
+# Held-out split -> the key of its near duplicates in the training images; the pairs of splits that share no image.
+NEAR = {"test": "near", "validation": "near_validation"}
+PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,17 @@ def scan(beton: Beton) -> SplitScan:
 def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
     """Scan the recipe's data set; draw overview.png, samples.png and, if there are duplicates, copies.png.
 
-    Returns plain values: dataset, class_names, splits (images, size, counts, channels of each), normalised (mean and
-    std of the training images after the recipe's normalisation), copies (exact duplicates, by position in the beton),
-    near (near duplicates between test and train, None without a test split), pictures, command.
+    Returns plain values: dataset, class_names, splits (folder of class folders; images, size, counts, channels of
+    each), normalised (mean and std of the training images after the recipe's normalisation), copies (exact duplicates,
+    by position in the beton: within a split, test_in_train, validation_in_train, test_in_validation), near (near
+    duplicates between test and train, None without a test split), near_validation (the same of validation images,
+    where they are a split), pictures, command.
     """
     source, data = open_data(recipe), recipe.section("data")
     betons = open_betons(recipe, source, screen.writing, screen.say)
     scans = {split: scan(beton) for split, beton in betons.items()}
-    exact, near = exact_duplicates(scans), near_duplicates(scans)
+    exact = exact_duplicates(scans)
+    near = {NEAR[split]: near_duplicates(scans, split) for split in NEAR if split == "test" or split in scans}
     pictures = [
         draw_overview(source.class_names, {split: beton.class_counts for split, beton in betons.items()},
                       scans["train"].histogram, (data.mean, data.std), f"recipe {recipe.name}'s data.mean and data.std",
@@ -65,6 +71,7 @@ def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
     return {
         "dataset": source.name, "class_names": list(source.class_names),
         "splits": {split: {
+            **({"folder": str(source.folders[split])} if split in source.folders else {}),
             "images": beton.samples, "height_px": beton.height, "width_px": beton.width,
             "file_bytes": beton.file_bytes, "sha256": beton.sha256,
             "class_counts": dict(zip(beton.class_names, beton.class_counts, strict=True)),
@@ -72,45 +79,45 @@ def explore(recipe: Recipe, folder: Path, screen: Screen) -> dict:
             for split, beton in betons.items()},
         "normalised": {"recipe": recipe.name, "mean": ((train.channel_mean - mean) / std).tolist(),
                        "std": (train.channel_std / std).tolist()},
-        "copies": exact, "near": near, "pictures": [str(path) for path in pictures],
+        "copies": exact, **near, "pictures": [str(path) for path in pictures],
         "command": recipe.command("engine.data").replace("engine.data", "engine.data explore", 1),
     }
 
 
 def exact_duplicates(scans: dict[str, SplitScan]) -> dict:
-    """Groups of equal images within each split, and pairs (test, train) of equal images."""
+    """Groups of equal images within each split, and pairs of equal images of two splits: (held out, trained on)."""
     found: dict = {"within": {}}
     for split, each in scans.items():
         groups = duplicates.groups_of(each.digests)
         found["within"][split] = {
             "groups": groups, "images": sum(map(len, groups)) - len(groups),
             "of_other_classes": sum(len(set(each.labels[group].tolist())) > 1 for group in groups)}
-    if "test" in scans:
-        pairs = duplicates.pairs_between(scans["test"].digests, scans["train"].digests)
-        found["test_in_train"] = counted(scans, pairs)
+    for one, other in PAIRS:
+        if one in scans and other in scans:
+            pairs = duplicates.pairs_between(scans[one].digests, scans[other].digests)
+            found[f"{one}_in_{other}"] = counted(scans[one], scans[other], pairs)
     return found
 
 
-def near_duplicates(scans: dict[str, SplitScan]) -> dict | None:
-    """Pairs (test, train, correlation) of each test image whose most similar training image is a near, not an exact
-    duplicate; the highest correlation first."""
-    if "test" not in scans:
+def near_duplicates(scans: dict[str, SplitScan], split: str) -> dict | None:
+    """Pairs (held out, train, correlation) of each image of `split` whose most similar training image is a near, not an
+    exact duplicate; the highest correlation first. None without the split."""
+    if split not in scans:
         return None
-    train, test = scans["train"], scans["test"]
-    step = duplicates.comparison_step(len(test.thumbnails), len(train.thumbnails))
-    which, correlations = duplicates.nearest(test.thumbnails[::step], train.thumbnails)
+    train, held = scans["train"], scans[split]
+    step = duplicates.comparison_step(len(held.thumbnails), len(train.thumbnails))
+    which, correlations = duplicates.nearest(held.thumbnails[::step], train.thumbnails)
     near = np.flatnonzero(correlations >= duplicates.NEAR)
     pairs = [(int(at) * step, int(which[at]), float(correlations[at])) for at in near[np.argsort(-correlations[near])]]
     return {"method": f"correlation of the images at {duplicates.THUMBNAIL_PX} x {duplicates.THUMBNAIL_PX} px is "
                       f"{duplicates.NEAR} or more", "compared": len(correlations),
-            **counted(scans, [pair for pair in pairs if test.digests[pair[0]] != train.digests[pair[1]]])}
+            **counted(held, train, [pair for pair in pairs if held.digests[pair[0]] != train.digests[pair[1]]])}
 
 
-def counted(scans: dict[str, SplitScan], pairs: list[tuple]) -> dict:
-    """Pairs (test, train, ...), how many there are, and how many have different labels."""
-    test, train = scans["test"].labels, scans["train"].labels
+def counted(one: SplitScan, other: SplitScan, pairs: list[tuple]) -> dict:
+    """Pairs (of one, of the other, ...), how many there are, and how many have different labels."""
     return {"pairs": pairs, "images": len(pairs),
-            "of_other_classes": sum(int(test[a] != train[b]) for a, b, *_ in pairs)}
+            "of_other_classes": sum(int(one.labels[a] != other.labels[b]) for a, b, *_ in pairs)}
 
 
 def samples_of(split: SplitScan, count: int) -> list[np.ndarray]:
@@ -124,16 +131,19 @@ def spread(length: int, count: int) -> np.ndarray:
     return np.linspace(0, length - 1, min(length, count)).round().astype(int)
 
 
-def pairs_to_draw(scans: dict[str, SplitScan], exact: dict, near: dict | None) -> tuple[list, np.ndarray, str] | None:
+def pairs_to_draw(scans: dict[str, SplitScan], exact: dict,
+                  near: dict[str, dict | None]) -> tuple[list, np.ndarray, str] | None:
     """Captions, uint8 (n, 2, H, W, 3) and title for draw_pairs; None without duplicates.
 
-    Pairs between test and train come first, then pairs within a split, then near ones, the most similar first. Of many
-    pairs, it draws an even selection.
+    Pairs between splits come first, then pairs within a split, then near ones, the most similar first. Of many pairs,
+    it draws an even selection.
     """
-    across = [(("test", a), ("train", b), "equal") for a, b in exact["test_in_train"]["pairs"]] if near else []
+    across = [((one, a), (other, b), "equal") for one, other in PAIRS
+              for a, b in exact.get(f"{one}_in_{other}", {"pairs": []})["pairs"]]
     within = [((split, group[0]), (split, group[1]), "equal")
               for split, groups in exact["within"].items() for group in groups["groups"]]
-    nearly = [(("test", a), ("train", b), f"{correlation:.3f}") for a, b, correlation in near["pairs"]] if near else []
+    nearly = [((split, a), ("train", b), f"{correlation:.3f}") for split, name in NEAR.items() if near.get(name)
+              for a, b, correlation in near[name]["pairs"]]
     found = across + within + nearly
     if not found:
         return None
@@ -146,6 +156,6 @@ def pairs_to_draw(scans: dict[str, SplitScan], exact: dict, near: dict | None) -
     shown = [(details(*one), details(*other), alike) for one, other, alike in
              (found[at] for at in spread(len(found), MOST_PAIRS))]
     captions = [(*one[:2], *other[:2], alike) for one, other, alike in shown]
-    title = (f"Duplicate images: {len(across):,} of test in train, {len(within):,} within a split, {len(nearly):,} of "
-             f"test nearly in train; {len(shown)} shown")
+    title = (f"Duplicate images: {len(across):,} between splits, {len(within):,} within a split, {len(nearly):,} "
+             f"nearly in train; {len(shown)} shown")
     return captions, np.stack([[one[2], other[2]] for one, other, _ in shown]), title

@@ -5,7 +5,7 @@ from pathlib import Path
 from engine.cli.console import Screen
 from engine.common.files import make_folder, write_json
 from engine.common.text import percent
-from engine.data_tools.explore import explore
+from engine.data_tools.explore import NEAR, PAIRS, explore
 from recipes.settings.load import Recipe
 
 # Normalised channels further than this from mean 0 or deviation 1 need other settings.
@@ -37,7 +37,8 @@ def split_rows(splits: dict[str, dict]) -> list[tuple[str, str]]:
     """Each split's size, class counts and channels."""
     rows = []
     for name, split in splits.items():
-        rows += [(name, f"{split['images']:,} images of {split['height_px']} x {split['width_px']} px, "
+        place = f"{split['folder']}: " if "folder" in split else ""
+        rows += [(name, f"{place}{split['images']:,} images of {split['height_px']} x {split['width_px']} px, "
                         f"{split['file_bytes'] / 1e6:,.1f} MB, {counts_text(split['class_counts'])}"),
                  (f"{name}: red, green, blue", f"mean {numbers(split['channel_mean'])}; "
                                                f"deviation {numbers(split['channel_std'])}")]
@@ -77,13 +78,14 @@ def duplicate_rows(found: dict) -> list[tuple[str, str]]:
 
     rows = [(f"within {split}", f"{counts['images']:,} equal an earlier one{other_labels(counts)}")
             for split, counts in found["copies"]["within"].items()]
-    near = found["near"]
-    if near is None:
-        return rows
-    exact, images = found["copies"]["test_in_train"], found["splits"]["test"]["images"]
-    of = "" if near["compared"] == images else f" of {near['compared']:,} compared"
-    return [*rows, ("test images in train", f"{exact['images']:,} ({percent(exact['images'] / images)})"
-                                            f"{other_labels(exact)}"),
-            ("nearly in train", f"{near['images']:,} ({percent(near['images'] / near['compared'])}){of}"
-                                f"{other_labels(near)}"),
-            ("what nearly means", near["method"])]
+    splits, copies = found["splits"], found["copies"]
+    for one, other in PAIRS:
+        if exact := copies.get(f"{one}_in_{other}"):
+            share = percent(exact["images"] / splits[one]["images"])
+            rows.append((f"{one} images in {other}", f"{exact['images']:,} ({share}){other_labels(exact)}"))
+        if other == "train" and (near := found.get(NEAR[one])):
+            of = "" if near["compared"] == splits[one]["images"] else f" of {near['compared']:,} compared"
+            rows.append((f"{one} nearly in train" if "validation" in splits else "nearly in train",
+                         f"{near['images']:,} ({percent(near['images'] / near['compared'])}){of}{other_labels(near)}"))
+    methods = {near["method"] for name in NEAR.values() if (near := found.get(name))}
+    return rows + [("what nearly means", method) for method in methods]

@@ -20,6 +20,7 @@ from engine.build.datasets import OnWarning
 from engine.build.devices import place_threads
 from engine.build.feeds import place_of
 from engine.build.preflight import evaluation_policy_of
+from engine.build.splits import evaluated_split, fit_to_splits
 from engine.common.errors import EngineError
 from engine.common.files import write_atomic
 from engine.inference.trained import Trained
@@ -88,7 +89,8 @@ class Predictions:
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's recipe and its data set's betons. train, validation: int64, the positions trained on and held out."""
+    """A run's recipe and its data set's betons. train, validation: int64, the training images trained on and held out.
+    """
 
     recipe: Recipe
     betons: dict[str, Beton]
@@ -102,21 +104,22 @@ def open_run_data(trained: Trained, settings: Mapping[str, object] = NO_SETTINGS
     recipe, betons, difference = trained.open_betons(settings, say)
     if difference:
         raise EngineError(f"{difference}: name the run's own data with --data.root=DIR")
-    train, held = np.arange(betons["train"].samples), np.empty(0, np.int64)
-    if validation := recipe.section("data").validation:
-        train, held = stratified(labels_of(betons["train"]), validation, recipe.get("data.split_seed", 0))
+    train, held, beton = np.arange(betons["train"].samples), np.empty(0, np.int64), betons["train"]
+    if validation := fit_to_splits(recipe, betons).section("data").validation:
+        train, held = stratified(labels_of(beton), validation, recipe.get("data.split_seed", 0), beton.class_names)
     return RunData(recipe, betons, train, held)
 
 
 def hold_out(trained: Trained, data: RunData) -> HeldOut:
     """The test images, or without any, those held out for validation; EngineError without either."""
-    if "test" in data.betons:
-        split, beton, indices = "test", data.betons["test"], np.arange(data.betons["test"].samples)
+    split = evaluated_split(data.betons)
+    if split:
+        beton, indices = data.betons[split], np.arange(data.betons[split].samples)
     elif len(data.validation):
         split, beton, indices = "validation", data.betons["train"], data.validation
     else:
         raise EngineError("the data set has no test split and the run has no validation images: add a test/ folder "
-                          " beside train/, or train with --data.validation=SHARE")
+                          "beside train/, or train with --data.validation=SHARE")
     place = place_of(data.recipe, data.betons, trained.device, place_threads(data.recipe, trained.device))
     policy, batch = evaluation_policy_of(data.recipe), data.recipe.section("eval").batch
     return HeldOut(split, beton, indices, lambda which: plain_feed(beton, place, batch, policy, which))

@@ -14,23 +14,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from engine.common.errors import EngineError
 from loaders.common.errors import DataError
 from loaders.common.files import read_bounded
-from loaders.sources.image_file import MAX_PIXELS, on_white, to_8_bits
+from loaders.sources.image_file import MAX_PIXELS, NOT_OPENED, OutOfRange, on_white, to_8_bits
 
 MAX_BYTES = 256 << 20
-# EPS starts another program (Ghostscript); FITS is unpacked without a limit; IPTC contains an image of any format,
-# which Pillow opens without these limits.
-NOT_OPENED = ("EPS", "FITS", "IPTC")
-Image.init()
 FORMATS = [name for name in Image.ID if name not in NOT_OPENED]
-# The endings of file names in these formats: lower-case, with the dot.
-SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
 # Decoded in Python, a hundred times slower than the others.
 SLOW, MOST_SLOW_PIXELS = ("QOI",), 4_000_000
 LONGEST_REASON = 100
 
 
 def read_image(source: Path | bytes, side_px: int, name: str | None = None, stretch: bool = False,
-               max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+               float_max: int = 1, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A file, or the content of one, in any format that Pillow opens except NOT_OPENED: `square` of its pixels.
 
     Raises EngineError, one line that calls it `name` (default: its path), if it is missing, not a regular file, not an
@@ -51,9 +45,11 @@ def read_image(source: Path | bytes, side_px: int, name: str | None = None, stre
                 refuse_many_pixels(image, name, min(max_pixels, MOST_SLOW_PIXELS) if image.format in SLOW
                                    else max_pixels)
                 image.load()
-                return square(image, side_px, stretch)
+                return square(image, side_px, stretch, float_max)
     except EngineError:
         raise
+    except OutOfRange as error:
+        raise EngineError(f"{name}: has {error}: rescale it, or save it with 8 bits") from None
     except UnidentifiedImageError:
         raise EngineError(f"{name}: is not an image that can be read: give a PNG, JPEG, WebP, GIF, TIFF or BMP, for "
                           "example") from None
@@ -63,11 +59,14 @@ def read_image(source: Path | bytes, side_px: int, name: str | None = None, stre
         raise EngineError(f"{name}: is damaged or truncated ({reason_of(error)}): replace it") from None
 
 
-def from_pillow(image: Image.Image, side_px: int, name: str = "the image", stretch: bool = False) -> np.ndarray:
+def from_pillow(image: Image.Image, side_px: int, name: str = "the image", stretch: bool = False,
+                float_max: int = 1) -> np.ndarray:
     """`square` of a Pillow image of any mode, which stays unchanged; EngineError as `read_image`."""
     refuse_many_pixels(image, name, MAX_PIXELS)
     try:
-        return square(image.copy(), side_px, stretch)
+        return square(image.copy(), side_px, stretch, float_max)
+    except OutOfRange as error:
+        raise EngineError(f"{name}: has {error}: rescale it, or give 8 bits") from None
     except (OSError, ValueError, SyntaxError) as error:
         raise EngineError(f"{name}: cannot be decoded ({reason_of(error)}): replace it") from None
 
@@ -84,14 +83,15 @@ def pillow_of(pixels: np.ndarray, name: str = "the image") -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def square(image: Image.Image, side_px: int, stretch: bool = False) -> np.ndarray:
+def square(image: Image.Image, side_px: int, stretch: bool = False, float_max: int = 1) -> np.ndarray:
     """A decoded image as uint8 (side_px, side_px, 3), RGB: turned upright, resized (bicubic, antialiased), on white.
 
     The longer side is cropped around its middle, which keeps proportions and adds no bars that the network has never
     seen. With `stretch`, the whole image is squeezed into the square, as training images from class folders are.
+    float_max: white of a floating-point image, 1 or 255.
     """
     ImageOps.exif_transpose(image, in_place=True)
-    image, size = to_8_bits(image), (side_px, side_px)
+    image, size = to_8_bits(image, float_max), (side_px, side_px)
     # White goes under it after the resize: Pillow weights colours by their alpha, and a small copy costs less.
     fitted = (image.resize(size, Image.Resampling.BICUBIC) if stretch
               else ImageOps.fit(image, size, Image.Resampling.BICUBIC))

@@ -18,8 +18,9 @@ from rich.text import Text
 
 from engine.common.errors import EngineError
 from engine.common.files import finite
-from engine.inference.image_input import SUFFIXES, printable
+from engine.inference.image_input import printable
 from engine.inference.predictor import BATCH, NOT_FINITE, Prediction, Predictor
+from loaders.sources.image_file import SUFFIXES
 
 # Two pixels per character: 24 lines of a terminal.
 MOST_SHOWN_PX = 48

@@ -55,12 +55,14 @@ class Predictor:
     """A trained network that takes images of any kind and size. For one thread at a time.
 
     Images are prepared as for evaluation: fitted to the size of its data set's images (`image_input.square`; stretched
-    for a network trained on class folders), then resized by its recipe's policy.
+    for a network trained on class folders), then resized by its recipe's policy. Floating-point images run to white as
+    in its data set, to 1 where that had none.
     """
 
     def __init__(self, trained: Trained):
         self.trained = trained
         self.stretch = trained.recipe.section("data").name == "folder"
+        self.float_max = trained.recipe.get("data.float_max", 1)
         self.to_side = None
         if trained.side_px != trained.resolution_px:
             # It only resizes: no pixel takes the fill colour.
@@ -76,15 +78,15 @@ class Predictor:
     def pixels(self, image: AnyImage, name: str = "the image", **limits: int) -> np.ndarray:
         """The image in the size of the network's data set: uint8 (resolution_px, resolution_px, 3). limits: max_bytes
         and max_pixels of `read_image`, for paths and bytes."""
-        side_px = self.trained.resolution_px
+        side_px, how = self.trained.resolution_px, {"stretch": self.stretch, "float_max": self.float_max}
         if isinstance(image, bytes):
-            return read_image(image, side_px, name, self.stretch, **limits)
+            return read_image(image, side_px, name, **how, **limits)
         if isinstance(image, str | PathLike):
-            return read_image(Path(image), side_px, None, self.stretch, **limits)
+            return read_image(Path(image), side_px, **how, **limits)
         if isinstance(image, np.ndarray):
             image = pillow_of(image, name)
         if isinstance(image, Image.Image):
-            return from_pillow(image, side_px, name, self.stretch)
+            return from_pillow(image, side_px, name, **how)
         raise EngineError(f"{name}: is a {type(image).__name__}: give a path, bytes, a Pillow image or a uint8 array "
                           "(height, width, 3)")
 

@@ -10,6 +10,7 @@ import torch
 from engine.build.datasets import OnWarning, open_data
 from engine.build.devices import place_threads
 from engine.build.preflight import evaluation_policy_of
+from engine.build.splits import evaluated_split
 from engine.inference.trained import Trained
 from loaders.beton.cache import Beton
 from loaders.common.errors import DataError
@@ -32,13 +33,14 @@ class SampleImages:
 
 def open_sample_images(trained: Trained, settings: Mapping[str, object], count: int,
                        say: OnWarning = None) -> tuple[Recipe, SampleImages, SampleImages]:
-    """(the recipe with `settings`, `count` test images, or training images without a test split, calibration images).
+    """(the recipe with `settings`, `count` images of the split that networks are measured on, or else training images,
+    calibration images).
     Calls `say` with a warning if they are not the run's. Raises EngineError if their classes are not the network's."""
     recipe, betons, difference = trained.open_betons(settings, say)
     if say and difference:
         say(f"warning: {difference}: the figures below are for these images")
     threads = place_threads(recipe, CPU)
-    split = "test" if "test" in betons else "train"
+    split = evaluated_split(betons) or "train"
     return (recipe, take_evenly(recipe, betons[split], split, count, threads),
             take_evenly(recipe, betons["train"], "train", CALIBRATION_IMAGES, threads))
 
@@ -55,13 +57,15 @@ def take_evenly(recipe: Recipe, beton: Beton, split: str, count: int, threads: i
 
 def one_per_class(trained: Trained) -> list[tuple[np.ndarray, str]]:
     """The first test image, uint8 (H, W, 3), of up to MOST_CLASSES_SHOWN evenly spaced classes, with the class names.
-    Empty if the data set is not available or has no test split; downloads nothing."""
+    Without a test split it is a validation image; without either, or without the data, the list is empty. Downloads
+    nothing."""
     recipe = trained.recipe
     try:
         source = open_data(recipe.changed({"data.download": False}) if recipe.get("data.download") else recipe)
-        if "test" not in source.splits:
+        measured = evaluated_split(source.splits)
+        if not measured:
             return []
-        split = source.read("test")
+        split = source.read(measured)
     except (DataError, OSError):
         return []
     count = min(MOST_CLASSES_SHOWN, len(source.class_names))

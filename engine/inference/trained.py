@@ -58,23 +58,29 @@ class Trained:
         return self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
 
     def open_data(self, recipe: Recipe) -> Source:
-        """The data set of `recipe`; EngineError if its classes are not the network's."""
-        source = open_data(recipe)
-        if source.class_names != self.class_names:
+        """The data set of `recipe`, its classes in the network's order; EngineError if they are not the network's."""
+        opened = open_data(recipe)
+        source = opened.in_order_of(self.class_names)
+        if source is None:
             raise EngineError(f"{self.path} knows {len(self.class_names)} classes ({self.class_names[0]}, ...), "
-                              f"{source.name} has {len(source.class_names)} ({source.class_names[0]}, ...): name the "
+                              f"{opened.name} has {len(opened.class_names)} ({opened.class_names[0]}, ...): name the "
                               "data set it was trained on, with --data.name=NAME or --data.root=DIR")
         return source
 
     def open_betons(self, settings: Mapping[str, object], say: OnWarning) -> tuple[Recipe, dict[str, Beton], str]:
-        """(the recipe with `settings`, its betons, how they differ from the run's, or ""). As `open_data`."""
+        """(the recipe with `settings`, its betons, how they differ from the run's, or ""). As `open_data`. A folder of
+        validation images that came after the run is left out: the run held out a share."""
         recipe = restore(self.recipe.name, {**self.recipe.values, **settings})
         refuse_early(recipe)
-        source = self.open_data(recipe)
+        source, had = self.open_data(recipe), self.trained_on
+        if had and "validation" not in had:
+            source = replace(source, splits=tuple(split for split in source.splits if split != "validation"))
         betons = open_betons(recipe, source, on_warning=say)
-        changed = [split for split, beton in betons.items() if self.trained_on.get(split, beton.sha256) != beton.sha256]
+        changed = [split for split, beton in betons.items() if had.get(split, beton.sha256) != beton.sha256]
+        gone = [split for split in had if split not in betons]
         difference = (f"the {changed[0]} images of {source.name} are not those that the run had (the checksums of the "
-                      "betons differ)") if changed else ""
+                      "betons differ)") if changed else \
+            f"{source.name} has no {gone[0]} images, and the run had some" if gone else ""
         return recipe, betons, difference
 
 

@@ -11,7 +11,7 @@ from engine.common.files import make_folder, read_json, remove, write_atomic
 from engine.inference.trained import open_trained
 from engine.reporting.model_card import PRIVATE, model_card, public_command
 from engine.storage import shared_folder
-from engine.storage.run_record import read_record
+from engine.storage.run_record import Record, read_record
 from engine.storage.weights_hash import weights_sha256
 
 CARD, REPORT, CURVES = "README.md", "report.html", "overview.png"
@@ -78,11 +78,18 @@ def public_report(run_folder: Path) -> str:
     record = read_record(run_folder)
     hidden = (*shared_folder.PLACES, *PRIVATE)
     record = replace(record, settings={path: value for path, value in record.settings.items() if path not in hidden},
-                     env={key: value for key, value in record.env.items() if key != "argv"},
+                     env={key: value for key, value in record.env.items() if key != "argv"} | public_folders(record),
                      command=public_command(record.command), missing=())
     with TemporaryDirectory() as plots:
         sections = sections_of(record, Path(plots))
     return render(record.title, "", [section for section in sections if not is_missing(section)])
+
+
+def public_folders(record: Record) -> dict[str, dict[str, str]]:
+    """The entry of env.json that says which folder each split is, without the machine's part of the paths."""
+    root, folders = record.settings.get("data.root", ""), record.env.get("folders")
+    return {"folders": {split: "DIR" if folder == root else f"DIR/{Path(folder).name}"
+                        for split, folder in folders.items()}} if isinstance(folders, dict) else {}
 
 
 def refuse_other(out: Path) -> None:

@@ -38,7 +38,7 @@ def headline(record: Record, result: Result | None, split: str) -> Section:
     if summary.get("parameters"):
         model += f", {summary['parameters']:,} parameters"
     stopped = f", stopped early: {summary['stopped']}" if summary.get("stopped") else ""
-    rows = [("data", record.settings.get("data.name", "?")), ("model", model),
+    rows = [("data", record.settings.get("data.name", "?")), *folders_of(record), ("model", model),
             ("epochs", f"{len(history):,}{stopped}"),
             ("train top-1, last epoch", percent(last.get("train_top1"))),
             ("validation top-1, last epoch", percent(last.get("validation_top1"))),
@@ -58,6 +58,17 @@ def headline(record: Record, result: Result | None, split: str) -> Section:
               if summary else NONE),
              ("weights (SHA-256)", (summary.get("weights_sha256") or NONE)[:16])]
     return Section("result", "Result", [*map(Note, record.missing), Table(rows)])
+
+
+def folders_of(record: Record) -> list[tuple[str, str]]:
+    """Where the images of each split came from, for class folders."""
+    folders, share = record.env.get("folders"), record.settings.get("data.validation", "0")
+    if not isinstance(folders, dict):
+        return []
+    rows = {f"{split} images": str(folder) for split, folder in folders.items()}
+    if "validation" not in folders:
+        rows["validation images"] = "none" if float(share) == 0 else f"{share} of the training images (data.validation)"
+    return list(rows.items())
 
 
 def command(record: Record) -> Section:

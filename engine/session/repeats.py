@@ -62,7 +62,8 @@ def train_seeds(recipe: Recipe, folder: Path) -> int:
                 run = opened.enter_context(closing(build(single, on_progress=screen.writing, on_warning=screen.say)))
                 status = train_new(run, screen, folder)
             else:
-                reset_to_seed(run, single)
+                # What the data settled for the first seed holds for all.
+                reset_to_seed(run, one_of(run.recipe, seed, folder))
                 status = train_new(run, screen, folder, first=False)
             if status:
                 return status

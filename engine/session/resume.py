@@ -61,8 +61,11 @@ def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = No
         if not saved:
             return Session(run, folder, screen, None, resume_folder).train()
         if saved["data"] != checksums(run):
-            raise EngineError(f"{folder} was trained on another {recipe.section('data').name} (the checksums of the "
-                              "betons differ): give the data it started with, or start a new run")
+            splits = [", ".join(sorted(data)) for data in (saved["data"], checksums(run))]
+            why = "the checksums of the betons differ" if splits[0] == splits[1] else \
+                f"then it had the splits {splits[0]}, now {splits[1]}"
+            raise EngineError(f"{folder} was trained on another {recipe.section('data').name} ({why}): give the data "
+                              "it started with, or start a new run")
         try:
             restore_state(run, saved, folder)
         except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:

@@ -54,7 +54,7 @@ def write_config(run: Run, folder: Path) -> None:
     """Write what the run is into its folder; for the process that leads."""
     ranks = ranks_of(os.environ)
     run_folder.write_start(folder, run.recipe.name, run.recipe.nested(), run.recipe.command(), run.device,
-                           checksums(run), ranks.ranks if ranks else 1, ranks.launch if ranks else "")
+                           checksums(run), run.folders, ranks.ranks if ranks else 1, ranks.launch if ranks else "")
 
 
 class Session:

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -33,9 +34,9 @@ def without_folder(command: str) -> str:
 
 
 def write_start(folder: Path, recipe_name: str, nested_values: dict, command: str, device: torch.device,
-                data: dict, processes: int = 1, launch: str = "") -> None:
+                data: dict, folders: Mapping[str, Path], processes: int = 1, launch: str = "") -> None:
     """Write config.yaml, command.txt (without the folder) and env.json. data: the checksum of each split's beton;
-    launch: torchrun's id."""
+    folders: of each split, where each has its own; launch: torchrun's id."""
     import yaml
 
     head = f"# python -m engine.train --recipe {recipe_name} --config-file THIS\n"
@@ -43,4 +44,6 @@ def write_start(folder: Path, recipe_name: str, nested_values: dict, command: st
     write_atomic(folder / "command.txt", (without_folder(command) + "\n").encode())
     env = {"recipe": recipe_name, "versions": versions(), "hardware": hardware(device), "commit": commit(),
            "argv": sys.argv, "data": data, "processes": processes, "launch": launch}
+    if folders:
+        env["folders"] = {split: str(place) for split, place in folders.items()}
     write_json(folder / "env.json", env)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from engine.build.splits import refuse_share, split_folders
 from engine.common.errors import EngineError
 from recipes.settings import load
 
@@ -16,9 +17,14 @@ INSTEAD = {
 
 
 def settings_to_hold_out(recipe: load.Recipe) -> dict[str, object]:
-    """The settings to add; EngineError if the command line or a file sets the opposite."""
-    added = {}
+    """The settings to add; EngineError if the command line or a file sets the opposite. A folder of validation images
+    takes the place of a share of the training images."""
+    added, has_folder = {}, "validation" in split_folders(recipe)
     for path, (refused, instead, problem) in INSTEAD.items():
+        if path == "data.validation" and has_folder:
+            refuse_share(recipe)
+            added |= {path: 0} if recipe.values[path] else {}
+            continue
         if recipe.values[path] == refused:
             if path in recipe.given:
                 raise EngineError(problem)

@@ -4,7 +4,10 @@ import numpy as np
 
 from loaders.beton.file_format import PAGE_BYTES, Layout
 from loaders.common.errors import DataError
+from loaders.common.text import listed
 from loaders.sources.base import Source, Split
+
+MOST_SHOWN = 10
 
 
 def check_content(source: Source, split: str, content: Split) -> tuple[int, ...]:
@@ -27,7 +30,8 @@ def check_content(source: Source, split: str, content: Split) -> tuple[int, ...]
                         f"0 to {len(names) - 1}")
     counts = np.bincount(labels.astype(np.int64), minlength=len(names))
     if split == "train" and not counts.all():
-        raise DataError(f"{what}: class {names[int(np.argmin(counts))]} has no image; add some or remove the class")
+        absent = listed([names[place] for place in np.flatnonzero(counts == 0)], MOST_SHOWN)
+        raise DataError(f"{what}: no images of class {absent}; add some or remove the class")
     return tuple(counts.tolist())
 
 

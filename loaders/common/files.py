@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from loaders.common.errors import DataError
+from loaders.common.errors import DataError, Faults
 
 BLOCK_BYTES = 1 << 20
 
@@ -50,7 +50,11 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, hex. Raises OSError."""
-    digest = hashlib.sha256()
+    return hash_of(path, hashlib.sha256())
+
+
+def hash_of(path: Path, digest: "hashlib._Hash") -> str:
+    """A file's content in a hash of another kind, hex. Raises OSError."""
     with path.open("rb", buffering=0) as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
@@ -58,15 +62,22 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_of_each(paths: Sequence[Path]) -> list[str]:
-    """sha256_of each path, in order, two in parallel (hashing releases the GIL); DataError for an unreadable file."""
-    def named(path: Path) -> str:
+    """sha256_of each path, in order, two in parallel (hashing releases the GIL); DataError naming all that cannot be
+    read."""
+    def digest_or_reason(path: Path) -> tuple[str, str]:
         try:
-            return sha256_of(path)
+            return sha256_of(path), ""
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {why(error)}") from error
+            return "", why(error)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(named, paths))
+        found = list(pool.map(digest_or_reason, paths))
+    faults = Faults()
+    for path, (_, reason) in zip(paths, found, strict=True):
+        if reason:
+            faults.add(path, f"cannot be read: {reason}")
+    faults.refuse()
+    return [digest for digest, _ in found]
 
 
 def write_durably(path: Path, blocks: Iterable[bytes | memoryview],

@@ -1,6 +1,6 @@
 """The train, validation and test feeds of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ def train_feed(beton: Beton, place: Place, *, policy: Policy, batch: int, seed: 
     """
     indices, held_out = np.arange(beton.samples), None
     if validation > 0:
-        indices, held_out = stratified(labels_of(beton), validation, split_seed)
+        indices, held_out = stratified(labels_of(beton), validation, split_seed, beton.class_names)
     options = {"seed": seed, "shuffle": True, "mean_rgb": mean_rgb, "shard": shard}
     if place.kind == "resident":
         return Resident(beton, indices, batch, policy, device=place.device, **options), held_out
@@ -67,21 +67,27 @@ def train_feed(beton: Beton, place: Place, *, policy: Policy, batch: int, seed: 
                   batches_ahead=place.batches_ahead, **options), held_out
 
 
-def build_feeds(train: Beton, test: Beton | None, place: Place, *, eval_batch: int, eval_policy: Policy,
+def build_feeds(betons: Mapping[str, Beton], place: Place, *, eval_batch: int, eval_policy: Policy,
                 shard: tuple[int, int] = (0, 1), **training) -> Feeds:
-    """Feeds of a training beton and a test beton; `training` are the other arguments of `train_feed`.
+    """Feeds of the betons of "train" and, where the data set has them, "validation" and "test"; `training` are the
+    other arguments of `train_feed`. A share of the training images is for data sets without "validation".
 
     `eval_policy` resizes validation and test images to the training policy's output size; it draws nothing. The process
     `shard` evaluates whole batches.
     """
-    feed, held_out = train_feed(train, place, shard=shard, **training)
-    validation = None
+    feed, held_out = train_feed(betons["train"], place, shard=shard, **training)
+
+    def whole(split: str) -> Feed | None:
+        beton = betons.get(split)
+        return None if beton is None else plain_feed(beton, place, eval_batch, eval_policy,
+                                                     whole_batches(np.arange(beton.samples), eval_batch, shard))
+
+    validation = whole("validation")
     if held_out is not None:
         held = Held(feed.images_nhwc, feed.labels) if isinstance(feed, Resident) else None
-        validation = plain_feed(train, place, eval_batch, eval_policy, whole_batches(held_out, eval_batch, shard), held)
-    tested = None if test is None else plain_feed(test, place, eval_batch, eval_policy,
-                                                  whole_batches(np.arange(test.samples), eval_batch, shard))
-    return Feeds(place.kind, feed, validation, tested)
+        validation = plain_feed(betons["train"], place, eval_batch, eval_policy,
+                                whole_batches(held_out, eval_batch, shard), held)
+    return Feeds(place.kind, feed, validation, whole("test"))
 
 
 def plain_feed(beton: Beton, place: Place, batch: int, policy: Policy, indices: np.ndarray | None = None,

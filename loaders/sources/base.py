@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loaders.common.errors import DataError
 from loaders.common.files import read_bounded
+from loaders.common.text import one_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,17 +27,22 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Facts about a data set that need no files: images per split, classes."""
+    """Facts about a data set that need no decoding: images per split, classes. validation: images of that split, where
+    the data set has one."""
 
     train: int
     test: int
     classes: int
+    validation: int = 0
 
 
 @dataclass(frozen=True)
 class Source:
     """An opened data set. fingerprint: SHA-256 (hex) of the raw content of all splits and of every setting that changes
     a pixel or a label. read(split) raises DataError for bad content or content with another fingerprint.
+
+    folders: the folder of each split, where each has its own. notes: lines for the user on what was not read.
+    float_max: what its floating-point images show as white, where it has any.
     """
 
     name: str
@@ -45,6 +51,27 @@ class Source:
     fingerprint: str
     splits: tuple[str, ...]
     read: Callable[[str], Split]
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    float_max: int | None = None
+
+    def in_order_of(self, class_names: Sequence[str]) -> Source | None:
+        """The data set with its classes in another order, called and numbered as in `class_names`; None if the names
+        are not the same. Unicode forms of one name are the same."""
+        if self.class_names == tuple(class_names):
+            return self
+        numbers = {one_form(name): number for number, name in enumerate(class_names)}
+        own = [one_form(name) for name in self.class_names]
+        if set(own) != set(numbers) or len(own) != len(class_names):
+            return None
+
+        def read(split: str) -> Split:
+            import numpy as np
+
+            content = self.read(split)
+            return Split(content.images_nhwc, np.array([numbers[name] for name in own])[content.labels])
+
+        return replace(self, class_names=tuple(class_names), read=read)
 
 
 def digest_of(*parts: object) -> str:

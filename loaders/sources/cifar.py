@@ -9,6 +9,7 @@ import numpy as np
 
 from loaders.common.errors import DataError
 from loaders.common.files import check_readable, read_bounded, sha256_of_each
+from loaders.common.text import listed
 from loaders.sources.base import Source, Split, digest_of, read_unchanged
 from loaders.sources.cifar_layout import OFFICIAL, PIXEL_BYTES, SIDE_PX, Labels, Official
 from loaders.sources.unpickle import loads, unusable
@@ -25,12 +26,18 @@ def open_cifar(name: str, root: Path, labels: str, download: bool) -> Source:
 
         folder = fetch(official, root)
     if folder is None:
+        from loaders.sources.cifar_download import about_archive
+
+        if found := about_archive(official, root):
+            raise DataError(f"data.root={root}: no {root / official.folder}, but {found}")
         raise DataError(f"data.root={root}: no {root / official.folder} with {', '.join(official.files)}; put {name}'s "
                         f"files there, or fetch them: --data.download=true")
+    missing = [file for file in official.files if not os.path.exists(folder / file)]
+    if missing:
+        raise DataError(f"{folder}: {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing, so {name} is "
+                        f"incomplete; put the official files there, or remove the folder and fetch it: "
+                        f"--data.download=true")
     for file in official.files:
-        if not os.path.exists(folder / file):
-            raise DataError(f"{folder}: {file} is missing, so {name} is incomplete; put it there, or remove the folder "
-                            f"and fetch it: --data.download=true")
         check_readable(folder / file, official.max_bytes(file))
 
     class_names = _class_names(official, folder, official.labels[labels])

@@ -2,6 +2,7 @@
 
 import fcntl
 import gzip
+import hashlib
 import os
 import shutil
 import tarfile
@@ -10,7 +11,7 @@ import zlib
 from pathlib import Path
 
 from loaders.common.errors import DataError
-from loaders.common.files import take_lock, why
+from loaders.common.files import hash_of, take_lock, why
 from loaders.sources.cifar_layout import Official
 
 _SITE = "https://www.cs.toronto.edu/~kriz/"
@@ -35,16 +36,42 @@ def fetch(official: Official, root: Path) -> Path:
                         f"or choose a writable folder") from error
 
 
+def about_archive(official: Official, root: Path) -> str:
+    """What is to be said of the archive in `root`, or of what a stopped download left of it; "" where there is none."""
+    path = next((path for path in sorted(root.glob(f"{official.archive}*")) if path.is_file()), None)
+    if path is None:
+        return ""
+    try:
+        md5, size_bytes = _md5_of(path), path.stat().st_size
+    except OSError as error:
+        return f"{path} cannot be read: {why(error)}"
+    if md5 == official.archive_md5:
+        return f"{path} is complete (its MD5 is {md5}); unpack it there, or let --data.download=true do that"
+    return (f"{path} is cut short or damaged: it has {size_bytes:,} bytes and the MD5 {md5}, the official archive "
+            f"{official.archive_md5}; remove it, and fetch it again: --data.download=true")
+
+
+def _md5_of(path: Path) -> str:
+    return hash_of(path, hashlib.md5(usedforsecurity=False))
+
+
 def _download(official: Official, root: Path) -> None:
+    """Download to a file beside, so that what has the archive's name is the archive; a right one stays as it is."""
+    archive, beside = root / official.archive, root / f".{official.archive}.part"
+    if archive.is_file() and _md5_of(archive) == official.archive_md5:
+        return
     from torchvision.datasets.utils import download_url
 
     try:
-        download_url(_SITE + official.archive, str(root), official.archive, official.archive_md5)
+        download_url(_SITE + official.archive, str(root), beside.name, official.archive_md5)
+        beside.replace(archive)
     except Exception as error:
         # urllib, http.client, ssl and torchvision raise too many types to list.
-        reason = " ".join(str(error).split())[:200]
+        reason, there = " ".join(str(error).split())[:200], about_archive(official, root).partition(";")[0]
         raise DataError(f"{_SITE}{official.archive}: not downloaded: {reason}; check the network, or put the archive "
-                        f"into {root} yourself") from error
+                        f"into {root} yourself{there and f' ({there})'}") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _unpack(official: Official, archive: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Class folders of image files: train/<class>/*, and optionally test/<class>/*."""
+"""A user's images in class folders: train/<class>/*, and optionally val/<class>/* and test/<class>/*."""
 
 import hashlib
 import os
@@ -9,81 +9,82 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders.common.errors import DataError
-from loaders.common.files import check_readable, sha256_of_each, why
+from loaders.common.errors import DataError, Faults
+from loaders.common.files import sha256_of_each
 from loaders.sources.base import Source, Split, memory_for, read_unchanged
+from loaders.sources.float_images import dark_notes, highest_value, white_of
+from loaders.sources.folder_layout import MAX_FILE_BYTES, list_folder
 from loaders.sources.image_file import square_rgb
 
-MAX_FILE_BYTES = 512 << 20
+# The endings of images that may hold floating-point values.
+FLOAT_SUFFIXES = (".tif", ".tiff", ".pfm")
+_THREADS = min(4, len(os.sched_getaffinity(0)))
 
 
-def open_folder(root: Path, resolution: int) -> Source:
-    """List and hash every file, except hidden ones. Classes are the folders in train; all entries are sorted by name.
-    Raises DataError naming what is missing, empty or in the wrong place."""
-    train = _list_split(root / "train")
-    splits = {"train": train}
-    if os.path.exists(root / "test"):
-        splits["test"] = _list_split(root / "test")
-        for name in splits["test"]:
-            if name not in train:
-                raise DataError(f"{root / 'test' / name}: is a class that {root / 'train'} does not have; "
-                                f"rename it or add training images")
-    if len(train) < 2:
-        raise DataError(f"{root / 'train'}: has one class, {next(iter(train))}; at least two are needed")
-
-    paths = [path for split in splits.values() for files in split.values() for path in files]
+def open_folder(root: Path, resolution: int, float_max: int | None = None) -> Source:
+    """List and hash every image (see folder_layout). Classes are the folders of the training images. float_max: white
+    of floating-point images, 1 or 255; None: as all of them tell. Raises DataError naming all that is wrong."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        listing = list_folder(root)
+        paths = [path for classes in listing.files.values() for files in classes.values() for path in files]
+        highest = _highest_values(paths)
+    notes = listing.notes
+    if highest:
+        float_max = float_max or white_of(highest)
+        notes += dark_notes(highest, float_max)
     digests = dict(zip(paths, sha256_of_each(paths), strict=True))
     digest = hashlib.sha256(repr(("folder", resolution)).encode())
     for path in paths:
         digest.update(repr((str(path.relative_to(root)), digests[path])).encode())
-    return Source("folder", tuple(train), resolution, digest.hexdigest(), tuple(splits),
-                  partial(_read_split, splits, tuple(train), digests, resolution))
+    if highest:
+        # Betons from when each image had a scale of its own are not used again.
+        digest.update(repr(("float_max", float_max)).encode())
+    class_names = tuple(listing.files["train"])
+    return Source("folder", class_names, resolution, digest.hexdigest(), tuple(listing.files),
+                  partial(_read_split, listing.files, class_names, digests, resolution, float_max or 1),
+                  listing.folders, notes, float_max if highest else None)
 
 
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {why(error)}; class folders are "
-                        f"--data.root=DIR with DIR/train/<class>/*") from error
+def _highest_values(paths: list[Path]) -> dict[Path, float]:
+    """The highest value of each floating-point image."""
+    possible = [path for path in paths if path.suffix.lower() in FLOAT_SUFFIXES]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        highest = dict(zip(possible, pool.map(highest_value, possible), strict=True))
+    return {path: value for path, value in highest.items() if value is not None}
 
 
-def _list_split(folder: Path) -> dict[str, list[Path]]:
-    """Class name → its files; DataError for an entry that is not a class folder, and for a class without files."""
-    classes = {}
-    for entry in _visible(folder):
-        if not os.path.isdir(entry):
-            raise DataError(f"{entry}: lies beside the class folders; images belong in {folder}/<class>/")
-        classes[entry.name] = _visible(entry)
-        if not classes[entry.name]:
-            raise DataError(f"{entry}: is a class without images; add some or remove the folder")
-        for path in classes[entry.name]:
-            if os.path.isdir(path):
-                raise DataError(f"{path}: is a folder; images lie directly in {entry}")
-            check_readable(path, MAX_FILE_BYTES)
-    if not classes:
-        raise DataError(f"{folder}: has no class folders; images belong in {folder}/<class>/")
-    return classes
-
-
-def _read_split(splits: dict[str, dict[str, list[Path]]], class_names: tuple[str, ...], digests: dict[Path, str],
-                resolution: int, split: str) -> Split:
-    """Decode every image of a split (as square_rgb), class after class."""
-    rows = [(class_names.index(name), path) for name, files in splits[split].items() for path in files]
+def _read_split(files: dict[str, dict[str, list[Path]]], class_names: tuple[str, ...], digests: dict[Path, str],
+                resolution: int, float_max: int, split: str) -> Split:
+    """Decode every image of a split (as square_rgb), class after class. DataError naming the bad files of all splits.
+    """
+    rows = [(class_names.index(name), path) for name, paths in files[split].items() for path in paths]
     with memory_for(len(rows), resolution, f"data.resolution={resolution}"):
         images_nhwc = np.empty((len(rows), resolution, resolution, 3), np.uint8)
 
-    def decode(row: int) -> None:
-        path = rows[row][1]
-        images_nhwc[row] = square_rgb(read_unchanged(path, MAX_FILE_BYTES, digests[path]), path, resolution)
+    def attempt(path: Path, row: int | None = None) -> DataError | None:
+        try:
+            pixels = square_rgb(read_unchanged(path, MAX_FILE_BYTES, digests[path]), path, resolution, float_max)
+        except DataError as error:
+            return error
+        if row is not None:
+            images_nhwc[row] = pixels
+        return None
 
+    paths, faults = [path for _, path in rows], Faults()
     # The filter applies to the whole process: it is set here, not in each thread.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pool = ThreadPoolExecutor(max_workers=min(4, len(os.sched_getaffinity(0))))
+        pool = ThreadPoolExecutor(_THREADS)
         try:
-            for _ in pool.map(decode, range(len(rows))):
-                pass
+            outcomes = dict(zip(paths, pool.map(attempt, paths, range(len(paths))), strict=True))
+            if any(outcomes.values()):
+                others = [path for path in digests if path not in outcomes]
+                outcomes |= dict(zip(others, pool.map(attempt, others), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
+    for path, error in outcomes.items():
+        if error:
+            faults.add(path, str(error).removeprefix(f"{path}: "))
+    faults.refuse()
     return Split(images_nhwc, np.array([label for label, _ in rows], np.int64))

@@ -11,10 +11,34 @@ from loaders.common.errors import DataError
 MAX_PIXELS = 64_000_000
 # Listed, because Pillow would also try formats that start other programs (EPS calls Ghostscript).
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
+# EPS starts another program (Ghostscript); FITS is unpacked without a limit; IPTC contains an image of any format,
+# which Pillow opens without these limits; of the others Pillow knows only the name.
+NOT_OPENED = ("EPS", "FITS", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG", "WMF")
+Image.init()
+# The endings of images' names: lower-case, with the dot.
+SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items()
+            if kind in Image.ID and kind not in NOT_OPENED}
+# How far a floating-point value may lie outside its range, as a share of white: half a level of 8 bits.
+HALF_LEVEL = 0.5 / 255
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
-def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
+class OutOfRange(ValueError):
+    """An image has values beyond white or below black."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its suffix, or, where that says nothing, by its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # a file of another kind can make a decoder raise any error
+        return False
+
+
+def square_rgb(content: bytes, path: str | Path, resolution: int, float_max: int = 1) -> np.ndarray:
     """Decode an image and resize it to a square: uint8 (resolution, resolution, 3), RGB.
 
     Takes the first frame of an animation, applies the EXIF orientation, puts white behind transparency, scales 16-bit
@@ -29,27 +53,30 @@ def square_rgb(content: bytes, path: str | Path, resolution: int) -> np.ndarray:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             # Resized first: Pillow weights colours by their alpha, and white behind a small copy costs less.
-            return np.asarray(on_white(to_8_bits(image).resize((resolution, resolution), Image.Resampling.BICUBIC)))
+            small = to_8_bits(image, float_max).resize((resolution, resolution), Image.Resampling.BICUBIC)
+            return np.asarray(on_white(small))
     except DataError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: is not an image of a known kind and size; known are {', '.join(FORMATS)}, up to "
                         f"{MAX_PIXELS:,} pixels; remove or replace it") from error
+    except OutOfRange as error:
+        raise DataError(f"{path}: has {error}; rescale or remove it") from error
     except Exception as error:
         # A damaged file can make a decoder raise any error.
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise DataError(f"{path}: is a damaged image ({reason}); remove or replace it") from error
 
 
-def to_8_bits(image: Image.Image) -> Image.Image:
+def to_8_bits(image: Image.Image, float_max: int = 1) -> Image.Image:
     """An image of any Pillow mode as RGB, or as RGBA if parts of it are transparent.
 
     16-bit grey (0..65535) is divided by 257, where Pillow would clip it at 255; so is the 32-bit integer mode, which
-    Pillow also uses for 16-bit files. Floating point counts as 0..1 if no value exceeds 1, else as 0..255. Raises
-    ValueError for values outside these ranges.
+    Pillow also uses for 16-bit files. Floating point runs from 0 to float_max (1 or 255), and what lies outside by no
+    more than half a level of 8 bits is clipped. Raises OutOfRange for other values.
     """
     if image.mode == "F" or image.mode.startswith("I"):
-        return _scaled_grey(image).convert("RGB")
+        return _scaled_grey(image, float_max if image.mode == "F" else 65535).convert("RGB")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
@@ -66,14 +93,15 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _scaled_grey(image: Image.Image) -> Image.Image:
-    """Mode L of a one-channel image with more than 8 bits; a transparent value becomes white."""
+def _scaled_grey(image: Image.Image, white: int) -> Image.Image:
+    """Mode L of a one-channel image with more than 8 bits, from 0 to `white`; a transparent value becomes white."""
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    limit = 65535 if image.mode != "F" else 1 if high <= 1 else 255
-    if not 0 <= low <= high <= limit:
-        raise ValueError(f"values from {low:.6g} to {high:.6g} in mode {image.mode}, allowed 0 to {limit}")
-    grey = np.rint(values * (255 / limit)).astype(np.uint8)
+    over = HALF_LEVEL * white if image.mode == "F" else 0
+    if not -over <= low <= high <= white + over:
+        kind = "floating-point" if image.mode == "F" else "integer"
+        raise OutOfRange(f"{kind} values from {low:.6g} to {high:.6g}, and 0 to {white} are allowed")
+    grey = np.rint((values * (255 / white)).clip(0, 255)).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[values == transparent] = 255

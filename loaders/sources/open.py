@@ -45,14 +45,15 @@ def dataset_info(name: str, labels: str = "fine", classes: int = 10, resolution:
 
 
 def open_source(name: str, *, root: str | Path | None = None, labels: str = "fine", download: bool = False,
-                resolution: int = 32, classes: int = 10, train_count: int = 10_000, test_count: int = 2_000,
-                seed: int = 0) -> Source:
+                resolution: int = 32, float_max: int | None = None, classes: int = 10, train_count: int = 10_000,
+                test_count: int = 2_000, seed: int = 0) -> Source:
     """Open cifar10, cifar100, folder or shapes; raises DataError (one line) if it cannot be read.
 
     root: for CIFAR the folder with `cifar-10-batches-py` or `cifar-100-python`, or that folder itself; for class
-    folders the one with `train/<class>/*` and optionally `test/<class>/*`. labels: "fine", or "coarse" for CIFAR-100's
-    20 superclasses. download: fetch CIFAR if it is absent. resolution: side in pixels of class-folder images and
-    shapes; CIFAR has 32. classes, train_count, test_count, seed: of shapes.
+    folders the one with `train/<class>/*` and optionally `val/<class>/*` and `test/<class>/*`. labels: "fine", or
+    "coarse" for CIFAR-100's 20 superclasses. download: fetch CIFAR if it is absent. resolution: side in pixels of
+    class-folder images and shapes; CIFAR has 32. float_max: white of floating-point images in class folders, 1 or 255;
+    None: as all of them tell. classes, train_count, test_count, seed: of shapes.
     """
     dataset_info(name, labels, classes, resolution, train_count, test_count)
     if name == "shapes":
@@ -65,7 +66,7 @@ def open_source(name: str, *, root: str | Path | None = None, labels: str = "fin
     if name == "folder":
         from loaders.sources.class_folders import open_folder
 
-        return open_folder(root, resolution)
+        return open_folder(root, resolution, float_max)
     from loaders.sources.cifar import open_cifar
 
     return open_cifar(name, root, labels, download)

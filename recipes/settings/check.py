@@ -52,7 +52,8 @@ def refuse_conflicts(values: Mapping[str, object], given: Mapping[str, object]) 
 
 def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Iterator[str]:
     held_out, watch, select = values["data.validation"] > 0, values["eval.watch"], values["eval.select"]
-    if values["train.patience"] and not (held_out or select == "test"):
+    # Class folders may hold validation images: engine/build/splits.py looks.
+    if values["train.patience"] and not (held_out or select == "test" or values["data.name"] == "folder"):
         yield f"train.patience={values['train.patience']} needs a validation set: set data.validation above 0"
     if select == "test" and watch == "none":
         yield "eval.select=test needs the test set after each epoch: eval.watch=none leaves it out"

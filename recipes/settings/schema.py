@@ -28,7 +28,8 @@ def declare() -> Config:
     section("data", "the data set and how it is fed").params(
         name=Setting(Choice(*DATASETS), "shapes", "the data set"),
         cache=Setting(Text(), "~/.cache/cadence", "folder for beton files", "path"),
-        validation=Setting(Number(0, 0.9), 0.0, "share of the training set held out, stratified", "fraction"),
+        validation=Setting(Number(0, 0.9), 0.0, "share of the training set held out, stratified; 0 where a folder "
+                           "val/ holds the validation images", "fraction"),
         feed=Setting(Choice("auto", "stream", "resident"), "auto",
                      "stream: beton, FFCV, device; resident: held and augmented on the device; auto: resident on a GPU "
                      "with room for it"),
@@ -47,6 +48,8 @@ def declare() -> Config:
         labels=Setting(Choice("fine", "coarse"), "fine", "100 classes or 20 superclasses"))
     section("data", "sets of any size", when("data.name", "folder", "shapes")).params(
         resolution=Setting(Whole(8, 512), 32, "height and width of the images", "px"))
+    section("data", "class folders", when("data.name", "folder")).params(
+        float_max=Setting(Choice(1, 255), None, "white of floating-point images; unset: as all of them tell", "value"))
     section("data", "procedural shapes", when("data.name", "shapes")).params(
         classes=Setting(Whole(10, 100), 10, "classes"),
         train_count=Setting(Whole(100, 1_000_000), 10_000, "training images", "images"),

@@ -9,8 +9,8 @@ from PIL import Image
 
 from engine.common.errors import EngineError
 from engine.inference import image_input
-from engine.inference.image_input import FORMATS, SUFFIXES, from_pillow, pillow_of, printable, read_image, square
-from loaders.sources.image_file import square_rgb
+from engine.inference.image_input import FORMATS, from_pillow, pillow_of, printable, read_image, square
+from loaders.sources.image_file import SUFFIXES, square_rgb
 from tests.engine.image_files import png, stored
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)

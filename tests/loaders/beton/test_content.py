@@ -28,7 +28,7 @@ def test_counts_of_each_class():
     (IMAGES, LABELS, "ab", "labels run from 0 to 2; 2 classes are numbered 0 to 1"),
     (IMAGES, LABELS - 1, "abc", "labels run from -1 to 1"), (IMAGES, LABELS, "abca", "differ from each other; a app"),
     (IMAGES, LABELS, ("a", "", "c"), "must be printable text"), (IMAGES, LABELS, ("a", "b\n", "c"), "printable text"),
-    (IMAGES, LABELS, ("a", "\udc80", "c"), "printable text"), (IMAGES, LABELS, "abcd", "class d has no image")])
+    (IMAGES, LABELS, ("a", "\udc80", "c"), "printable text"), (IMAGES, LABELS, "abcd", "no images of class d; ")])
 def test_content_that_is_not_a_data_set_is_refused(images, labels, names, part):
     with pytest.raises(DataError, match=part) as caught:
         check_content(source(tuple(names)), "train", Split(images, labels))

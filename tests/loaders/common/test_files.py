@@ -38,8 +38,10 @@ def test_digests_are_sha256_in_order(tmp_path):
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
     assert files.sha256_of_each(paths) == [sha256(content).hexdigest() for content in contents]
-    with pytest.raises(DataError, match="gone: cannot be read"):
-        files.sha256_of_each([paths[0], tmp_path / "gone"])
+    gone = [tmp_path / name for name in ("gone", "lost")]
+    with pytest.raises(DataError) as caught:
+        files.sha256_of_each([gone[0], paths[0], gone[1]])
+    assert str(caught.value) == (f"2 faults: {gone[0]}, {gone[1]}: each cannot be read: no such file or directory")
 
 
 def test_durable_write_replaces_by_a_new_inode(tmp_path):

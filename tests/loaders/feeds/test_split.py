@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders.common.errors import DataError
-from loaders.feeds.split import stratified
+from loaders.feeds import split
+
+NAMES = [str(number) for number in range(100)]
+
+
+def stratified(labels, fraction, seed, class_names=NAMES):
+    return split.stratified(labels, fraction, seed, class_names)
 
 
 def test_each_class_is_held_out_in_proportion():
@@ -58,9 +64,10 @@ KNOWN = [2, 3, 7, 9, 12, 18]
 
 
 @pytest.mark.parametrize(("labels", "fraction", "part"), [
-    (np.array([0] * 50 + [1]), 0.1, "class 1 has 1 samples and would leave none for validation"),
-    (np.array([0] * 50 + [7]), 0.9, "class 7 has 1 samples and would leave none for training")])
-def test_refused(labels, fraction, part):
-    with pytest.raises(DataError, match=".") as caught:
-        stratified(labels, fraction, 0)
+    (np.array([0] * 50 + [1]), 0.1, "for validation in 1 of 2 classes: 'cat' (1 in all)"),
+    (np.array([0] * 50 + [4]), 0.9, "for training in 1 of 2 classes: '2' (1 in all)"),
+    (np.array([0] * 50 + [2, 3, 3]), 0.1, "for validation in 2 of 3 classes: '10' (1 in all), '11' (2 in all); ")])
+def test_a_class_without_images_in_one_part_is_refused_by_its_name(labels, fraction, part):
+    with pytest.raises(DataError, match=rf"^data\.validation={fraction} would leave no image") as caught:
+        stratified(labels, fraction, 0, ("dog", "cat", "10", "11", "2"))
     assert part in str(caught.value) and "\n" not in str(caught.value)

@@ -236,8 +236,8 @@ def test_a_training_batch_larger_than_the_data_is_refused(beton):
 @pytest.mark.parametrize("kind", ["stream", "resident"])
 def test_held_out_images_are_not_trained_on_and_not_augmented(source, beton, tmp_path, kind):
     test = ensure(source, "test", tmp_path)
-    feeds = build_feeds(beton, test, Place(kind, CPU, 1), policy=parse("flip(p=1)", 16, 16), batch=50, eval_batch=64,
-                        eval_policy=parse("none", 16, 16),
+    feeds = build_feeds({"train": beton, "test": test}, Place(kind, CPU, 1), policy=parse("flip(p=1)", 16, 16),
+                        batch=50, eval_batch=64, eval_policy=parse("none", 16, 16),
                         seed=0, validation=0.2, split_seed=1, mean_rgb=(1, 2, 3))
     train, held_out = pixels_by_sample(feeds.train), pixels_by_sample(feeds.validation)
     assert len(train) == 240 and len(held_out) == 60 and not set(train) & set(held_out)
@@ -246,3 +246,23 @@ def test_held_out_images_are_not_trained_on_and_not_augmented(source, beton, tmp
     assert all(train[i] == images[i][:, ::-1].tobytes() for i in train)
     assert len(pixels_by_sample(feeds.test)) == 100
     feeds.close()
+
+
+@pytest.mark.parametrize("kind", ["stream", "resident"])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_validation_split_is_whole_and_takes_nothing_from_training(source, beton, tmp_path, kind, shards):
+    # The other split stands for a folder of validation images.
+    betons = {"train": beton, "validation": ensure(source, "test", tmp_path)}
+    trained, held_out = [], {}
+    for rank in range(shards):
+        feeds = build_feeds(betons, Place(kind, CPU, 1), policy=parse("flip(p=1)", 16, 16), batch=50, eval_batch=32,
+                            eval_policy=parse("none", 16, 16), shard=(rank, shards),
+                            seed=0, validation=0, split_seed=0, mean_rgb=(1, 2, 3))
+        trained += pixels_by_sample(feeds.train)
+        own = pixels_by_sample(feeds.validation)
+        assert not set(own) & set(held_out) and feeds.test is None
+        held_out |= own
+        feeds.close()
+    images = source.read("test").images_nhwc
+    assert sorted(trained) == list(range(300)) and sorted(held_out) == list(range(100))
+    assert all(held_out[place] == images[place].tobytes() for place in held_out)

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import pickle
@@ -65,6 +66,50 @@ def test_nothing_is_fetched_without_a_request(site, tmp_path):
     with pytest.raises(DataError, match="--data.download=true"):
         open_source("cifar100", root=tmp_path)
     assert site.calls == []
+
+
+def test_what_a_stopped_download_left_is_named_with_its_md5(site, tmp_path):
+    path = tmp_path / "cifar-100-python.tar.gz"
+    path.write_bytes(b"abc")
+    said = (rf"no {tmp_path}/cifar-100-python, but {path} is cut short or damaged: it has 3 bytes and the MD5 "
+            "900150983cd24fb0d6963f7d28e17f72, the official archive eb9058c3a382ffc7106e4002c42a8d85; remove it")
+    with pytest.raises(DataError, match=said):
+        open_source("cifar100", root=tmp_path)
+    path.rename(tmp_path / "cifar-100-python.tar.gz.crdownload")
+    with pytest.raises(DataError, match="tar.gz.crdownload is cut short or damaged"):
+        open_source("cifar100", root=tmp_path)
+    site.serve = offline
+    path.write_bytes(b"abc")
+    with pytest.raises(DataError, match=r"not downloaded: .*yourself \(.*is cut short or damaged: it has 3 .*\)$"):
+        open_source("cifar100", root=tmp_path, download=True)
+    assert path.read_bytes() == b"abc"
+
+
+def test_a_complete_archive_is_named_and_is_not_fetched_again(site, tmp_path, monkeypatch):
+    archive(tmp_path / "cifar-100-python.tar.gz", members())
+    md5 = hashlib.md5((tmp_path / "cifar-100-python.tar.gz").read_bytes()).hexdigest()
+    monkeypatch.setitem(cifar.OFFICIAL, "cifar100", replace(cifar.OFFICIAL["cifar100"], archive_md5=md5))
+    with pytest.raises(DataError, match=rf"tar.gz is complete \(its MD5 is {md5}\); unpack it there, or"):
+        open_source("cifar100", root=tmp_path)
+    assert len(open_source("cifar100", root=tmp_path, download=True).read("train").labels) == 5 and site.calls == []
+
+
+def test_an_interrupted_download_leaves_no_archive(site, tmp_path):
+    def stopped(path):
+        archive(path, members())
+        raise KeyboardInterrupt
+
+    site.serve = stopped
+    with pytest.raises(KeyboardInterrupt):
+        open_source("cifar100", root=tmp_path, download=True)
+    assert sorted(os.listdir(tmp_path)) == [".cifar-100-python.lock"]
+
+
+def test_all_missing_files_are_named(site, tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "meta").touch()
+    with pytest.raises(DataError, match="train, test are missing, so cifar100 is incomplete"):
+        open_source("cifar100", root=tmp_path)
 
 
 def test_an_evil_archive_writes_nothing_outside_and_only_what_is_expected(site, tmp_path):

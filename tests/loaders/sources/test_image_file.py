@@ -102,12 +102,28 @@ def test_other_files_of_16_bits(kind):
 def test_floating_point():
     unit = Image.fromarray(np.array([[0, 0.5], [0.25, 1]], np.float32))
     assert read(stored(unit, "TIFF"), 2)[..., 2].tolist() == [[0, 128], [64, 255]]
-    full = Image.fromarray(np.array([[0, 127.6], [3, 255]], np.float32))
-    assert read(stored(full, "TIFF"), 2)[..., 2].tolist() == [[0, 128], [3, 255]]
-    for wrong in (-1.0, 256.0, float("nan")):
-        image = Image.fromarray(np.array([[0, 2], [3, wrong]], np.float32))
-        with pytest.raises(DataError, match=r"a.png: is a damaged image \(values from .* allowed 0 to 255\)"):
-            read(stored(image, "TIFF"), 2)
+    full = Image.fromarray(np.array([[0, 127.6], [0.9, 255.4]], np.float32))
+    assert square_rgb(stored(full, "TIFF"), "a.tif", 2, 255)[..., 2].tolist() == [[0, 128], [1, 255]]
+    dark = stored(Image.fromarray(np.array([[0, 0.4], [0.6, 1]], np.float32)), "TIFF")
+    assert square_rgb(dark, "a.tif", 2, 255)[..., 2].tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_floating_point_values_may_pass_their_range_by_half_a_level_and_no_more(white):
+    def levels(*values):
+        image = Image.fromarray((np.array([values], np.float64) * (white / 255)).astype(np.float32))
+        return square_rgb(stored(image, "TIFF"), "a.tif", 2, white)[0, :, 0].tolist()
+
+    assert levels(-0.49, 255.49) == [0, 255]
+    for wrong in (-0.51, 255.51, float("nan"), float("inf")):
+        with pytest.raises(DataError, match=f"a.tif: has floating-point values from .*, and 0 to {white} are allowed"):
+            levels(3, wrong)
+
+
+def test_negative_values_of_32_bit_files_are_refused():
+    image = stored(Image.fromarray(np.array([[0, -1], [3, 9]], np.int32)), "TIFF")
+    with pytest.raises(DataError, match="integer values from -1 to 9, and 0 to 65535 are allowed"):
+        read(image, 2)
 
 
 def test_a_transparent_16_bit_value_is_white():
