@@ -34,8 +34,10 @@ def main(argv: list[str] | None = None) -> int:
 def check_install(argv: list[str]) -> int:
     """Parse and check; standard library only, as any other package may be missing."""
     from engine.diagnostics.install_report import report_install
+    from recipes.settings.docstring import docstring
 
-    parser = argparse.ArgumentParser("python -m engine.doctor", description=__doc__, allow_abbrev=False,
+    parser = argparse.ArgumentParser("python -m engine.doctor", description=docstring("engine.doctor"),
+                                     allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, exit_on_error=False)
     parser.add_argument("--json", metavar="FILE", help="write the findings as JSON too")
     try:

@@ -13,6 +13,7 @@ from types import MappingProxyType, SimpleNamespace
 
 import recipes
 from recipes.settings.check import LENGTH, check, refuse_conflicts
+from recipes.settings.docstring import docstring
 from recipes.settings.files import read_file
 from recipes.settings.messages import RecipeError, as_plain, as_text, did_you_mean, in_one_line
 from recipes.settings.schema import declare
@@ -79,7 +80,7 @@ def names() -> list[str]:
 
 def doc(name: str) -> str:
     """A recipe's docstring."""
-    return importlib.import_module(f"recipes.{name}").__doc__.strip()
+    return docstring(f"recipes.{name}").strip()
 
 
 def load(name: str, file: str | None = None, settings: Mapping[str, object] = NOTHING) -> Recipe:
