@@ -2,7 +2,7 @@
 
     python -m engine.sweep --recipe NAME --space FILE --trials N [--section.name=VALUE ...]
 
-FILE (YAML or JSON) maps settings to ranges and choices: schedule.lr: {low: 0.01, high: 1, log: true},
+FILE (YAML, JSON or TOML) maps settings to ranges and choices: schedule.lr: {low: 0.01, high: 1, log: true},
 train.batch: {choices: [64, 128]}. The same command resumes a sweep that was stopped or killed; a larger N adds
 trials. The results are leaderboard.csv and .json, importance.png and best.yaml, which is for --config-file.
 """

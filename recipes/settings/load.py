@@ -1,6 +1,6 @@
 """Loads a checked, frozen recipe from its name, a file and the command line.
 
-Precedence, lowest first: the schema's defaults, the recipe's values, the file (YAML or JSON), the command line.
+Precedence, lowest first: the schema's defaults, the recipe's values, the file (YAML, JSON or TOML), the command line.
 """
 
 import importlib
@@ -85,6 +85,8 @@ def doc(name: str) -> str:
 
 def load(name: str, file: str | None = None, settings: Mapping[str, object] = NOTHING) -> Recipe:
     """Check and freeze recipe `name`, changed by `file` and `settings` ("train.epochs" -> value or its text).
+
+    Their train.epochs scales what is counted in epochs below them, as `recipes.settings.length.combined` says.
 
     Raises RecipeError for an unknown recipe or setting (with the nearest known one), a wrong type, a value out of
     range, and settings that have no effect or conflict.
