@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the kills' moments (0)")
     parser.add_argument("--json", metavar="FILE", help="rows go here")
     options, _ = parser.read(argv)
+    if sys.flags.optimize > 1:
+        parser.error("the rows are named by docstrings, which python -OO drops: start it without -OO")
     parts = chosen("--parts", options.parts, PARTS)
     for name in ("trials", "fuzz"):
         if getattr(options, name) < 10:

@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", metavar="T", help="digest: loader threads (data.workers)")
     parser.add_argument("--feed", metavar="F", help="digest: which feed (data.feed)")
     parser.add_argument("--processes", type=int, metavar="P", help="digest: how many processes share the epoch")
-    parser.add_argument("--out", metavar="PATH", help="sheet: the picture (policies.png); explore: the folder for "
-                        "pictures (runs/explore/<data set>)")
+    parser.add_argument("--out", metavar="PATH", help="sheet: the picture (runs/sheet/<recipe>/policies.png); "
+                        "explore: the folder for pictures (runs/explore/<data set>)")
     parser.add_argument("--json", metavar="FILE", help="explore: write the result as JSON")
     options, settings = parser.read(argv)
     task = options.task
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     elif task == "sheet":
         from engine.data_tools.contact_sheet import policy_sheet
 
-        print(policy_sheet(recipe, Path(options.out or "policies.png"), options.epoch))
+        print(policy_sheet(recipe, Path(options.out or f"runs/sheet/{recipe.name}/policies.png"), options.epoch))
     elif task == "explore":
         from engine.data_tools.explore_report import report
 

@@ -34,8 +34,10 @@ def main(argv: list[str] | None = None) -> int:
 def check_install(argv: list[str]) -> int:
     """Parse and check; standard library only, as any other package may be missing."""
     from engine.diagnostics.install_report import report_install
+    from recipes.settings.docstring import docstring
 
-    parser = argparse.ArgumentParser("python -m engine.doctor", description=__doc__, allow_abbrev=False,
+    parser = argparse.ArgumentParser("python -m engine.doctor", description=docstring("engine.doctor"),
+                                     allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, exit_on_error=False)
     parser.add_argument("--json", metavar="FILE", help="write the findings as JSON too")
     try:
@@ -55,7 +57,7 @@ def diagnose_recipe(argv: list[str]) -> int:
 
     parser = Parser("engine.doctor", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
-    parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
+    parser.add_argument("--config-file", metavar="FILE", help="settings (YAML, JSON, TOML), below the command line's")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long to measure each part (3)")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON here too")
     parser.add_argument("--out", metavar="DIR", help="folder for picture and result (default: runs/doctor/<recipe>)")

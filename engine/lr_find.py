@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, check, run the range test, save and show its result."""
     parser = Parser("engine.lr_find", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
-    parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
+    parser.add_argument("--config-file", metavar="FILE", help="settings (YAML, JSON, TOML), below the command line's")
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="updates of the weights (200)")
     parser.add_argument("--low", type=float, default=1e-6, metavar="LR", help="the first rate (1e-6)")
     parser.add_argument("--high", type=float, default=10.0, metavar="LR", help="the last rate (10)")

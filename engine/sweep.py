@@ -2,7 +2,7 @@
 
     python -m engine.sweep --recipe NAME --space FILE --trials N [--section.name=VALUE ...]
 
-FILE (YAML or JSON) maps settings to ranges and choices: schedule.lr: {low: 0.01, high: 1, log: true},
+FILE (YAML, JSON or TOML) maps settings to ranges and choices: schedule.lr: {low: 0.01, high: 1, log: true},
 train.batch: {choices: [64, 128]}. The same command resumes a sweep that was stopped or killed; a larger N adds
 trials. The results are leaderboard.csv and .json, importance.png and best.yaml, which is for --config-file.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
+from engine.common.optional import import_extra
 from engine.tuning.held_out import settings_to_hold_out
 from engine.tuning.space import read_space
 from recipes.settings import load
@@ -52,10 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     from engine.build.preflight import refuse_early
 
     refuse_early(recipe)
-    try:
-        import optuna  # noqa: F401
-    except ImportError:
-        raise EngineError("a sweep needs the optuna package: pip install 'cadence-train[sweep]'") from None
+    import_extra("optuna", "a sweep", "sweep")
     from engine.tuning.sweep import run_sweep
     from engine.tuning.trials import Sweep
 

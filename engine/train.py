@@ -11,7 +11,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, check, and train, resume, plan or list."""
     parser = Parser("engine.train", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (--list shows them)")
-    parser.add_argument("--config-file", metavar="FILE", help="settings in YAML or JSON, below the command line's")
+    parser.add_argument("--config-file", metavar="FILE", help="settings (YAML, JSON, TOML), below the command line's")
     parser.add_argument("--resume", metavar="RUN", help="resume the run in this folder; auto: the newest that is not "
                         "finished, or, with --recipe, start where there is none")
     parser.add_argument("--list", action="store_true", help="list the recipes, one per line")

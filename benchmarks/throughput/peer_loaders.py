@@ -5,7 +5,6 @@ float32 with the same mean and std.
 """
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from PIL import Image
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from engine.common.optional import is_installed
 from engine.training.forward import ToInput
 from loaders.beton.cache import Beton, pointers_of
 from loaders.common import counter_rng
@@ -128,7 +128,7 @@ def seed_at_224(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer:
 
 def albumentations_loader(images_nhwc: np.ndarray, batch: int, workers: int) -> Peer | None:
     """Albumentations under torch's DataLoader; None where it is not installed."""
-    if find_spec("albumentations") is None:
+    if not is_installed("albumentations"):
         return None
     import albumentations as a
 

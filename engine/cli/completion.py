@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.cli.overview import SUMMARIES
 from engine.common.errors import EngineError
+from engine.common.optional import import_extra
 from engine.storage.export_formats import FILES
 from recipes.settings import load
 from recipes.settings.checkers import Truth
@@ -46,10 +47,7 @@ def script(words: Sequence[str]) -> str:
     """The completion of `cadence` for the one shell in `words`; EngineError for another, or if shtab is missing."""
     if len(words) != 1 or words[0] not in SHELLS:
         raise EngineError(f"completion takes one shell ({', '.join(SHELLS)}), not {' '.join(words) or 'none'}")
-    try:
-        import shtab
-    except ImportError:
-        raise EngineError("completion needs the shtab package: pip install 'cadence-train[completion]'") from None
+    shtab = import_extra("shtab", "completion", "completion")
     parser = argparse.ArgumentParser("cadence", description="trains image classifiers on CIFAR-sized data")
     commands = parser.add_subparsers()
     for name, about in SUMMARIES.items():

@@ -11,6 +11,7 @@ from engine.common.errors import EngineError
 from engine.common.files import refuse_unwritable
 from engine.distributed.torchrun import speaks_for_all
 from loaders.common.errors import DataError
+from recipes.settings.docstring import docstring
 from recipes.settings.load import RecipeError, as_text, in_one_line
 from recipes.settings.messages import nearest_settings
 from recipes.settings.schema import declare
@@ -21,8 +22,8 @@ USER_ERRORS = (RecipeError, DataError, EngineError)
 class Parser(argparse.ArgumentParser):
     """argparse without abbreviations, with one-line errors and settings."""
 
-    def __init__(self, module: str, about: str, settings: bool = True):
-        super().__init__(prog=f"python -m {module}", description=about, allow_abbrev=False,
+    def __init__(self, module: str, about: str | None, settings: bool = True):
+        super().__init__(prog=f"python -m {module}", description=about or docstring(module), allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
         self.takes_settings = settings
         self.add_argument("-h", "--help", action="store_true", help="show this help")

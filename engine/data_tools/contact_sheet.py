@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.build.datasets import open_data
 from engine.build.feeds import mean_rgb
+from engine.common.files import make_folder, refuse_unwritable
 from engine.plots.contact_sheet import draw_sheet
 from loaders.common import counter_rng
 from loaders.host.executor import PackedPolicy, augment
@@ -17,7 +18,12 @@ MOST_CLASSES = 10
 
 
 def policy_sheet(recipe: Recipe, path: Path, epoch: int) -> Path:
-    """Draw the first image of up to 10 classes, unaugmented and under the recipe's and each named policy in `epoch`."""
+    """Draw the first image of up to 10 classes, unaugmented and under the recipe's and each named policy in `epoch`.
+
+    Makes the folder of `path`; EngineError, before any work, where it cannot be written.
+    """
+    refuse_unwritable(path)
+    make_folder(path.parent)
     split = open_data(recipe).read("train")
     firsts = np.unique(split.labels, return_index=True)[1]
     indices = firsts[np.linspace(0, len(firsts) - 1, min(MOST_CLASSES, len(firsts))).astype(int)]

@@ -6,6 +6,7 @@ computes with quantise-dequantise pairs as loaded, and with the CPU's int8 instr
 
 import torch
 
+from engine.common.optional import import_extra
 from engine.exporting.toolkits import quiet
 from engine.exporting.torch_program import to_program
 
@@ -16,17 +17,16 @@ def quantise(program: torch.export.ExportedProgram, calibration_bhwc: torch.Tens
     """A copy of `program` in int8, for batches of any size. calibration_bhwc: uint8 (N, side, side, 3), images of the
     training set. Raises EngineError if torchao cannot quantise the network."""
     with quiet("--format int8: torchao cannot quantise this network", "choose another format"):
-        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
-
+        pt2e, x86 = (import_extra(f"torchao.quantization.pt2e.{name}", "--format int8", "export")
+                     for name in ("quantize_pt2e", "quantizer.x86_inductor_quantizer"))
         quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
         module = program.module()
         _name_each_call(module)
-        module = prepare_pt2e(module, quantizer)
+        module = pt2e.prepare_pt2e(module, quantizer)
         with torch.no_grad():
             for images_bhwc in calibration_bhwc.split(CHUNK):
                 module(images_bhwc)
-        module = convert_pt2e(module)
+        module = pt2e.convert_pt2e(module)
     _drop_unused(module)
     return to_program(module, calibration_bhwc.shape[1], "the quantised network")
 

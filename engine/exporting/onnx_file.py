@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from engine.common.errors import EngineError
+from engine.common.optional import import_extra
 from engine.exporting.metadata import as_texts, from_texts
 from engine.exporting.toolkits import quiet
 from engine.exporting.verify import Logits
@@ -21,8 +22,9 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
     Input `images_bhwc`, uint8 (batch, side, side, 3); output `logits`, float32 (batch, classes). Raises EngineError
     if ONNX lacks one of the network's operations, or a file cannot hold its weights.
     """
-    import onnx
-
+    onnx = import_extra("onnx", "--format onnx", "export")
+    # torch's exporter imports it.
+    import_extra("onnxscript", "--format onnx", "export")
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
     if size > LARGEST_BYTES:
         raise EngineError(f"--format onnx: an ONNX file holds 2 GiB, the network's weights are {size / 2**30:.1f} GiB: "
@@ -42,8 +44,7 @@ def to_bytes(program: torch.export.ExportedProgram, metadata: Mapping[str, objec
 
 def from_bytes(content: bytes, name: str) -> tuple[Logits, dict[str, object]]:
     """(logits by onnxruntime on the CPU, metadata) of a .onnx file; EngineError if damaged or not Cadence's."""
-    import onnxruntime
-
+    onnxruntime = import_extra("onnxruntime", "an .onnx file", "export")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -21,6 +21,8 @@ def quiet(problem: str, way_out: str, errors: type | tuple[type, ...] = Exceptio
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except EngineError:
+        raise
     except errors as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise EngineError(f"{problem} ({reason}): {way_out}") from None

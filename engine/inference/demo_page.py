@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import html
-import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,14 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.common.errors import EngineError
+from engine.common.optional import import_extra, is_installed
 from engine.inference.gradcam import overlays
 from engine.inference.image_input import file_content
 from engine.inference.predictor import NOT_FINITE, Prediction, Predictor
 
-try:
-    import gradio as gr
-except ImportError:
-    raise EngineError("the demo needs the gradio package: pip install 'cadence-train[demo]'") from None
+gr = import_extra("gradio", "the demo", "demo")
 
 MAX_UPLOAD_BYTES = 20 << 20
 MAX_UPLOAD_PIXELS = 25_000_000
@@ -55,7 +52,7 @@ def build_page(predictors: Mapping[str, Predictor],
                samples: Mapping[str, Sequence[tuple[np.ndarray, str]]]) -> gr.Blocks:
     """The page for networks by their names; `samples`: name -> uint8 images (H, W, 3) with their classes."""
     names = list(predictors)
-    has_gradcam = importlib.util.find_spec("pytorch_grad_cam") is not None
+    has_gradcam = is_installed("pytorch_grad_cam")
     # One at a time: GradCAM registers hooks on the network while it works.
     worker = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 

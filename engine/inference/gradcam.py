@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
 from engine.common.errors import EngineError
+from engine.common.optional import import_extra
 from engine.inference.trained import Trained
 
 POOLINGS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
@@ -37,17 +38,14 @@ def overlays(trained: Trained, images_bhwc: np.ndarray, targets: Sequence[int] |
 def heatmaps(model: nn.Module, inputs_bchw: torch.Tensor, targets: Sequence[int] | None = None) -> np.ndarray:
     """GradCAM of a network in evaluation mode: float32 (B, H, W); each map with any evidence runs from 0 to 1.
     inputs_bchw: normalised float (B, 3, H, W) on the network's device. Raises as `overlays`."""
-    try:
-        from pytorch_grad_cam import GradCAM
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    except ImportError:
-        raise EngineError("GradCAM needs the grad-cam package: pip install 'cadence-train[cam]'") from None
+    library, targeting = (import_extra(module, "GradCAM", "cam", "grad-cam")
+                          for module in ("pytorch_grad_cam", "pytorch_grad_cam.utils.model_targets"))
     if targets is not None and len(targets) != len(inputs_bchw):
         raise ValueError(f"{len(targets)} targets for {len(inputs_bchw)} images: give one class per image")
     layer, to_bchw = last_feature_map(model, inputs_bchw[:1])
-    chosen = None if targets is None else [ClassifierOutputTarget(int(target)) for target in targets]
+    chosen = None if targets is None else [targeting.ClassifierOutputTarget(int(target)) for target in targets]
     # The weights may be frozen; gradients then flow because the images require them.
-    with torch.enable_grad(), GradCAM(model, [layer], reshape_transform=to_bchw) as cam:
+    with torch.enable_grad(), library.GradCAM(model, [layer], reshape_transform=to_bchw) as cam:
         return cam(inputs_bchw.detach().requires_grad_(), chosen).astype(np.float32)
 
 

@@ -4,11 +4,12 @@
     loaded = start_from(model, "runs/first/checkpoints/best.pt")
     print(loaded)    # 318 entries from runs/first/checkpoints/best.pt; fc starts from scratch
 
-Every entry outside the head must fit the network by name and shape.
+Every entry outside the head must fit the network by name and shape; a prefix that a wrapper added to the network's
+names (module., _orig_mod., model., backbone.) is passed over, and with it what stands beside the wrapped network.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -32,15 +33,20 @@ AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 
 
 class Loaded(NamedTuple):
-    """The number of copied tensors, their source, and the modules that start from scratch."""
+    """The number of copied tensors, their source, the modules that start from scratch, and the entries left out."""
 
     entries: int
     heads: tuple[str, ...]
     source: str
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         verb = "start" if self.heads[1:] else "starts"
-        return f"{self.entries} entries from {self.source}; {' and '.join(self.heads)} {verb} from scratch"
+        said = f"{self.entries} entries from {self.source}; {' and '.join(self.heads)} {verb} from scratch"
+        if not self.left_out:
+            return said
+        shown = ", ".join(self.left_out[:3]) + (", ..." if self.left_out[3:] else "")
+        return f"{said}; {len(self.left_out)} outside the network left out ({shown})"
 
 
 def start_from(model: nn.Module, weights: str, *, library: str | None = None, arch: str | None = None) -> Loaded:
@@ -74,16 +80,15 @@ def heads(model: nn.Module) -> tuple[str, ...]:
 
 def _copy_into(model: nn.Module, entries: Mapping[str, torch.Tensor], source: str) -> Loaded:
     state, new = model.state_dict(), heads(model)
+    prefix = _wrapper(entries, [name for name in state if not _beneath(name, new) and not _counts(name)], state, source)
     body = {}
     for name, tensor in entries.items():
-        if name not in state:
-            for pattern, replacement in RENAMED:
-                name = pattern.sub(replacement, name)
-        if not _beneath(name, new) and (name in state or not _beneath(name, AUXILIARY_HEADS)):
+        name = _renamed(name.removeprefix(prefix), state) if name.startswith(prefix) else ""
+        if name and not _beneath(name, new) and (name in state or not _beneath(name, AUXILIARY_HEADS)):
             body[name] = tensor
     first = next((f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Conv2d)), "")
     for name in dict.fromkeys((*state, *body)):
-        if _beneath(name, new) or (name not in body and name.endswith(".num_batches_tracked")):
+        if _beneath(name, new) or (name not in body and _counts(name)):
             continue
         there, here = _shape(body.get(name)), _shape(state.get(name))
         if there != here:
@@ -91,7 +96,37 @@ def _copy_into(model: nn.Module, entries: Mapping[str, torch.Tensor], source: st
                               f"weights of the same network{' with the same model.stem' if name == first else ''}")
     state.update(body)
     model.load_state_dict(state)
-    return Loaded(len(body), new, source)
+    return Loaded(len(body), new, source, tuple(name for name in entries if not name.startswith(prefix)))
+
+
+def _wrapper(entries: Mapping[str, torch.Tensor], wanted: Sequence[str], state: Mapping[str, torch.Tensor],
+             source: str) -> str:
+    """The prefix under which `entries` have the names `wanted`, or most of them."""
+    found = {name[: -len(first)] for first in wanted[:1] for name in entries if f".{name}".endswith(f".{first}")}
+
+    def count(prefix: str) -> int:
+        there = {_renamed(name.removeprefix(prefix), state) for name in entries if name.startswith(prefix)}
+        return len(there.intersection(wanted))
+
+    counts = {prefix: count(prefix) for prefix in sorted({"", *found})}
+    best = max(counts, key=counts.get)
+    whole = [prefix for prefix in counts if counts[prefix] == len(wanted)]
+    if best and whole[1:]:
+        raise EngineError(f"model.weights={source} holds the network {len(whole)} times (under {', '.join(whole)}): "
+                          "save one of them alone")
+    return best
+
+
+def _renamed(name: str, state: Mapping[str, torch.Tensor]) -> str:
+    if name not in state:
+        for pattern, replacement in RENAMED:
+            name = pattern.sub(replacement, name)
+    return name
+
+
+def _counts(name: str) -> bool:
+    """Whether a name is that of a batch norm's counter."""
+    return name.endswith(".num_batches_tracked")
 
 
 def _fetch_torchvision(name: str, arch: str) -> Path:

@@ -20,6 +20,7 @@ from torch import nn
 from torchvision import models
 
 from engine.common.errors import EngineError, check, check_one_of
+from engine.common.optional import import_extra
 from engine.models.conv_stack import start_kaiming
 from loaders.common.text import did_you_mean
 
@@ -47,10 +48,7 @@ def from_torchvision(classes: int, resolution: int = 32, *, arch: str = "resnet5
 
 def from_timm(classes: int, resolution: int = 32, *, arch: str = "resnet50", stem: str = "own") -> nn.Module:
     """timm's network `arch` (without a tag), as `from_torchvision`; some networks take `resolution` only."""
-    try:
-        import timm
-    except ImportError:
-        raise EngineError("model.name=timm needs timm: pip install cadence-train[timm]") from None
+    timm = import_extra("timm", "model.name=timm", "timm")
     known = timm.list_models()
     base, _, tag = arch.partition(".")
     if tag and base in known:

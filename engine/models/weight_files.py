@@ -14,14 +14,13 @@ import torch
 
 from engine.common.errors import EngineError
 from engine.common.files import expand
+from engine.common.optional import import_extra
 from engine.common.text import one_line
 from engine.storage import checkpoint
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
-# The keys of the weights in files that hold more than weights.
-PLACES = ("state_dict", "model", "model_state_dict")
-# The prefixes that DistributedDataParallel and torch.compile add to every name.
-WRAPPERS = ("module.", "_orig_mod.")
+# The keys that mean the weights in files that hold several state dicts, such as an average's too.
+PLACES = ("state_dict", "model", "model_state_dict", "net")
 # torch.load's exceptions for files that it cannot or will not read.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
 
@@ -33,10 +32,11 @@ def is_file_name(weights: str) -> bool:
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in the file at `path` by name, on the CPU, without the prefixes of wrappers.
+    """The weights in the file at `path` by name, on the CPU.
 
-    A Cadence checkpoint gives the weights that its run evaluates; a file by torch.save its state dict, plain or under
-    one of PLACES. Raises EngineError for a file that is missing, damaged, or has no state dict of ordinary tensors.
+    A Cadence checkpoint gives the weights that its run evaluates; a file by torch.save its state dict: the whole file,
+    what is under one of PLACES, or the only one in it. Raises EngineError for a file that is missing, damaged, or has
+    no state dict of ordinary tensors, or several.
     """
     if path.is_dir():
         raise EngineError(f"model.weights={path} is a folder: give a file in it, such as checkpoints/last.pt of a run")
@@ -48,18 +48,11 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise EngineError(f"model.weights={path} cannot be read ({error.strerror or error}): give a .pt, .pth or "
                           ".safetensors file") from None
-    if isinstance(content, Mapping):
-        content = next((content[place] for place in PLACES if isinstance(content.get(place), Mapping)), content)
-    if not isinstance(content, Mapping) or not content or not all(
-            isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in content.items()):
-        raise EngineError(f"model.weights={path} holds no state dict: give a file of tensors by name, on their own or "
-                          f"under one of {', '.join(PLACES)}")
+    content = _state_dict(content, path)
     odd = next((name for name, tensor in content.items() if not plain(tensor)), None)
     if odd:
         raise EngineError(f"model.weights={path} holds {odd}, which is not a plain array of finite real numbers: give "
                           "a file of ordinary weights")
-    while wrapper := next((prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in content)), ""):
-        content = {name.removeprefix(wrapper): tensor for name, tensor in content.items()}
     return dict(content)
 
 
@@ -68,6 +61,27 @@ def plain(tensor: torch.Tensor) -> bool:
     dense = tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
     # A number too large for float32 would become infinite in the network.
     return dense and not tensor.is_complex() and bool(torch.isfinite(tensor.float()).all())
+
+
+def _state_dict(content: Any, path: Path) -> Mapping[str, torch.Tensor]:
+    if is_state_dict(content):
+        return content
+    found = {str(key): value for key, value in content.items() if is_state_dict(value)} \
+        if isinstance(content, Mapping) else {}
+    meant = [place for place in PLACES if place in found] or list(found)
+    if not meant:
+        raise EngineError(f"model.weights={path} holds no state dict: give a file of tensors by name, on their own or "
+                          f"under a key such as {', '.join(PLACES)}")
+    if len(meant) > 1 and meant[0] not in PLACES:
+        raise EngineError(f"model.weights={path} holds several state dicts ({', '.join(meant)[:200]}): save one of "
+                          "them alone")
+    return found[meant[0]]
+
+
+def is_state_dict(value: object) -> bool:
+    """Whether a value is a mapping of names to tensors, not empty."""
+    return isinstance(value, Mapping) and bool(value) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in value.items())
 
 
 def _read_torch(path: Path) -> Any:
@@ -86,13 +100,9 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    safetensors = import_extra("safetensors", f"model.weights={path}", "safetensors")
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise EngineError(f"model.weights={path} needs safetensors: pip install cadence-train[safetensors]") from None
-    try:
-        return load_file(path)
-    except SafetensorError as error:
+        return import_extra("safetensors.torch", f"model.weights={path}", "safetensors").load_file(path)
+    except safetensors.SafetensorError as error:
         raise EngineError(f"model.weights={path} is damaged or no safetensors file ({one_line(error)}): give "
                           "another") from None

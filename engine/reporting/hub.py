@@ -8,6 +8,7 @@ from jinja2 import UndefinedError
 
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, read_json, remove, write_atomic
+from engine.common.optional import import_extra
 from engine.inference.trained import open_trained
 from engine.reporting.model_card import PRIVATE, model_card, public_command
 from engine.storage import shared_folder
@@ -22,14 +23,10 @@ FINISHED = "give the folder of a finished run"
 
 def refuse_repo(repo_id: str) -> None:
     """EngineError if `repo_id` is no valid name of a repository on the Hub."""
+    errors, utils = (import_extra(f"huggingface_hub.{name}", "sharing", "share") for name in ("errors", "utils"))
     try:
-        from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils import validate_repo_id
-    except ImportError:
-        raise EngineError("sharing needs the huggingface_hub package: pip install 'cadence-train[share]'") from None
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
+        utils.validate_repo_id(repo_id)
+    except errors.HFValidationError as error:
         reason = " ".join(str(error).split())
         raise EngineError(f"--push={repo_id} is no repository on the Hub: give OWNER/NAME ({reason})") from None
     if "/" not in repo_id:

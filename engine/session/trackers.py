@@ -5,7 +5,6 @@ extra of its name, opens with a run folder, and gives two functions: log(values 
 """
 
 import contextlib
-import importlib.util
 import io
 import os
 import sys
@@ -13,8 +12,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.common.errors import EngineError
 from engine.common.files import write_atomic
+from engine.common.optional import import_extra
 from engine.common.text import one_line
 
 PROJECT = "cadence"
@@ -63,9 +62,11 @@ def open_trackio(folder: Path) -> Opened:
     return lambda values, epochs: run.log(values, step=epochs), lambda: quietly(trackio.finish)
 
 
-# The name of each is that of its package.
+# The name of each is that of its package; MODULES: what it imports.
 KINDS: dict[str, Callable[[Path], Opened]] = {"tensorboard": open_tensorboard, "wandb": open_wandb,
                                               "trackio": open_trackio}
+
+MODULES = {"tensorboard": ("tensorboard", "torch.utils.tensorboard"), "wandb": ("wandb",), "trackio": ("trackio",)}
 
 
 class Tracker:
@@ -108,10 +109,10 @@ def open_trackers(to: Sequence[str], folder: Path, say: Callable[[str], None] | 
 
 
 def refuse_missing(to: Sequence[str]) -> None:
-    """EngineError, before any work, where the package of a tracker in `log.to` is not installed."""
+    """EngineError, before any work, where the package of a tracker in `log.to` is missing or cannot be imported."""
     for name in to:
-        if name != "files" and importlib.util.find_spec(name) is None:
-            raise EngineError(f"log.to={name} needs the {name} package: pip install 'cadence-train[{name}]'")
+        for module in MODULES.get(name, ()):
+            import_extra(module, f"log.to={name}", name, name)
 
 
 def scalars(row: dict) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """The export formats by name: the file each writes and the packages it needs. Imports nothing heavy."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from engine.common.errors import EngineError
+from engine.common.optional import refuse_missing
 
 FILES = {"safetensors": "model.safetensors", "torch-export": "model.pt2", "onnx": "model.onnx",
          "int8": "model_int8.pt2"}
@@ -24,5 +24,4 @@ def need(names: Sequence[str]) -> None:
     """EngineError where a package is missing that one of these formats needs."""
     for name in names:
         for package in NEEDS[name]:
-            if find_spec(package) is None:
-                raise EngineError(f"--format {name} needs the {package} package: pip install 'cadence-train[export]'")
+            refuse_missing(package, f"--format {name}", "export")

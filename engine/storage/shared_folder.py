@@ -4,11 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
 from engine.common.errors import EngineError
 from engine.common.files import finite, read_json
+from engine.common.optional import import_extra
 from recipes.settings.load import Recipe, RecipeError, as_plain, restore
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
@@ -50,7 +52,7 @@ def pack(recipe: Recipe, class_names: Sequence[str], weights: dict[str, torch.Te
               "mean": list(data.mean), "std": list(data.std), "weights_sha256": weights_sha256, "values": values}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     lines = "".join(json.dumps(finite(row)) + "\n" for row in history)
-    return {WEIGHTS: _safetensors().save(tensors, {"format": "pt", "made_by": FORMAT}), HISTORY: lines.encode(),
+    return {WEIGHTS: _safetensors().torch.save(tensors, {"format": "pt", "made_by": FORMAT}), HISTORY: lines.encode(),
             CONFIG: (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode()}
 
 
@@ -80,12 +82,10 @@ def read(folder: Path) -> Shared:
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
-    load_file = _safetensors().load_file
-    from safetensors import SafetensorError
-
+    safetensors = _safetensors()
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EngineError(f"{path} cannot be read ({reason}): fetch the folder again") from None
 
@@ -97,9 +97,6 @@ def _history(path: Path) -> list[dict]:
         raise EngineError(f"{path} is missing or damaged: fetch the folder again") from None
 
 
-def _safetensors():
-    try:
-        import safetensors.torch
-    except ImportError:
-        raise EngineError("a shared folder needs the safetensors package: pip install 'cadence-train[share]'") from None
-    return safetensors.torch
+def _safetensors() -> ModuleType:
+    import_extra("safetensors.torch", "a shared folder", "share")
+    return import_extra("safetensors", "a shared folder", "share")

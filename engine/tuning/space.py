@@ -89,7 +89,7 @@ class Conditions:
 
 
 def read_space(file: str, recipe: Recipe) -> Space:
-    """The space in a YAML or JSON file, in the schema's order.
+    """The space in a YAML, JSON or TOML file, in the schema's order.
 
     A setting maps to {low, high}, optionally with log: true or step, or to {choices: [...]}. Raises EngineError for a
     setting that is unknown, fixed in sweeps, or without effect in `recipe` under every choice, and for a range or

@@ -50,6 +50,9 @@ class Sweep:
         """The values that must be the same for a sweep to resume."""
         values = {path: as_plain(value) for path, value in self.recipe.values.items()
                   if not path.startswith(FREE_TO_CHANGE)}
+        if values["train.stages"]:
+            # They say it; sweeps of former versions did not.
+            del values["train.epochs"]
         return {"recipe": self.recipe.name, "settings": values, "space": [repr(one) for one in self.space],
                 "seed": self.seed, "pruning": self.pruning}
 

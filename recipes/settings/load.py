@@ -1,6 +1,6 @@
 """Loads a checked, frozen recipe from its name, a file and the command line.
 
-Precedence, lowest first: the schema's defaults, the recipe's values, the file (YAML or JSON), the command line.
+Precedence, lowest first: the schema's defaults, the recipe's values, the file (YAML, JSON or TOML), the command line.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from types import MappingProxyType, SimpleNamespace
 
 import recipes
 from recipes.settings.check import LENGTH, check, refuse_conflicts
+from recipes.settings.docstring import docstring
 from recipes.settings.files import read_file
 from recipes.settings.messages import RecipeError, as_plain, as_text, did_you_mean, in_one_line
 from recipes.settings.schema import declare
@@ -79,11 +80,13 @@ def names() -> list[str]:
 
 def doc(name: str) -> str:
     """A recipe's docstring."""
-    return importlib.import_module(f"recipes.{name}").__doc__.strip()
+    return docstring(f"recipes.{name}").strip()
 
 
 def load(name: str, file: str | None = None, settings: Mapping[str, object] = NOTHING) -> Recipe:
     """Check and freeze recipe `name`, changed by `file` and `settings` ("train.epochs" -> value or its text).
+
+    Their train.epochs scales what is counted in epochs below them, as `recipes.settings.length.combined` says.
 
     Raises RecipeError for an unknown recipe or setting (with the nearest known one), a wrong type, a value out of
     range, and settings that have no effect or conflict.

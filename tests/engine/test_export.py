@@ -18,7 +18,6 @@ from engine.exporting import metadata, onnx_file, pipeline, results_table, safet
 from engine.inference import sample_images
 from engine.inference.trained import open_trained
 from engine.models.weight_files import read
-from engine.storage import export_formats
 from recipes.settings.load import RecipeError
 from tests.engine.colours import COLOURS, colours_run
 
@@ -259,7 +258,7 @@ def test_a_data_set_with_other_classes_is_refused(trained_run):
 
 
 def test_a_missing_package_is_refused_first(monkeypatch):
-    monkeypatch.setattr(export_formats, "find_spec", lambda package: None)
+    monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(EngineError, match="--format int8 needs the torchao package: pip install 'cadence-train"):
         export.main(["/nowhere", "--format", "torch-export,int8"])
 

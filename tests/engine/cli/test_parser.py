@@ -46,7 +46,18 @@ def test_settings_are_taken_with_an_equals_sign_or_a_space():
     (["--recip", "a"], "--recip is unknown; did you mean --recipe?"),
     (["--train.epochs"], "--train.epochs needs a value"),
     (["--train.epochs", "--recipe", "a"], "--train.epochs needs a value"),
-    (["stray"], "stray is unknown"),
+    (["stray"], "stray is unknown (see --help)"),
+    (["--epochs", "3"], "--epochs is unknown; did you mean --train.epochs=3? (see --help)"),
+    (["--epochs=3"], "--epochs=3 is unknown; did you mean --train.epochs=3?"),
+    (["--epoch", "--recipe", "a"], "--epoch is unknown; did you mean --train.epochs=VALUE?"),
+    (["train.epochs=3"], "train.epochs=3 is unknown; did you mean --train.epochs=3?"),
+    (["epochs=3"], "epochs=3 is unknown; did you mean --train.epochs=3?"),
+    (["-lr", "0.1"], "-lr is unknown; did you mean --schedule.lr=0.1?"),
+    (["--weight-decay=5e-4"], "did you mean --optim.weight_decay=5e-4?"),
+    (["--batch-size", "64"], "--batch-size is unknown; did you mean --train.batch=64 or --eval.batch=64?"),
+    (["--name=cnn"], "did you mean --data.name=cnn or --model.name=cnn or --optim.name=cnn or --schedule.name=cnn?"),
+    (["--data-root", "x y"], "--data-root is unknown; did you mean --data.root=x y?"),
+    (["--bs", "64"], "--bs is unknown (see --help)"), (["--out", "x"], "--out is unknown (see --help)"),
     (["--train.epochs=3", "--train.epochs=4"], "--train.epochs is given twice: keep one of 3 and 4"),
 ])
 def test_what_cannot_be_read_is_one_line(words, said):
@@ -55,6 +66,15 @@ def test_what_cannot_be_read_is_one_line(words, said):
     with pytest.raises(EngineError) as caught:
         parser.read(words)
     assert said in str(caught.value)
+
+
+def test_without_settings_only_options_are_meant():
+    parser = Parser("engine.predict", "", settings=False)
+    parser.add_argument("--top")
+    for words, said in ((["--epochs=3"], "--epochs=3 is unknown (see --help)"), (["--tops=3"], "did you mean --top?")):
+        with pytest.raises(EngineError) as caught:
+            parser.read(words)
+        assert said in str(caught.value)
 
 
 def test_a_bug_is_not_taken_for_a_users_mistake():

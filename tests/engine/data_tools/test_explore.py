@@ -126,6 +126,16 @@ def test_the_command_writes_what_it_found(tmp_path, capsys, monkeypatch):
     assert found["command"].startswith("python -m engine.data explore --recipe quickstart --data.train_count=200")
 
 
+@pytest.mark.slow("draws every policy twice")
+def test_a_sheet_goes_below_runs_or_where_it_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["sheet", "--data.train_count=200", "--data.test_count=100", "--data.resolution=16"]
+    assert data.main(words) == 0 and capsys.readouterr().out == "runs/sheet/quickstart/policies.png\n"
+    assert data.main([*words, "--out", "new/mine.png"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "runs"]
+    assert (tmp_path / "new/mine.png").read_bytes() == (tmp_path / "runs/sheet/quickstart/policies.png").read_bytes()
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["explore", "--train.epochs=3"], "--train.epochs has no effect on data sets"),
     (["explore", "--data.feed=stream"], "--data.feed has no effect"),
@@ -133,6 +143,8 @@ def test_the_command_writes_what_it_found(tmp_path, capsys, monkeypatch):
     (["convert", "--json", "x"], "--json has no effect on convert: it is for explore"),
     (["sheet", "--threads", "1"], "--threads has no effect on sheet"),
     (["explore", "--out", "file/folder"], "cannot be written"),
+    (["sheet", "--out", "file/policies.png"], "file/policies.png cannot be written"),
+    (["sheet", "--out", "."], ". cannot be written: give the name of a file"),
     (["sheet", "--epoch", "-1"], "--epoch and --start count from 0"),
     (["digest", "--processes", "0"], "--processes from 1"),
 ])

@@ -80,6 +80,50 @@ def test_a_run_s_checkpoint(tmp_path):
     check_body_copied_and_head_kept(model, before, other.state_dict(), "head.3")
 
 
+def under(prefix, state):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "backbone.", "net.",
+                                    "module.model."])
+@pytest.mark.parametrize(("name", "options"), [("cnn", {"width": 4}), ("torchvision", {"arch": "shufflenet_v2_x0_5"})])
+def test_a_wrappers_prefix_is_passed_over(tmp_path, prefix, name, options):
+    other, model = pair(name, **options)
+    before, head = copies(model), heads(model)[0]
+    torch.save({"net": under(prefix, other.state_dict()), "acc": 90.0}, tmp_path / "a.pth")
+    loaded = start_from(model, str(tmp_path / "a.pth"))
+    check_body_copied_and_head_kept(model, before, other.state_dict(), head)
+    assert loaded.left_out == ()
+
+
+def test_what_stands_beside_a_wrapped_network_is_left_out_and_told(tmp_path):
+    other, model = pair(width=4)
+    before = copies(model)
+    body = {name: tensor for name, tensor in other.state_dict().items() if not name.startswith("head.")}
+    beside = {f"projector.{number}.weight": torch.ones(2) for number in range(4)}
+    torch.save({"state_dict": {**beside, **under("backbone.", body)}}, tmp_path / "a.ckpt")
+    loaded = start_from(model, str(tmp_path / "a.ckpt"))
+    check_body_copied_and_head_kept(model, before, other.state_dict(), "head.3")
+    assert str(loaded).endswith("head.3 starts from scratch; 4 outside the network left out (projector.0.weight, "
+                                "projector.1.weight, projector.2.weight, ...)")
+
+
+def test_a_wrapped_network_that_does_not_fit_is_refused_and_so_are_two(tmp_path):
+    other, model = pair(width=4)
+    path = tmp_path / "a.pt"
+    torch.save(under("model.", {**other.state_dict(), "extra.weight": torch.ones(3)}), path)
+    assert "extra.weight is 3 there and absent here" in refused(model, path)
+    short = {name: tensor for name, tensor in other.state_dict().items() if not name.startswith("features.4.")}
+    torch.save(under("model.", short), path)
+    assert "features.4.weight is absent there and 4 here" in refused(model, path)
+    torch.save({**under("student.", other.state_dict()), **under("teacher.", other.state_dict())}, path)
+    assert refused(model, path) == (f"model.weights={path} holds the network 2 times (under student., teacher.): save "
+                                    "one of them alone")
+    # As it stands the file has no wrapper, and what is beside the network is refused.
+    torch.save({**other.state_dict(), **under("average.", other.state_dict())}, path)
+    assert "average.features.0.weight is 4x3x3x3 there and absent here" in refused(model, path)
+
+
 def test_a_file_may_lack_the_head_and_the_counters_of_norms(tmp_path):
     other, model = pair(width=4)
     body = {name: tensor for name, tensor in other.state_dict().items()

@@ -157,7 +157,7 @@ def test_unknown_values_are_refused(options, message):
 
 def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(EngineError, match=r"model.name=timm needs timm: pip install cadence-train\[timm\]"):
+    with pytest.raises(EngineError, match=r"=timm needs the timm package: pip install 'cadence-train\[timm\]'"):
         from_timm(10)
 
 

@@ -1,7 +1,7 @@
 """Files of weights are read as tensors by name, or refused in one line that names the file."""
 
-import builtins
 import os
+import sys
 
 import pytest
 import torch
@@ -30,18 +30,22 @@ def refused(path):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("place", [None, "state_dict", "model", "model_state_dict"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-def test_what_torch_saved(tmp_path, state, place, prefix):
-    wrapped = {prefix + name: tensor for name, tensor in state.items()}
-    torch.save({place: wrapped, "epoch": 3} if place else wrapped, tmp_path / "a.pth")
+OPTIMIZER = {"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+
+
+@pytest.mark.parametrize("place", [None, "state_dict", "model", "model_state_dict", "net", "weights", "any name"])
+def test_what_torch_saved(tmp_path, state, place):
+    torch.save({"epoch": 3, "optimizer": OPTIMIZER, place: state} if place else state, tmp_path / "a.pth")
     assert same(read(tmp_path / "a.pth"), state)
 
 
-def test_a_prefix_that_only_some_have_stays(tmp_path, state):
-    mixed = {"module.weight": torch.ones(2), "other.weight": torch.ones(3)}
-    torch.save(mixed, tmp_path / "a.pt")
-    assert same(read(tmp_path / "a.pt"), mixed)
+@pytest.mark.parametrize("place", ["state_dict", "model", "model_state_dict", "net"])
+def test_of_several_the_one_with_the_usual_name_is_meant(tmp_path, state, place):
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    torch.save({"average": other, place: state}, tmp_path / "a.pth")
+    assert same(read(tmp_path / "a.pth"), state)
+    torch.save({"teacher": other, "student": state}, tmp_path / "a.pth")
+    assert "holds several state dicts (teacher, student): save one of them alone" in refused(tmp_path / "a.pth")
 
 
 def test_torch_s_older_format(tmp_path, state):
@@ -76,16 +80,10 @@ def test_safetensors(tmp_path, state):
 
 
 def test_without_safetensors_the_extra_is_named(tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name.startswith("safetensors"):
-            raise ImportError(name)
-        return real(name, *rest)
-
     (tmp_path / "a.safetensors").write_bytes(b"")
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert refused(tmp_path / "a.safetensors").endswith("pip install cadence-train[safetensors]")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert refused(tmp_path / "a.safetensors").endswith(
+        "needs the safetensors package: pip install 'cadence-train[safetensors]'")
 
 
 class Hostile:

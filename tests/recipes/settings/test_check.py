@@ -9,6 +9,11 @@ from tests.recipes.settings.stages import ALL, HEAD, own
 
 @pytest.mark.parametrize(("settings", "said"), [
     ({"train.epoch": "3"}, "train.epoch is unknown; did you mean train.epochs?"),
+    ({"epochs": "3"}, "epochs is unknown; did you mean train.epochs? (--help"),
+    ({"optim.lr": "3"}, "optim.lr is unknown; did you mean schedule.lr? (--help"),
+    ({"model.batch": "3"}, "model.batch is unknown; did you mean train.batch or eval.batch? (--help"),
+    ({"train.label-smoothing": "0.1"}, "did you mean train.label_smoothing?"),
+    ({"train.wd": "0.1"}, "train.wd is unknown (--help"),
     ({"train.epochs": "3.7"}, "train.epochs=3.7 must be a whole number 1..100000"),
     ({"train.epochs": 3.7}, "must be a whole number"),
     ({"train.epochs": True}, "must be a whole number"),
