@@ -130,6 +130,8 @@ def test_a_run_from_before_the_folder_keeps_its_own_held_out_images(place, tmp_p
     root = fill(tmp_path / "data", {**TRAIN, **TEST})
     run = train_on(place, root, "before")
     assert read(run / "env.json")["folders"] == {"train": f"{root}/train", "test": f"{root}/test"}
+    rows = dict(headline(read_record(run), None, "").parts[-1].rows)
+    assert rows["validation images"] == "0.1 of the training images (data.validation)"
     fill(root, VAL)
     trained = open_trained(str(run))
     data = open_run_data(trained)
