@@ -14,7 +14,7 @@ from loaders.beton.images import read_images
 from recipes.settings.load import Recipe
 
 BYTES_AT_ONCE = 1 << 24
-# Held-out split -> the key of its near duplicates in the training images; the pairs of splits that share no image.
+# Held-out split -> the key of its near duplicates in the training images; pairs of splits that should share no image.
 NEAR = {"test": "near", "validation": "near_validation"}
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
 

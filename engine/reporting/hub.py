@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from jinja2 import UndefinedError
 
 from engine.common.errors import EngineError
-from engine.common.files import make_folder, read_json, remove, write_atomic
+from engine.common.files import expand, make_folder, read_json, remove, write_atomic
 from engine.common.optional import import_extra
 from engine.inference.trained import open_trained
 from engine.reporting.model_card import PRIVATE, model_card, public_command
@@ -84,8 +84,8 @@ def public_report(run_folder: Path) -> str:
 
 def public_folders(record: Record) -> dict[str, dict[str, str]]:
     """The entry of env.json that says which folder each split is, without the machine's part of the paths."""
-    root, folders = record.settings.get("data.root", ""), record.env.get("folders")
-    return {"folders": {split: "DIR" if folder == root else f"DIR/{Path(folder).name}"
+    root, folders = expand(record.settings.get("data.root", "")), record.env.get("folders")
+    return {"folders": {split: "DIR" if Path(folder) == root else f"DIR/{Path(folder).name}"
                         for split, folder in folders.items()}} if isinstance(folders, dict) else {}
 
 

@@ -14,9 +14,10 @@ def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
 
 
 def listed(items: Sequence[object], most: int = MOST_LISTED) -> str:
-    """The items in one line, at most `most` of them: "a, b and 3 more"."""
+    """The items in one line, at most `most` of them: "a, b and 3 more"; "?" for each character that cannot be printed.
+    """
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
+    return "".join(letter if letter.isprintable() else "?" for letter in ", ".join(map(str, items[:most])) + more)
 
 
 def one_form(name: str) -> str:

@@ -24,12 +24,9 @@ _THREADS = min(4, len(os.sched_getaffinity(0)))
 def open_folder(root: Path, resolution: int, float_max: int | None = None) -> Source:
     """List and hash every image (see folder_layout). Classes are the folders of the training images. float_max: white
     of floating-point images, 1 or 255; None: as all of them tell. Raises DataError naming all that is wrong."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        listing = list_folder(root)
-        paths = [path for classes in listing.files.values() for files in classes.values() for path in files]
-        highest = _highest_values(paths)
-    notes = listing.notes
+    listing = list_folder(root)
+    paths = [path for classes in listing.files.values() for files in classes.values() for path in files]
+    highest, notes = _highest_values(paths), listing.notes
     if highest:
         float_max = float_max or white_of(highest)
         notes += dark_notes(highest, float_max)
@@ -49,7 +46,8 @@ def open_folder(root: Path, resolution: int, float_max: int | None = None) -> So
 def _highest_values(paths: list[Path]) -> dict[Path, float]:
     """The highest value of each floating-point image."""
     possible = [path for path in paths if path.suffix.lower() in FLOAT_SUFFIXES]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as pool:
+        warnings.simplefilter("ignore")
         highest = dict(zip(possible, pool.map(highest_value, possible), strict=True))
     return {path: value for path, value in highest.items() if value is not None}
 

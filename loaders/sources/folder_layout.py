@@ -1,6 +1,7 @@
 """Which folders of a user's data set are its splits and classes, and which of the files in them are its images."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,9 @@ def list_folder(root: Path) -> Listing:
     """List every file, except hidden ones; nothing is decoded. DataError naming all that is missing, empty or in the
     wrong place."""
     folders, faults, passed = find_splits(root), Faults(), []
-    files = {split: _classes_in(folder, folder == root, faults, passed) for split, folder in folders.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        files = {split: _classes_in(folder, folder == root, faults, passed) for split, folder in folders.items()}
     faults.refuse()
     notes = []
     if folders["train"] != root and (others := [entry for entry in visible(root) if os.path.isdir(entry)

@@ -112,6 +112,26 @@ def test_without_a_test_split_and_without_duplicates_there_is_less_to_show(tmp_p
     assert "within train" in shown and "test" not in shown.replace(str(tmp_path), "")
 
 
+def test_validation_images_are_compared_with_the_others_and_each_split_has_its_folder(tmp_path):
+    brighter = np.clip(picture(2) * 1.15 + 8, 0, 255).astype(np.uint8)
+    root = fill(tmp_path / "data", {
+        "train/cat": [picture(1), picture(2)], "train/dog": [picture(3)], "Val/cat": [picture(1), picture(4)],
+        "Val/dog": [brighter, picture(5)], "test/cat": [picture(4), picture(6), picture(7)], "test/dog": [picture(8)]})
+    found, shown = look(recipe_of(root, tmp_path), tmp_path / "out")
+    assert list(found["splits"]) == ["train", "validation", "test"]
+    assert [split["folder"] for split in found["splits"].values()] == [f"{root}/{name}" for name in
+                                                                       ("train", "Val", "test")]
+    copies, near = found["copies"], found["near_validation"]
+    assert (copies["validation_in_train"]["pairs"], copies["validation_in_train"]["of_other_classes"]) == ([(0, 0)], 0)
+    assert copies["test_in_validation"]["pairs"] == [(0, 1)] and copies["test_in_train"]["images"] == 0
+    (held, trained, alike), = near["pairs"]
+    assert (held, trained, near["of_other_classes"]) == (2, 1, 1) and alike >= 0.98 and found["near"]["images"] == 0
+    lines = {" ".join(line.replace("│", " ").split()) for line in shown.splitlines()}
+    assert {"validation images in train 1 (25.00%)", "validation nearly in train 1 (25.00%), 1 with another label",
+            "test images in validation 1 (25.00%)", "test images in train 0 (0.00%)"} <= lines
+    assert f"{root}/Val: 4 images of 32 x 32 px" in " ".join(shown.replace("│", " ").split())
+
+
 def test_the_command_writes_what_it_found(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["explore", "--data.train_count=200", "--data.test_count=100", "--data.resolution=16",

@@ -27,6 +27,10 @@ def test_the_card_of_cifar_names_the_data_set_and_how_the_test_set_was_used():
     held_out = card_of(recipe=load("baseline", settings={"data.validation": 0.1}), summary={"val_top1": 0.3})
     assert "5,000 held out" in held_out and "| validation | 30.00% |" in held_out
     assert "upper bound" not in held_out and "decided nothing" not in held_out
+    folder = card_of(recipe=load("baseline", settings={"data.name": "folder"}), summary={"val_top1": 0.3},
+                     env={"data": {"train": "a1", "validation": "b2", "test": "c3"}})
+    assert "| validation | 30.00% |" in folder and "validation images' beton, SHA-256: `b2`" in folder
+    assert "upper bound" not in folder and "decided nothing" not in folder
 
 
 def test_a_run_without_test_images_has_a_card_without_their_figures():
