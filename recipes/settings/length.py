@@ -13,19 +13,24 @@ def combined(layers: Iterable[Mapping[str, object]], epochs: int,
 
     layers: checked values; the first is a whole recipe, of `epochs` epochs if it names no other number. A layer's
     train.epochs scales what earlier layers count in epochs of their own train.epochs or stages: IN_PROPORTION. What
-    stands beside it, or in a layer without a length, counts as it is. started: the run has begun, so all of that stays
-    and the last stage takes the difference. Raises RecipeError where the stages cannot have that many epochs.
+    stands beside it, in a layer without a length, or below new stages counts as it is. started: the run has begun, so
+    all of that stays and the last stage takes the difference. Raises RecipeError where the stages cannot have that many
+    epochs.
     """
     values: dict[str, object] = {}
     meant_for: dict[str, int | None] = {}
+    layers = list(layers)
     for number, layer in enumerate(layers):
+        if number and any("train.stages" in later for later in layers[number + 1:]):
+            # They are replaced, and with them their length.
+            layer = {path: value for path, value in layer.items() if path != "train.stages"}
         in_stages = sum(stage["epochs"] for stage in layer.get("train.stages", ()))
         own = layer.get("train.epochs", in_stages)
         if in_stages not in (0, own):
             raise RecipeError(f"train.epochs={own} is not the {in_stages} epochs of the train.stages beside it: leave "
                               "one of them out")
         epochs = own or epochs
-        if in_stages and "train.epochs" not in layer:
+        if in_stages:
             # New stages are no other length of the former ones.
             meant_for = dict.fromkeys(meant_for)
         values |= layer

@@ -78,6 +78,10 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__) if not module.ispkg)
 
 
+def _values_of(name: str) -> Mapping[str, object]:
+    return importlib.import_module(f"recipes.{name}").values
+
+
 def doc(name: str) -> str:
     """A recipe's docstring."""
     return docstring(f"recipes.{name}").strip()
@@ -96,7 +100,7 @@ def load(name: str, file: str | None = None, settings: Mapping[str, object] = NO
         raise RecipeError(f"recipe {in_one_line(name)} is unknown{did_you_mean(name, known) or ';'} known: "
                           f"{', '.join(known)}")
     in_file = read_file(file) if file else {}
-    values, scaled = check(importlib.import_module(f"recipes.{name}").values, in_file, settings)
+    values, scaled = check(_values_of(name), in_file, settings)
     refuse_conflicts(values, settings)
     return _frozen(name, values, {**in_file, **settings}, scaled)
 
@@ -110,11 +114,21 @@ def restore(name: str, values: Mapping[str, object], changes: Mapping[str, objec
     """
     values, _ = check(check({}, values)[0], changes, started=True)
     refuse_conflicts(values, changes)
-    # A setting that the recipe does not name is given if it is not its default.
+    own = _own_values(name, values)
+    return _frozen(name, values, [path for path, value in values.items() if own[path] != value])
+
+
+def _own_values(name: str, values: Mapping[str, object]) -> dict[str, object]:
+    """What recipe `name` would have for each setting if only its length, and if need be its stages, were those of
+    `values`; these two as the recipe has them. A setting that it does not name has its default."""
     own = {".".join(path): param.default for path, param in declare().entries.items()}
-    if name in names():
-        own |= load(name).values
+    if name not in names():
+        return own
+    own |= load(name).values
+    for changed in ((LENGTH,), (LENGTH, "train.stages")):
         # The recipe may be as long only with other stages.
         with suppress(RecipeError):
-            own |= load(name, settings={LENGTH: values[LENGTH]}).values | {LENGTH: own[LENGTH]}
-    return _frozen(name, values, [path for path, value in values.items() if own[path] != value])
+            as_long, _ = check(_values_of(name), {path: values[path] for path in changed})
+            if as_long["train.stages"] == values["train.stages"]:
+                return own | as_long | {path: own[path] for path in changed}
+    return own

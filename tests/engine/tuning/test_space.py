@@ -47,9 +47,22 @@ def test_ranges_and_choices_are_read_in_the_schemas_order_from_nested_and_flat_f
     assert read_space(nested, QUICK) == read_space(flat, QUICK) == expected
 
 
+def test_the_length_of_a_recipe_with_stages_is_searched_too(file):
+    pocket = load("pocket10")
+    space = read_space(file("train.epochs: {low: 4, high: 12}"), pocket)
+    chosen = choose(Fixed(), space, pocket)
+    assert own_values(space, pocket) == {"train.epochs": 10} and chosen == {"train.epochs": 12}
+    trial = load("pocket10", settings=chosen)
+    assert [stage["epochs"] for stage in trial.values["train.stages"]] == [12]
+    # 6 and 8.4 of 12.
+    assert trial.values["train.sizes"] == {0: 20, 6: 24, 8: 32}
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("", "names no setting"),
-    ("schedule.lrr: {low: 1, high: 2}", "schedule.lrr is unknown; did you mean schedule.lr"),
+    ("schedule.lrr: {low: 1, high: 2}", "schedule.lrr is unknown; did you mean schedule.lr?"),
+    ("optim.lr: {low: 1, high: 2}", "optim.lr is unknown; did you mean schedule.lr?"),
+    ("train.epochs: {low: 2, high: 3}\ntrain: {epochs: {low: 2, high: 4}}", "train.epochs is given twice"),
     ("data.validation: {low: 0.1, high: 0.2}", "data.validation cannot be searched, as all trials must be"),
     ("eval.tta: {choices: [none, flip]}", "eval.tta cannot be searched"),
     ("train.seed: {low: 0, high: 9}", "train.seed cannot be searched"),

@@ -135,6 +135,38 @@ def test_new_stages_bring_their_own_length_and_none_keeps_the_recipes():
         load("pocket10", settings=own(train__stages=[HEAD, ALL]))
 
 
+def test_new_stages_of_the_command_line_replace_a_files_with_their_length(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(own(train__stages=[HEAD, ALL])))
+    assert load("quickstart", str(file)).epochs == 5
+    assert load("quickstart", str(file), own(train__stages="")).epochs == 6
+    assert load("quickstart", str(file), own(train__stages=[HEAD])).epochs == 2
+
+
+some_stages = st.lists(st.integers(1, 9), max_size=3).map(
+    lambda lengths: [{"name": str(place), "epochs": epochs, "lrs": {"*": 0.1}} for place, epochs in enumerate(lengths)])
+layers = st.fixed_dictionaries({}, optional=own(
+    train__epochs=st.integers(1, 30), train__stages=some_stages,
+    train__sizes=st.sampled_from(["", "0:20,2:24", "0:20,3:24,12:32"]),
+    schedule__warmup_epochs=st.sampled_from([0.5, 2])))
+
+
+@settings(max_examples=80, deadline=None, database=None, derandomize=True)
+@given(st.sampled_from(["quickstart", "pocket10", "sprint100", "resnet50"]), layers, layers)
+def test_whatever_is_shortened_its_command_and_its_config_give_the_same(tmp_path_factory, name, in_file, on_line):
+    file = tmp_path_factory.mktemp("own") / "own.json"
+    file.write_text(json.dumps(in_file))
+    try:
+        recipe = load(name, str(file), own(schedule__name="linear") | on_line)
+    except RecipeError:
+        return
+    words = [word.removeprefix("--").split("=", 1) for word in shlex.split(recipe.command())[5:]]
+    assert load(name, settings=dict(words)).values == recipe.values
+    restored = restore(name, recipe.values)
+    assert restored.values == recipe.values == load(name, settings=restored.given).values
+    assert sum(lengths(recipe)) in (0, recipe.epochs)
+
+
 def test_a_shorter_recipe_reads_back_the_same_from_what_its_run_keeps(tmp_path):
     recipe, file = load("pocket10", settings={"train.epochs": 7}), tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(recipe.nested()))
