@@ -174,4 +174,4 @@ def _match_layout(optimizer: torch.optim.Optimizer) -> None:
         for key, value in state.items():
             per_weight = isinstance(value, torch.Tensor) and value.shape == parameter.shape
             if per_weight and value.stride() != parameter.stride():
-                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                state[key] = torch.empty_like(parameter).copy_(value)

@@ -60,6 +60,7 @@ def test_the_average_equals_the_formula(every):
                 expected[name] = 0.8 * expected[name] + (1 - 0.8) * value if follows else value.clone()
             averages += 1
         assert_same(state_of(ema.model), expected)
+        assert ema.state_dict()["averages"] == averages
     assert ema.model[1].num_batches_tracked == 9
     assert ema.model[1].running_var.ne(net[1].running_var).any()
 

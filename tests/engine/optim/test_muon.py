@@ -94,6 +94,35 @@ def test_matrices_of_a_batch_are_independent():
     torch.testing.assert_close(orthogonal(matrices * 2**20), batched)
 
 
+def test_the_products_are_those_of_the_shorter_side(monkeypatch):
+    shapes, product = set(), torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b: shapes.add((a.shape[1], b.shape[2])) or product(a, b))
+    for rows, columns in ((3, 8), (8, 3)):
+        orthogonal(torch.ones(2, rows, columns))
+    assert shapes == {(3, 3)}
+
+
+def test_a_step_stays_on_the_weights_device():
+    """Nothing but the meta device's shapes is calculated: a matrix on another device would be refused."""
+    parameters = [nn.Parameter(torch.empty(4, 6, device="meta")), nn.Parameter(torch.empty(8, 2, 3, device="meta"))]
+    train(Muon(parameters, 0.1), parameters, [[torch.empty_like(p) for p in parameters]])
+
+
+def test_what_is_not_given_is_muons_usual():
+    weights, gradients = drawn()
+    parameters = parameters_of(weights)
+    train(Muon(parameters, dtype=torch.float64), parameters, gradients)
+    for index, (parameter, weight) in enumerate(zip(parameters, weights, strict=True)):
+        expected = plain_muon(weight.numpy(), [g[index].numpy() for g in gradients], 1e-3, 0.95, True, 0.0, "rms")
+        np.testing.assert_allclose(parameter.detach().numpy(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_group_without_gradients_holds_up_no_other():
+    parameters = parameters_of([torch.ones(2, 3), torch.ones(2, 3)])
+    train(Muon([{"params": [p]} for p in parameters], 0.1), parameters, [[None, torch.ones(2, 3)]])
+    assert parameters[0].eq(1).all() and parameters[1].ne(1).all()
+
+
 def test_only_the_iterations_are_in_bf16():
     _, ((gradient,),) = drawn([(6, 9)], torch.float32, steps=1)
     parameters = parameters_of([torch.zeros(6, 9)])
@@ -220,8 +249,10 @@ def test_the_iterations_are_in_bf16_only_where_that_is_native(monkeypatch):
         assert fast_dtype(torch.device("cpu")) == expected
     for capability, expected in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):
         fast_dtype.cache_clear()
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
-        assert fast_dtype(torch.device("cuda")) == expected
+        asked = []
+        monkeypatch.setattr(torch.cuda, "get_device_capability",
+                            lambda device, found=capability, asked=asked: asked.append(device) or found)
+        assert fast_dtype(torch.device("cuda", 1)) == expected and asked == [torch.device("cuda", 1)]
     assert fast_dtype(torch.device("mps")) == torch.float32
     fast_dtype.cache_clear()
 
@@ -237,7 +268,8 @@ def test_the_factors_of_the_scales():
     [
         ((3,), {}, r"two or more dimensions, not one of shape \(3,\): give it"),
         ((3, 3), {"scale": "rows"}, "optim.muon_scale=rows must be one of rms, shape, unit"),
-        ((3, 3), {"scale": "unit", "weight_decay": 0.1}, "optim.weight_decay=0.1 has no effect on Muon's weights"),
+        ((3, 3), {"scale": "unit", "weight_decay": 0.1}, "optim.weight_decay=0.1 has no effect on Muon's weights "
+         "with optim.muon_scale=unit, which sets their norm: make it 0 for them"),
     ],
 )
 def test_wrong_weights_and_settings_are_refused(shape, settings, message):

@@ -63,6 +63,8 @@ def test_gradients_can_be_zeroed():
     backward(model, 0)
     OptimizerList(optimizers).zero_grad(set_to_none=False)
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+    OptimizerList(optimizers).zero_grad()
+    assert all(p.grad is None for p in model.parameters())
 
 
 def test_a_loaded_state_continues_exactly():

@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from engine.common.errors import EngineError
 from engine.optim.muon import Muon
 from engine.optim.optimizer_list import OptimizerList
-from engine.optim.param_groups import build_optimizer, by_pattern, split_decay, split_muon
+from engine.optim.param_groups import FUSED_DEVICES, build_optimizer, by_pattern, split_decay, split_muon
 
 
 class Net(nn.Module):
@@ -54,13 +55,14 @@ def test_frozen_parameters_are_in_no_group():
 @pytest.mark.parametrize(
     ("lrs", "message"),
     [
-        ({}, "no pattern was given"),
+        ({}, r"no pattern was given: `\*` takes every parameter"),
         ({"laier1": 0.1, "*": 0.1}, "pattern laier1 matches no parameter of the network; did you mean layer1?"),
         ({"zzz": 0.1, "*": 0.1}, "pattern zzz matches no parameter of the network; its parts: conv, bn, layer1"),
         ({"*": 0.1, "fc": 0.2}, "pattern fc is left without parameters: earlier patterns"),
         ({"conv": 0.1, "layer1": 0.1}, r"6 parameters match no pattern, the first bn.weight; patterns: conv, layer1"),
         ({"*": 0.0}, r"learning rate 0.0 of pattern \* must be above 0"),
         ({"*": float("nan")}, r"learning rate nan of pattern \*"),
+        ({"*": float("inf")}, r"learning rate inf of pattern \* must be above 0 and finite"),
     ],
 )
 def test_wrong_patterns_are_refused(lrs, message):
@@ -99,7 +101,8 @@ def test_a_group_without_matrices_stays_one():
     [
         (-1e-4, True, "optim.weight_decay=-0.0001 must be 0 or more"),
         (float("nan"), True, "optim.weight_decay=nan"),
-        (0, False, "optim.decay_all=false has no effect with optim.weight_decay=0"),
+        (float("inf"), True, "optim.weight_decay=inf must be 0 or more and finite"),
+        (0, False, "optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out"),
     ],
 )
 def test_senseless_decay_is_refused(decay, decay_all, message):
@@ -165,6 +168,7 @@ def test_fused_where_there_are_fused_kernels():
     assert build_optimizer("sgd", everything(Net())).defaults["fused"] is True
     with torch.device("meta"):
         assert build_optimizer("sgd", everything(Net())).defaults["fused"] is None
+    assert set(FUSED_DEVICES) <= set(_get_fused_kernels_supported_devices()) and {"cpu", "cuda"} <= set(FUSED_DEVICES)
 
 
 @pytest.mark.parametrize(("name", "settings"), [("sgd", {"momentum": 0.9, "nesterov": True}), ("adam", {})])
@@ -219,6 +223,7 @@ def test_state_of_another_layout_is_loaded_correctly(name, settings):
         ("sgd", {"momentum": 1.0}, "optim.momentum=1.0 must be at least 0 and below 1"),
         ("sgd", {"nesterov": True}, "optim.nesterov=true needs optim.momentum above 0"),
         ("adam", {"beta1": -0.1}, "optim.beta1=-0.1"),
+        ("adam", {"beta2": 1.0}, "optim.beta2=1.0 must be at least 0 and below 1"),
         ("adamw", {"eps": 0.0}, "optim.eps=0.0 must be above 0"),
         ("adamw", {"muon_for": ("*",)}, "optim.muon_for is not a setting of adamw, which has beta1, beta2, eps"),
         ("muon", {"rest": "adam"}, "optim.rest=adam must be one of sgd, adamw"),
@@ -289,7 +294,8 @@ def test_weights_of_unit_norm_do_not_decay_and_the_rest_does():
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.0, 0.2]
     optimizer = build_optimizer("muon", everything(Net(), 0.1, 0.0), muon_scale="unit")
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.0, 0.0]
-    with pytest.raises(EngineError, match="optim.weight_decay has no effect with optim.muon_scale=unit"):
+    with pytest.raises(EngineError, match="optim.weight_decay has no effect with optim.muon_scale=unit, which "
+                       "sets the norms of all weights that would decay: make it 0"):
         build_optimizer("muon", split_decay(by_pattern(Net(), {"*": 0.1}), 0.2, decay_all=False), muon_scale="unit")
 
 

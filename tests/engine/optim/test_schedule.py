@@ -188,8 +188,11 @@ def test_rates_are_proportional_to_the_peak(schedule):
         (lambda: OneCycle(0.1, 0), r"schedule\.total_steps=0"),
         (lambda: OneCycle(0.1, 10, pct_start=1.5), r"schedule\.pct_start=1\.5 must be between 0 and 1"),
         (lambda: OneCycle(0.1, 10, div=0.5), r"schedule\.div=0\.5 must be 1 or more"),
-        (lambda: OneCycle(0.1, 10, final_div=0), r"schedule\.final_div=0"),
-        (lambda: OneCycle(0.1, 10, momentum_low=0.8), r"schedule\.momentum_low=0\.8 and schedule\.momentum_high=None"),
+        (lambda: OneCycle(0.1, 10, div=math.inf), r"schedule\.div=inf must be 1 or more"),
+        (lambda: OneCycle(0.1, 10, final_div=0), r"schedule\.final_div=0 must be 1 or more"),
+        (lambda: OneCycle(0.1, 10, final_div=math.inf), r"schedule\.final_div=inf must be 1 or more"),
+        (lambda: OneCycle(0.1, 10, momentum_low=0.8), r"schedule\.momentum_low=0\.8 and schedule\.momentum_high=None "
+         "go together: set both or neither"),
         (lambda: OneCycle(0.1, 10, momentum_low=0.9, momentum_high=0.8), r"momentum_low=0\.9 must be between"),
         (lambda: OneCycle(0.1, 10, momentum_low=0.9, momentum_high=1.0), r"schedule\.momentum_high=1\.0"),
         (lambda: Cosine(0.1, 10, warmup_steps=10), r"schedule\.warmup_steps=10 must be 0 or more and below the 10"),
@@ -202,13 +205,15 @@ def test_rates_are_proportional_to_the_peak(schedule):
         (lambda: Linear(0.1, 0), r"schedule\.total_steps=0 must be 1 or more"),
         (lambda: Exponential(0.0, 1.0, 10), r"schedule\.low=0\.0 must be above 0 and finite"),
         (lambda: Exponential(1.0, 1.0, 10), r"schedule\.high=1\.0 must be above schedule\.low=1\.0 and finite"),
-        (lambda: Exponential(1.0, float("inf"), 10), r"schedule\.high=inf"),
+        (lambda: Exponential(1.0, float("inf"), 10), r"schedule\.high=inf must be above schedule\.low=1\.0"),
+        (lambda: Exponential(math.inf, math.inf, 10), r"schedule\.low=inf must be above 0 and finite"),
         (lambda: Exponential(0.1, 1.0, 1), r"schedule\.total_steps=1 must be 2 or more"),
-        (lambda: StepDecay(0.1, ()), r"schedule\.milestones=\(\)"),
+        (lambda: StepDecay(0.1, ()), r"schedule\.milestones=\(\) must be rising steps, the first above 0"),
         (lambda: StepDecay(0.1, (0, 3)), r"schedule\.milestones=\(0, 3\)"),
         (lambda: StepDecay(0.1, (4, 3)), r"schedule\.milestones=\(4, 3\)"),
         (lambda: StepDecay(0.1, (3, 3)), r"schedule\.milestones=\(3, 3\)"),
-        (lambda: StepDecay(0.1, (3,), gamma=0), r"schedule\.gamma=0"),
+        (lambda: StepDecay(0.1, (3,), gamma=0), r"schedule\.gamma=0 must be above 0 and at most 1"),
+        (lambda: StepDecay(0.1, (3,), gamma=1.5), r"schedule\.gamma=1\.5 must be above 0 and at most 1"),
         (lambda: Constant(0.1).at(-1), "step -1 must be 0 or more"),
         (lambda: OneCycle(0.1, 3).at(-1), "step -1 must be 0 or more"),
     ],
@@ -219,9 +224,36 @@ def test_out_of_range_is_one_line_naming_the_setting(build, message):
     assert "\n" not in str(caught.value)
 
 
-def test_schedules_are_frozen():
+@pytest.mark.parametrize("build", [
+    lambda: Constant(5e-324), lambda: StepDecay(0.1, (1,), gamma=1), lambda: Cosine(0.1, 1, 0, 0.0),
+    lambda: Cosine(0.1, 10, 9, 1.0), lambda: Linear(0.1, 1, 0, 1.0), lambda: Exponential(0.1, 0.2, 2),
+    lambda: OneCycle(0.1, 1, 0.0, div=1, final_div=1), lambda: OneCycle(0.1, 3, 1.0, div=1.5, final_div=1.5),
+    lambda: OneCycle(0.1, 3, momentum_low=0.0, momentum_high=0.0)])
+def test_the_ends_of_each_range_are_allowed(build):
+    assert build().at(0)[0] > 0
+
+
+def test_the_top_of_a_rise_is_the_rate_itself():
+    # By the rise's own formula it would be 0.1 * 3 / 3, which is not 0.1.
+    assert Cosine(0.1, 10, warmup_steps=2).at(2) == Linear(0.1, 10, warmup_steps=2).at(2) == (0.1, None)
+
+
+def test_what_is_not_given_is_torchs():
+    optimizer = optimizer_of()
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=9, cycle_momentum=False)
+    for step, (lr, _) in enumerate(stepped(optimizer, scheduler, 9)):
+        assert OneCycle(0.4, 9).at(step)[0] == pytest.approx(lr, abs=1e-12)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer := optimizer_of(), [2])
+    for step, (lr, _) in enumerate(stepped(optimizer, scheduler, 4)):
+        assert StepDecay(1.0, (2,)).at(step)[0] == pytest.approx(lr, abs=1e-12)
+    assert Cosine(0.4, 9).at(0)[0] == Linear(0.4, 9).at(0)[0] == 0.4 and Linear(0.4, 9).at(9)[0] == 0.0
+
+
+@pytest.mark.parametrize("schedule", [Constant(0.1), StepDecay(0.1, (3,)), Cosine(0.1, 9), Linear(0.1, 9),
+                                      Exponential(0.1, 0.2, 9), OneCycle(0.1, 9)])
+def test_schedules_are_frozen(schedule):
     with pytest.raises(AttributeError):
-        Constant(0.1).lr = 1
+        schedule.total_steps = 1
 
 
 @pytest.mark.slow("starts a process, which has not imported torch")
