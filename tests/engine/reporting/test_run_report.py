@@ -12,7 +12,6 @@ from PIL import Image
 
 from engine.plots.bars import speed_spec
 from engine.plots.curves import comparison_spec, overview_spec
-from engine.reporting import run_sections
 from engine.reporting.comparison import write_comparison
 from engine.reporting.confusion_charts import confusion_chart
 from engine.reporting.html_page import Chart, Section, Table, render
@@ -179,13 +178,7 @@ def test_the_comparison_shows_every_run_and_hides_one_on_a_click(charts_page):
     playwright.expect(lines).to_have_count(7)
 
 
-def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path, monkeypatch):
-    def write(_, path, *title):
-        (path / "overview.png" if title else path).write_bytes(PICTURE)
-        return path
-
-    for drawing in ("draw_curves", "write_png"):
-        monkeypatch.setattr(run_sections, drawing, write)
+def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path, unpainted):
     page = visit(write_report(interrupted_run(tmp_path / "run", 4)))
     assert page.title() == "a recipe that is not recorded on <shapes>, seed 3"
     links = page.locator("nav a")
