@@ -54,7 +54,7 @@ class RunFacts:
     not yet. cores: usable by this process; workers: the loader's threads; threads: torch's. samples: training images
     per epoch; mode: the step's. limit: a key of LIMITS; reached: the share of the roofline that the step attains.
     ceilings: precision -> images/s if the step were matrix products at the measured rate, also for the run's precision.
-    gains: operation of the policy -> how many times faster augmentation is without it; empty if not measured.
+    operations: the policy's. gains: operation -> how many times faster augmenting is without it; empty if not measured.
     """
 
     device: str
@@ -72,21 +72,29 @@ class RunFacts:
     limit: str
     reached: float
     ceilings: Mapping[str, float]
+    operations: tuple[str, ...] = ()
     gains: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A setting to change, why, and the rate that the run would reach at most."""
+    """A setting to try, in words; why; a bound of the rate that the run would reach; the setting as path -> text."""
 
     setting: str
     why: str
     at_most_images_s: float
+    changes: Mapping[str, str]
+
+
+def advise(path: str, value: object, why: str, at_most_images_s: float) -> Advice:
+    """Advice to try `path`=`value`."""
+    return Advice(f"{path}={value}", why, at_most_images_s, {path: str(value)})
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`bound` is "feed", "transfer", "step" or "shared"; the advice that gains most comes first."""
+    """`bound` is "feed", "transfer", "step" or "shared"; `advice`: what might help, that with the highest bound first.
+    """
 
     bound: str
     sentence: str
@@ -103,7 +111,7 @@ def bound_of(rates: Rates) -> str:
 
 
 def judge(rates: Rates, facts: RunFacts) -> Verdict:
-    """The verdict: what bounds the run, in words, and the settings that would help."""
+    """The verdict: what bounds the run, in words, and the settings that might help, as far as their bounds tell."""
     bound = bound_of(rates)
     advisers = {"feed": feed_advice, "transfer": resident_advice, "step": step_advice}
     parts = rates.parts if bound == "shared" else [bound]
@@ -151,21 +159,23 @@ def feed_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
     if facts.feed == "stream" and facts.workers < facts.cores:
         # On a CPU the step takes its share of the same cores.
         core_s = facts.workers / rates.feed + (facts.threads / rates.step if facts.device == "cpu" else 0.0)
-        advice.append(Advice(f"data.workers={facts.cores}", f"{facts.workers} of {facts.cores} cores make batches",
+        advice.append(advise("data.workers", facts.cores, f"{facts.workers} of {facts.cores} cores make batches",
                              min(others, facts.cores / core_s)))
     if facts.gains:
         slowest, gain = max(facts.gains.items(), key=lambda pair: pair[1])
         if gain > WORTH:
+            rest = list(facts.operations)
+            rest.remove(slowest)
             advice.append(Advice(f"augment.policy without {slowest}",
                                  f"the operation that costs most: augmenting is {gain:.2f} x as fast without it",
-                                 min(others, rates.feed * gain)))
+                                 min(others, rates.feed * gain), {"augment.policy": ", ".join(rest) or "none"}))
     return advice + resident_advice(rates, facts)
 
 
 def resident_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
     """Data on the GPU, without the host's feed and the transfer."""
     why = "the data fit on the GPU, which can augment them itself"
-    return [Advice("data.feed=resident", why, rates.step)] if facts.resident_fits else []
+    return [advise("data.feed", "resident", why, rates.step)] if facts.resident_fits else []
 
 
 def step_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
@@ -173,16 +183,16 @@ def step_advice(rates: Rates, facts: RunFacts) -> list[Advice]:
     others, own, on_gpu = rates.without("step"), facts.ceilings[facts.precision], facts.device == "cuda"
     best_mode = "graph" if on_gpu and facts.accumulate == 1 else "compile"
     small = facts.limit in ("launches", "overhead")
-    # (whether it applies, setting, why, the step's images/s at most).
+    # (whether it applies, setting, value, why, the step's images/s at most).
     table = [
-        (facts.mode != best_mode and (on_gpu or facts.limit in ("memory", "overhead")), f"train.step={best_mode}",
+        (facts.mode != best_mode and (on_gpu or facts.limit in ("memory", "overhead")), "train.step", best_mode,
          "the step's launches are replayed as one" if best_mode == "graph" else "operations are fused", own),
-        (not facts.channels_last, "train.channels_last=true", "convolutions are faster in that layout", own),
-        (small and 2 * facts.batch <= facts.samples, f"train.batch={2 * facts.batch}",
+        (not facts.channels_last, "train.channels_last", "true", "convolutions are faster in that layout", own),
+        (small and 2 * facts.batch <= facts.samples, "train.batch", 2 * facts.batch,
          "more images per launch; the result changes, and rates should follow the batch", own),
-        *((not small and ceiling > FASTER_ARITHMETIC * own, f"train.precision={name}",
+        *((not small and ceiling > FASTER_ARITHMETIC * own, "train.precision", name,
            f"matrix products measure {ceiling / own:.1f} x as fast in it", ceiling)
           for name, ceiling in facts.ceilings.items()),
-        (not on_gpu and facts.threads < facts.cores, f"train.threads={facts.cores}",
+        (not on_gpu and facts.threads < facts.cores, "train.threads", facts.cores,
          f"{facts.threads} of {facts.cores} cores compute", rates.step * facts.cores / facts.threads)]
-    return [Advice(setting, why, min(others, at_most)) for applies, setting, why, at_most in table if applies]
+    return [advise(path, value, why, min(others, at_most)) for applies, path, value, why, at_most in table if applies]

@@ -14,6 +14,7 @@ from engine.cli.console import Screen
 from engine.common.files import make_folder, write_json
 from engine.diagnostics.advice import Rates, RunFacts, Verdict, bound_of, judge, rate_text, share_text
 from engine.diagnostics.peaks import Peaks, StepWork, best_rate, count_work, limit_of, measure_peaks, waiter
+from engine.diagnostics.suggestions import Trial, show_trials, try_out
 from engine.diagnostics.throughput import Transfer, Wait, hold_and_warm_up, issue_seconds, measure_rates
 from engine.plots.roofline import draw_roofline
 from engine.training.precision import resolve
@@ -58,49 +59,53 @@ def report_bottleneck(recipe: Recipe, seconds: float, folder: Path, json_file: s
 
 
 def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> dict:
-    """Measure each part of the recipe's run for about `seconds` and draw its roofline; the result as plain values.
+    """Measure each part of the recipe's run for about `seconds`, draw its roofline, and try what might help; the result
+    as plain values.
 
-    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of Diagnosis, step_flops_s (reached),
-    picture, command.
+    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of Diagnosis, as_it_is_images_s and
+    trials (as `try_out` returns them; only those of `helpful` are suggested), step_flops_s (reached), picture, command.
     """
+    about, found = measure_parts(recipe, seconds, screen)
+    step_flops_s = found.rates.step * found.work.flops
+    draw_roofline(found.peaks.flops_s, found.peaks.bytes_s,
+                  {f"{recipe.name}'s step": (found.work.flops_per_byte, step_flops_s)}, picture,
+                  f"Roofline of {recipe.name}, {found.facts.precision}, batches of {found.facts.batch:,}, "
+                  f"{found.side_px} px")
+    again_images_s, trials = try_out(recipe, found.verdict.advice, seconds, screen)
+    return {"recipe": recipe.name, **about, "seconds": seconds, **asdict(found),
+            "as_it_is_images_s": max(found.rates.together, again_images_s), "trials": [asdict(each) for each in trials],
+            "step_flops_s": step_flops_s, "picture": str(picture),
+            "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
+
+
+def measure_parts(recipe: Recipe, seconds: float, screen: Screen) -> tuple[dict, Diagnosis]:
+    """(stage, stages and device, the diagnosis) of a recipe's run, of which nothing is left afterwards."""
     with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         stage, stages = run.loop.stage, len(run.loop.stages)
         screen.say(f"measuring {recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
                    f"{run.step.mode} step: about {seconds:g} s per part ...")
         if stages > 1:
             screen.say(f"only stage {stage.name}, the first of {stages}, is measured")
-        found = diagnose(run, seconds)
-    step_flops_s = found.rates.step * found.work.flops
-    draw_roofline(found.peaks.flops_s, found.peaks.bytes_s,
-                  {f"{recipe.name}'s step": (found.work.flops_per_byte, step_flops_s)}, picture,
-                  f"Roofline of {recipe.name}, {found.facts.precision}, batches of {found.facts.batch:,}, "
-                  f"{found.side_px} px")
-    return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "device": str(run.device),
-            "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s, "picture": str(picture),
-            "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
+        return {"stage": stage.name, "stages": stages, "device": str(run.device)}, diagnose(run, seconds)
 
 
 def show(report: dict, screen: Screen) -> None:
-    """Show the rates, verdict, advice and the roofline's path; `report` as `measure` returns it."""
+    """Show the rates, verdict, trials and the roofline's path; `report` as `measure` returns it."""
     rates, reached, peak = report["rates"], report["step_flops_s"], report["peaks"]["flops_s"]
-    precision, verdict = report["facts"]["precision"], report["verdict"]
+    precision = report["facts"]["precision"]
     names = {"feed alone": "feed", "transfer alone": "transfer", "step alone": "step", "all together": "together"}
     screen.table(f"what bounds {report['recipe']}", [
         *((name, "none" if rates[key] is None else f"{rate_text(rates[key])} images/s") for name, key in names.items()),
         ("the step's arithmetic", f"{reached / 1e9:,.1f} GFLOP/s, {share_text(reached / peak[precision])} of the "
                                   f"{peak[precision] / 1e9:,.1f} of a matrix product measured in {precision}")])
-    screen.say(verdict["sentence"])
-    if verdict["advice"]:
-        screen.table("what would help", [(each["setting"], f"at most {rate_text(each['at_most_images_s'])} images/s: "
-                                                           f"{each['why']}") for each in verdict["advice"]])
-    else:
-        screen.say("no setting is known to help: change the network, the image size or the machine")
+    screen.say(report["verdict"]["sentence"])
+    show_trials([Trial(**each) for each in report["trials"]], report["as_it_is_images_s"], screen)
     screen.say(f"roofline: {report['picture']}")
 
 
 def diagnose(run: Run, seconds: float) -> Diagnosis:
     """Measure each part of `run` for about `seconds`, in its first stage at its first epoch's image size, and find what
-    bounds it. Changes its weights."""
+    bounds it and what might help. Changes its weights."""
     train, feed, step, precision = run.recipe.section("train"), run.feeds.train, run.step, run.precision
     wait = waiter(run.device)
     # The run's precision, fp32, and the one that `auto` chooses here.
@@ -128,13 +133,19 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
         workers=feed.threads if isinstance(feed, Stream) else 0, threads=torch.get_num_threads(),
         samples=feed.samples, batch=train.batch, accumulate=train.accumulate, mode=step.mode,
         precision=precision.name, channels_last=train.channels_last, limit=limit, reached=reached,
-        ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()}, gains=gains)
+        ceilings={name: flops_s / work.flops for name, flops_s in peaks.flops_s.items()},
+        operations=operations_of(feed), gains=gains)
     return Diagnosis(rates, facts, judge(rates, facts), work, peaks, side_px, issue_s)
 
 
 def policy_of(feed: Feed) -> Policy:
     """The augmentation policy of a feed."""
     return feed.policy if isinstance(feed, Stream) else feed.policy.policy
+
+
+def operations_of(feed: Feed) -> tuple[str, ...]:
+    """The operations of a feed's policy, in words."""
+    return tuple(operation.text for operation in policy_of(feed).operations)
 
 
 def transfer_of(run: Run) -> Transfer | None:
@@ -148,7 +159,7 @@ def operation_gains(run: Run, seconds: float, wait: Wait) -> dict[str, float]:
     """Operation of the run's policy -> how many times faster augmentation is without it, measured for `seconds` in all,
     except for operations that change the images' size."""
     policy = policy_of(run.feeds.train)
-    texts = [operation.text for operation in policy.operations]
+    texts = operations_of(run.feeds.train)
     fitting = COMPARED_PIXELS // (policy.output_height * policy.output_width)
     count = min(max(fitting, FEWEST_IMAGES), MOST_IMAGES)
     indices = np.resize(run.feeds.train.indices, count)

@@ -65,6 +65,11 @@ def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float
     return Rates(best["feed"][0], best["transfer"][0] if transfer else None, best["step"][0], *best["together"])
 
 
+def measure_together(feed: Feed, step: TrainStep, seconds: float, wait: Wait) -> float:
+    """Images per second of feed and step together, in about `seconds`; after `hold_and_warm_up`."""
+    return max(timed(endless(feed.epoch), stepper(step), seconds / ROUNDS, wait)[0] for _ in range(ROUNDS))
+
+
 def endless(open_epoch: Callable) -> Generator[Batch, None, None]:
     """The batches of one epoch after another, with the cost of starting an epoch."""
     for epoch in itertools.count():

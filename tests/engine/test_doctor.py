@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from engine.cli.parser import USER_ERRORS, run_command
-from engine.diagnostics import peaks
+from engine.diagnostics import peaks, suggestions
 from engine.diagnostics.advice import rate_text
 from engine.doctor import main
 
@@ -113,6 +113,8 @@ SMALL = ["--recipe=quickstart", "--data.train_count=300", "--data.test_count=100
 @pytest.mark.slow("builds a run and measures its parts")
 def test_a_recipe_is_measured_and_shown_what_bounds_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(peaks.MATRIX_SIDE, "cpu", 256)
+    # A setting that compiles would take a minute.
+    monkeypatch.setattr(suggestions, "measure_with", lambda recipe, changes, *_: 1e9 if changes else 1.0)
     out, extra = tmp_path / "out", tmp_path / "extra.json"
     assert main([*SMALL, f"--data.cache={tmp_path}", "--seconds", "0.1", "--json", str(extra), "--out", str(out)]) == 0
     shown = capsys.readouterr()
@@ -127,8 +129,12 @@ def test_a_recipe_is_measured_and_shown_what_bounds_it(tmp_path, capsys, monkeyp
     assert found["sentence"] in words and str(out / "roofline.png") in words
     for name in ("feed", "step", "together"):
         assert f"{rate_text(rates[name])} images/s" in words
-    for advice in found["advice"]:
-        assert advice["setting"] in words and rate_text(advice["at_most_images_s"]) in words
+    assert [trial["setting"] for trial in report["trials"]] == sorted(
+        (advice["setting"] for advice in found["advice"]), key=lambda setting: setting == "train.step=compile")
+    assert report["as_it_is_images_s"] == rates["together"]
+    for trial in report["trials"]:
+        assert f"{trial['setting']} │ 1,000,000,000 images/s together" in words
+    assert "at most" not in words
     assert report["step_flops_s"] == pytest.approx(rates["step"] * report["work"]["flops"])
     assert report["command"].startswith("python -m engine.doctor --recipe quickstart --data.train_count=300")
     assert report["command"].endswith("--seconds 0.1")

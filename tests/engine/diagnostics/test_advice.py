@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from engine.diagnostics.advice import LIMITS, Advice, Rates, RunFacts, bound_of, judge
+from recipes.settings.load import load
 
 CPU = RunFacts(device="cpu", feed="stream", resident_fits=False, cores=4, workers=1, threads=4, samples=45_000,
                batch=128, accumulate=1, mode="eager", precision="fp32", channels_last=True, limit="arithmetic",
@@ -83,10 +84,14 @@ def test_workers_are_not_advised_where_every_core_has_one_or_the_step_needs_them
 
 
 def test_the_costliest_operation_is_named_with_its_gain():
-    facts = replace(CPU, workers=4, gains={"flip()": 1.01, "blur(kernel_px=3, sigma=1)": 2.5, "crop(pad_px=4)": 1.3})
+    operations = "flip()", "blur(kernel_px=3, sigma=1)", "crop(pad_px=4)", "blur(kernel_px=3, sigma=1)"
+    facts = replace(CPU, workers=4, operations=operations, gains=dict(zip(operations, (1.01, 2.5, 1.3), strict=False)))
     assert judge(FEED, facts).advice == (
         Advice("augment.policy without blur(kernel_px=3, sigma=1)",
-               "the operation that costs most: augmenting is 2.50 x as fast without it", 2_500.0),)
+               "the operation that costs most: augmenting is 2.50 x as fast without it", 2_500.0,
+               {"augment.policy": "flip(), crop(pad_px=4), blur(kernel_px=3, sigma=1)"}),)
+    alone = replace(facts, operations=operations[1:2], gains={operations[1]: 2.5})
+    assert judge(FEED, alone).advice[0].changes == {"augment.policy": "none"}
     # The step is the next bound.
     assert advised(replace(FEED, step=2_000.0), facts) == {"augment.policy without blur(kernel_px=3, sigma=1)": 2_000.0}
     assert not advised(FEED, replace(facts, gains={"flip()": 1.01}))
@@ -134,7 +139,8 @@ def test_on_a_cpu_compiling_is_advised_where_operations_could_be_fused(limit, sa
 
 def test_parts_that_share_get_the_advice_of_all_each_once_and_the_best_first():
     rates = Rates(20_000.0, 300_000.0, 21_000.0, 9_000.0, 0.5)
-    facts = replace(GPU, mode="eager", limit="launches", workers=8, gains={"gray(p=0.2)": 1.2})
+    facts = replace(GPU, mode="eager", limit="launches", workers=8, operations=("gray(p=0.2)",),
+                    gains={"gray(p=0.2)": 1.2})
     found = judge(rates, facts).advice
     assert [each.setting for each in found][0] in ("data.feed=resident", "data.workers=16", "augment.policy without "
                                                    "gray(p=0.2)")
@@ -143,6 +149,17 @@ def test_parts_that_share_get_the_advice_of_all_each_once_and_the_best_first():
         "train.batch=256"])
     promises = [each.at_most_images_s for each in found]
     assert promises == sorted(promises, reverse=True)
+
+
+@pytest.mark.parametrize("rates, facts", [
+    (FEED, CPU), (GPU_FEED, GPU), (STEP, replace(CPU, channels_last=False, threads=2, limit="overhead")),
+    (GPU_STEP, replace(GPU, mode="eager", limit="launches")), (GPU_STEP, replace(GPU, precision="fp32"))])
+def test_what_is_advised_is_a_setting_that_can_be_tried(rates, facts):
+    found = judge(rates, facts).advice
+    assert found
+    for each in found:
+        assert [f"{path}={value}" for path, value in each.changes.items()] == [each.setting]
+        load("baseline", settings=each.changes)
 
 
 def test_advice_without_a_gain_is_left_out():
