@@ -30,11 +30,11 @@ def write_comparison(run_folders: Sequence[Path], out: Path | None = None) -> Pa
     differences = differing({name: record.settings for name, record in records.items()})
     path = out or run_folders[0] / "compare.html"
     make_folder(path.parent)
-    write_png(comparison_figure(histories), path.with_suffix(".png"))
+    picture = write_png(comparison_figure(histories), path.with_suffix(".png")).read_bytes()
     about = "Solid: the watched split, validation or test; dotted: training. Drag to zoom, double-click to zoom out."
     sections = [
         Section("results", "Results", [*notes, Table(results(records), ("", *names))]),
-        Section("curves", "Curves", [Chart("comparison_chart", chart(comparison_spec(histories)))], about),
+        Section("curves", "Curves", [Chart("comparison_chart", chart(comparison_spec(histories)), picture)], about),
         Section("differences", "Differences in configuration",
                 [Table(differences, ("setting", *names)) if differences else Note("There are none.")],
                 f"{NONE}: the run has no such setting."),

@@ -18,8 +18,8 @@ from plotly.offline import get_plotlyjs
 
 from engine.plots.image_grids import MARKS, Card, Strip
 
-# No logo with a link.
-CHART_OPTIONS = {"displaylogo": False, "responsive": True, "showTips": False}
+# No logo with a link, and no button that offers to upload the chart.
+CHART_OPTIONS = {"displaylogo": False, "showSendToCloud": False, "responsive": True, "showTips": False}
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A plotly figure; `name` is its element's id, of letters and underscores."""
+    """A plotly figure; `name` is its element's id, of letters and underscores. picture: a PNG of what it shows, for
+    readers without scripts."""
 
     name: str
     figure: go.Figure
+    picture: bytes
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,21 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = resources.files("engine.reporting").joinpath("html_page.html.jinja").read_text("utf-8")
     return environment.from_string(source).render(
-        title=title, subtitle=subtitle, sections=sections, plotly_js=Markup(get_plotlyjs()), png=data_address,
+        title=title, subtitle=subtitle, sections=sections, plotly_js=Markup(get_plotlyjs()),
+        image_address=image_address, png_address=png_address,
         # An element and the script that draws it, in which plotly escapes what could end the script.
         chart_html=lambda chart: Markup(chart.figure.to_html(full_html=False, include_plotlyjs=False,
                                                              div_id=chart.name, config=CHART_OPTIONS)),
         kind_of=lambda part: type(part).__name__, marks=MARKS)
 
 
-def data_address(image_hwc: np.ndarray) -> str:
+def image_address(image_hwc: np.ndarray) -> str:
     """A uint8 image (H, W, 3) as a data: address of its PNG."""
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image_hwc)).save(content, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    return png_address(content.getvalue())
+
+
+def png_address(png: bytes) -> str:
+    """A PNG file's content as a data: address."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -67,18 +67,18 @@ class ReportData:
 def per_class(data: ReportData) -> Section:
     """Accuracy of each class, worst first."""
     accuracy, split, names = data.predictions.result.per_class, data.held_out.split, data.trained.class_names
-    write_png(per_class_figure(accuracy, names, split), data.plots / "per_class.png")
+    picture = write_png(per_class_figure(accuracy, names, split), data.plots / "per_class.png").read_bytes()
     totals = np.bincount(data.predictions.labels, minlength=len(names))
     return Section("per_class", "Classes, worst first",
-                   [Chart("per_class_chart", per_class_chart(accuracy, totals, names))],
+                   [Chart("per_class_chart", per_class_chart(accuracy, totals, names), picture)],
                    f"Share of each class's {split} images that are classified right.")
 
 
 def confusion(data: ReportData) -> Section:
     """The confusion matrix, and examples of the most confused pairs."""
     result, names, predictions = data.predictions.result, data.trained.class_names, data.predictions
-    write_confusion(result.confusion, names, data.plots)
-    parts = [Chart("confusion_chart", confusion_chart(result.confusion, names))]
+    _, picture = write_confusion(result.confusion, names, data.plots)
+    parts = [Chart("confusion_chart", confusion_chart(result.confusion, names), picture.read_bytes())]
     if result.nonfinite:
         parts.insert(0, Note(f"{result.nonfinite:,} of {result.count:,} images have no prediction, as their logits "
                              "are not finite: no column counts them."))
@@ -180,10 +180,10 @@ def calibration(data: ReportData) -> Section:
     result = data.predictions.result
     likeliest = data.predictions.probabilities.max(1)[data.predictions.finite]
     spec = calibration_spec(result.bin_count, result.bin_accuracy, result.bin_confidence, result.ece)
-    write_png(draw(spec), data.plots / "calibration.png")
+    picture = write_png(draw(spec), data.plots / "calibration.png").read_bytes()
     rows = [("expected calibration error", percent(result.ece)),
             ("over all", f"mean confidence {percent(likeliest.mean())}, accuracy {percent(result.top1)}")]
-    return Section("calibration", "Calibration", [Table(rows), Chart("calibration_chart", chart(spec))],
+    return Section("calibration", "Calibration", [Table(rows), Chart("calibration_chart", chart(spec), picture)],
                    "Predictions in bins of their confidence: below the dotted line the network is more confident than "
                    "it is accurate.")
 

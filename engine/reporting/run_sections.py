@@ -84,7 +84,7 @@ def curves(record: Record, plots: Path) -> Section:
     overview, epochs = plots / "overview.png", record.folder / "metrics.csv"
     if not overview.exists() or overview.stat().st_mtime < epochs.stat().st_mtime:
         draw_curves(record.history, plots, record.title)
-    parts: list = [Chart("curves_chart", chart(overview_spec(record.history)))]
+    parts: list = [Chart("curves_chart", chart(overview_spec(record.history)), overview.read_bytes())]
     broken = [row["epoch"] + 1 for row in record.history
               if not np.isfinite([float(value) for value in row.values() if value is not None]).all()]
     if broken:
@@ -98,8 +98,8 @@ def speed(record: Record, plots: Path) -> Section:
     if not record.history:
         return Section("speed", "Speed", [Note("No epoch has been recorded.")])
     spec = speed_spec(record.history)
-    write_png(draw(spec), plots / "speed.png")
-    return Section("speed", "Speed", [Chart("speed_chart", chart(spec))])
+    picture = write_png(draw(spec), plots / "speed.png").read_bytes()
+    return Section("speed", "Speed", [Chart("speed_chart", chart(spec), picture)])
 
 
 def augmentation(data: RunData, plots: Path) -> Section:

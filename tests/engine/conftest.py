@@ -38,3 +38,21 @@ def reported_run(trained_run):
 
     write_report(trained_run)
     return trained_run
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Reports whose pictures, which take most of the time, are all the same."""
+    from PIL import Image
+
+    from engine.reporting import prediction_sections, run_sections
+
+    def write(_, path):
+        Image.new("RGB", (160, 90)).save(path)
+        return path
+
+    for module in (prediction_sections, run_sections):
+        monkeypatch.setattr(module, "write_png", write)
+    monkeypatch.setattr(prediction_sections, "write_confusion",
+                        lambda matrix, names, folder: (None, write(matrix, folder / "confusion.png")))
+    monkeypatch.setattr(run_sections, "draw_curves", lambda history, plots, _: write(history, plots / "overview.png"))

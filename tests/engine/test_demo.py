@@ -1,6 +1,7 @@
 """The page in a real browser: a network that names colours classifies uploads, and refuses bad ones."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -112,6 +113,16 @@ def tab(loaded, served):
         clear(page)
     yield page
     assert not elsewhere and not wrong and not served[1]
+
+
+@browser_test
+def test_no_place_of_the_page_leads_elsewhere(tab, served):
+    places = tab.locator("[href], [src], [action], [formaction]").evaluate_all(
+        "all => all.flatMap(one => ['href', 'src', 'action', 'formaction'].map(name => one[name]))")
+    places = [place for place in places if isinstance(place, str) and place]
+    assert places and all(place.startswith((served[0], "data:", "blob:")) for place in places)
+    titles = tab.locator("button, a").evaluate_all("all => all.map(one => one.innerText + one.ariaLabel + one.title)")
+    assert titles and not [title for title in titles if re.search("share|cloud|deploy|api", title.lower())]
 
 
 def send(page, name, content):

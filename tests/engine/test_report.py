@@ -53,15 +53,6 @@ def folders_run(tmp_path_factory):
     return root / "run"
 
 
-@pytest.fixture
-def unpainted(monkeypatch):
-    """Skip the PNGs of pages, which take most of the time."""
-    for module in (prediction_sections, run_sections):
-        monkeypatch.setattr(module, "write_png", lambda *_: None)
-    monkeypatch.setattr(prediction_sections, "write_confusion", lambda *_: None)
-    monkeypatch.setattr(run_sections, "draw_curves", lambda *_: None)
-
-
 def sections_of(page):
     return {part.split('"', 1)[0]: part for part in page.read_text().split('<section id="')[1:]}
 

@@ -3,25 +3,28 @@
 import contextlib
 import csv
 import itertools
+import re
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.plots.bars import speed_spec
 from engine.plots.curves import comparison_spec, overview_spec
-from engine.reporting import run_sections
 from engine.reporting.comparison import write_comparison
 from engine.reporting.confusion_charts import confusion_chart
 from engine.reporting.html_page import Chart, Section, Table, render
 from engine.reporting.panel_charts import chart
 from engine.reporting.run_report import write_report
+from tests.engine.image_files import stored
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow("drives a browser"),
               pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+PICTURE = stored(Image.new("RGB", (160, 90)))
 NAMES = [f"class_{number}" for number in range(99)] + ["<b>bold</b>"]
 
 
@@ -70,7 +73,7 @@ def charts_page(browser, tmp_path_factory):
                "confusion": confusion_chart(matrix, NAMES),
                "zoomed": confusion_chart(np.eye(100, dtype=np.int64), NAMES)}
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(render("A run", "somewhere", [Section(name, name, [Chart(f"{name}_chart", figure)])
+    path.write_text(render("A run", "somewhere", [Section(name, name, [Chart(f"{name}_chart", figure, PICTURE)])
                                                   for name, figure in figures.items()]))
     with visited(browser) as open_file:
         yield open_file(path)
@@ -175,15 +178,42 @@ def test_the_comparison_shows_every_run_and_hides_one_on_a_click(charts_page):
     playwright.expect(lines).to_have_count(7)
 
 
-def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path, monkeypatch):
-    for drawing in ("draw_curves", "write_png"):
-        monkeypatch.setattr(run_sections, drawing, lambda *_: None)
+def test_a_runs_page_opens_and_its_links_lead_to_its_sections(visit, tmp_path, unpainted):
     page = visit(write_report(interrupted_run(tmp_path / "run", 4)))
     assert page.title() == "a recipe that is not recorded on <shapes>, seed 3"
     links = page.locator("nav a")
     assert links.count() == page.locator("section").count() > 6
     links.get_by_text("Environment").click()
     playwright.expect(page.locator("#environment h2")).to_be_in_viewport()
+
+
+def test_no_button_of_a_chart_sends_or_leads_anywhere(visit, tmp_path):
+    page, opened = visit(write_comparison([interrupted_run(tmp_path / name, 3) for name in ("one", "two")])), []
+    page.context.on("page", lambda other: opened.append(other.url))
+    page.on("framenavigated", lambda frame: opened.append(frame.url))
+    titles = page.locator(".modebar-btn").evaluate_all("all => all.map(one => one.dataset.title)")
+    assert "Download plot as a PNG" in titles
+    assert not [title for title in titles if re.search("share|cloud|upload|edit", title.lower())]
+    page.locator("#comparison_chart").hover()
+    for button in page.locator(".modebar-btn").all():
+        button.click()
+    assert not opened and page.locator("[class*=cloud]").count() == 0
+    links = page.locator("[href], [action], iframe").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert links and all(link.startswith("#") for link in links)
+
+
+def test_readers_without_scripts_see_the_pictures(browser, tmp_path):
+    path = write_comparison([interrupted_run(tmp_path / name, 3) for name in ("one", "two")])
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(path.as_uri())
+    picture = page.locator("img.picture")
+    playwright.expect(picture).to_be_visible()
+    # As wide as the page allows, and as high as drawn for it: so it was read, and not only given a place.
+    width, height = Image.open(path.with_suffix(".png")).size
+    box = picture.bounding_box()
+    assert box["width"] > 600 and box["height"] == pytest.approx(box["width"] * height / width, rel=0.01)
+    assert not page.locator("#comparison_chart").is_visible()
+    page.context.close()
 
 
 def test_the_page_of_a_comparison_shows_both_runs(visit, tmp_path):
@@ -210,7 +240,8 @@ def overlapping(boxes):
 def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened):
     specs = {"curves": overview_spec(history(3)), "speed": speed_spec(history(3)),
              "comparison": comparison_spec({"one": history(3), "two": history(5, 3.0)})}
-    page = opened(*(Section(name, name, [Chart(f"{name}_chart", chart(spec))]) for name, spec in specs.items()))
+    page = opened(*(Section(name, name, [Chart(f"{name}_chart", chart(spec), PICTURE)])
+                    for name, spec in specs.items()))
     wide = {name: boxes_of(page, f"#{name}_chart .annotation-text-g", name) for name in specs}
     for width, layout, chart_px in ((390, "narrow", 390 - 2 * 16), (1280, "wide", 1180 - 2 * 24)):
         page.set_viewport_size({"width": width, "height": 800})
@@ -233,7 +264,7 @@ def test_the_charts_of_a_page_fit_a_narrow_window_and_a_wide_one_again(opened):
 def test_a_page_opened_in_a_narrow_window_cuts_no_cell(opened):
     page = opened(Section("result", "Result", [
         Table([("precision, feed, step", "bf16, stream, eager"), ("weights (SHA-256)", "b6f2db0cee5b1807")]),
-        Chart("curves_chart", chart(overview_spec(history(3))))]))
+        Chart("curves_chart", chart(overview_spec(history(3))), PICTURE)]))
     page.set_viewport_size({"width": 390, "height": 800})
     page.reload()
     page.wait_for_selector("#curves_chart[data-layout=narrow]")
