@@ -21,11 +21,11 @@ from engine.training.nan_guard import NanGuard, NotFinite, all_finite, healthy
 class TrainStep:
     """Trains on one batch per call, and counts since `reset_counts`; `start_stage` comes before the first batch.
 
-    steps_per_epoch: batches; `accumulate` of them share an update, the last group of an epoch may be smaller. mode: one
-    of executors.MODES. draw_mix(epoch, step, height, width): the batch's Mix or None; without it none is mixed.
-    size_of(epoch): the side in px that images are resized to before mixing, None for none. `ema` and `lookahead` follow
-    each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or gradient is left out
-    and counted in `skipped`; that waits for the device in each step.
+    steps_per_epoch: batches; `accumulate` of them share an update, the last group of an epoch may be smaller. mode:
+    "eager", "compile" or "graph". draw_mix(epoch, step, height, width): the batch's Mix or None; without it none is
+    mixed. size_of(epoch): the side in px that images are resized to before mixing, None for none. `ema` and `lookahead`
+    follow each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or gradient is
+    left out and counted in `skipped`; that waits for the device in each step.
 
     images_of(step): the size of a whole batch, needed where batches are accumulated or come as the blocks of several
     processes, in `process_group`. Each update is that of the whole batch, `totals` are those of all processes, and what

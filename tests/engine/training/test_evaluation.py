@@ -18,10 +18,11 @@ class Feed:
     """Three batches of 4, 4 and 2 images whose red value is their label."""
 
     def __init__(self, fail=False):
-        self.fail = fail
+        self.fail, self.asked = fail, []
 
     @contextmanager
     def epoch(self, epoch, start=0):
+        self.asked.append((epoch, start))
         yield self._batches()
 
     def _batches(self):
@@ -134,3 +135,43 @@ def test_the_mode_is_restored_after_an_error_too():
     with pytest.raises(RuntimeError, match="planted"):
         run(model, Feed(fail=True))
     assert model.training
+
+
+def test_it_is_the_feeds_first_epoch_and_between_its_batches_one_may_leave():
+    feed, met = Feed(), []
+    evaluate(ByRed(), feed, 5, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU),
+             between=lambda: met.append(None))
+    assert feed.asked == [(0, 0)] and len(met) == 3
+
+    def leave():
+        met.append(None)
+        raise KeyboardInterrupt
+
+    model = ByRed().train()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, feed, 5, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU), between=leave)
+    assert len(met) == 4 and model.training
+
+
+def test_the_counters_lie_on_the_networks_device_and_others_may_be_added():
+    """On the meta device there are no values; of counters on another device the sums would be refused."""
+    class Left(Exception):
+        pass
+
+    def add(tensors):
+        assert {tensor.device.type for tensor in tensors} == {"meta"}
+        raise Left
+
+    def batches():
+        for count in (4, 2):
+            images = torch.empty(count, 2, 2, 3, dtype=torch.uint8, device="meta")
+            yield SimpleNamespace(images_bhwc=images, labels=torch.empty(count, dtype=torch.int64, device="meta"))
+
+    feed, meta = Feed(), torch.device("meta")
+    feed._batches = batches
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5, device=meta))
+    with pytest.raises(Left):
+        evaluate(model, feed, 5, ToInput((0, 0, 0), (1, 1, 1), meta), Precision("fp32", meta), add=add)
+    twice = evaluate(ByRed(), Feed(), 5, ToInput((0, 0, 0), (1, 1, 1), CPU), Precision("fp32", CPU),
+                     add=lambda tensors: [tensor.mul_(2) for tensor in tensors])
+    assert (twice.count, twice.top1) == (20, 0.8)

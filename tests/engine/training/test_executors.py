@@ -7,9 +7,10 @@ from engine.common.errors import EngineError
 from engine.models.cnn import Cnn
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant
-from engine.training.executors import resolve
+from engine.training import executors
+from engine.training.executors import build_executor, compiled, resolve
 from engine.training.forward import ForwardPass, ToInput
-from engine.training.mixing import draw_mix
+from engine.training.mixing import Mix, draw_mix
 from engine.training.precision import Precision
 from engine.training.step import TrainStep
 
@@ -73,18 +74,109 @@ def test_gradients_of_several_batches_are_added_up_in_a_compiled_step_too():
     assert plain.updates_done == fast.updates_done == 2
 
 
-@pytest.mark.parametrize(("mode", "device", "accumulate", "said"), [
-    ("graph", "cpu", 1, "train.step=graph needs a GPU"), ("graph", "cuda", 2, "needs train.accumulate=1")])
-def test_what_cannot_be_captured_is_refused(mode, device, accumulate, said):
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize(("mode", "device", "accumulate", "processes", "sync_bn", "said"), [
+    ("graph", CPU, 1, 1, False, "train.step=graph needs a GPU, the device is cpu: choose eager, compile or auto"),
+    ("graph", CUDA, 2, 1, False, "train.step=graph needs train.accumulate=1, not 2: choose compile, or larger batches"),
+    ("graph", CUDA, 1, 2, False, "train.step=graph is for a single process, and there are 2: choose compile, eager or "
+     "auto"),
+    ("graph", CUDA, 1, 2, True, "train.step=graph cannot hold the communication of train.sync_bn: choose eager"),
+    ("compile", CUDA, 1, 2, True, "train.step=compile cannot hold the communication of train.sync_bn")])
+def test_what_cannot_be_captured_is_refused(mode, device, accumulate, processes, sync_bn, said):
     with pytest.raises(EngineError, match=said):
-        resolve(mode, torch.device(device), accumulate)
+        resolve(mode, device, accumulate, processes, sync_bn)
 
 
-def test_auto_is_the_fastest_that_there_is():
-    assert resolve("auto", CPU, 1) == "eager"
-    assert resolve("auto", torch.device("cuda"), 1) == "graph"
-    assert resolve("auto", torch.device("cuda"), 4) == "compile"
-    assert resolve("compile", CPU, 4) == "compile"
+@pytest.mark.parametrize(("mode", "device", "accumulate", "processes", "sync_bn", "chosen"), [
+    ("auto", CPU, 1, 1, False, "eager"), ("auto", CPU, 4, 2, False, "eager"), ("auto", CUDA, 1, 1, False, "graph"),
+    ("auto", CUDA, 4, 1, False, "compile"), ("auto", CUDA, 1, 2, False, "compile"),
+    ("auto", CUDA, 2, 2, False, "compile"), ("auto", CUDA, 1, 2, True, "eager"),
+    ("eager", CUDA, 1, 2, True, "eager"), ("eager", CUDA, 4, 1, False, "eager"),
+    ("compile", CPU, 4, 1, False, "compile"), ("compile", CUDA, 1, 2, False, "compile"),
+    ("graph", CUDA, 1, 1, False, "graph")])
+def test_auto_is_the_fastest_that_there_is_and_what_is_chosen_stays(mode, device, accumulate, processes, sync_bn,
+                                                                    chosen):
+    assert resolve(mode, device, accumulate, processes, sync_bn) == chosen
+    if processes == 1 and not sync_bn:
+        assert resolve(mode, device, accumulate) == chosen
+
+
+@pytest.fixture
+def not_compiled(monkeypatch):
+    """torch.compile hands its function back; the list takes the options that it is called with."""
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: asked.append(options) or function)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        yield asked
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_a_compiled_step_is_made_of_trains_as_the_plain_one(accumulate, not_compiled):
+    plain, fast = step_of("eager", accumulate=accumulate), step_of("compile", accumulate=accumulate)
+    torch.testing.assert_close(train(fast), train(plain), rtol=1e-5, atol=1e-6)
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(fast.model.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    # A program for each shape; torch's own limit of them would leave the ninth uncompiled.
+    assert not_compiled == [{"dynamic": False}] and torch._dynamo.config.recompile_limit == 128
+
+
+def test_a_block_of_a_batch_is_given_the_image_before_it_by_each_executor(not_compiled):
+    step, mix = step_of("eager"), Mix("cutmix", 0.5, (0, 12, 0, 6))
+    images, labels = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8), torch.arange(4)
+    before = torch.randint(0, 256, (1, 16, 16, 3), dtype=torch.uint8), torch.tensor([4])
+    forward = step.executor
+    expected = forward.loss(images, labels, 12, mix, before)[1]
+    assert not torch.equal(expected, forward.loss(images, labels, 12, mix)[1])
+    for executor in (forward, build_executor("compile", forward)):
+        for share in (1, 0.25):
+            step.model.zero_grad()
+            (share * forward.loss(images, labels, 12, mix, before)[0]).backward()
+            gradients = [p.grad.clone() for p in step.model.parameters()]
+            step.model.zero_grad()
+            torch.testing.assert_close(executor(images, labels, 12, mix, share, before), expected)
+            torch.testing.assert_close([p.grad for p in step.model.parameters()], gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["TorchDynamoException", "Unsupported"])
+def test_a_compiler_that_fails_is_one_line(kind, monkeypatch):
+    def fails(*_):
+        raise getattr(torch._dynamo.exc, kind)("the first line\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: fails)
+    with pytest.raises(EngineError, match=r"^train.step: torch.compile failed \(the first line\); choose "
+                                          r"--train.step=eager, and see that a C\+\+ compiler is installed$"):
+        compiled(len)([])
+
+
+class Recorded:
+    """What stands in for a captured graph: notes what it is made of and replayed with."""
+
+    def __init__(self, function, forward, inputs, pool):
+        self.function, self.inputs, self.pool, self.replayed = function, inputs, pool, []
+
+    def replay(self, inputs):
+        self.replayed.append(inputs)
+        return self.function(*inputs)[1]
+
+
+def test_a_graph_is_captured_for_each_size_and_anew_in_each_stage(not_compiled, monkeypatch):
+    pools = iter("ab")
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    monkeypatch.setattr(executors, "Graph", Recorded)
+    forward, mix = step_of("eager").executor, Mix("mixup", 0.25)
+    captured = build_executor("graph", forward)
+    images, labels = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8), torch.arange(4)
+    for size_px, count in ((None, 4), (12, 4), (None, 3), (None, 4)):
+        expected = forward.loss(images[:count], labels[:count], size_px, mix)[1]
+        torch.testing.assert_close(captured(images[:count], labels[:count], size_px, mix, 1), expected)
+    assert {key: len(graph.replayed) for key, graph in captured.graphs.items()} == {(4, None): 2, (4, 12): 1,
+                                                                                    (3, None): 1}
+    first = captured.graphs[4, None]
+    assert first.pool == "a" and torch.equal(first.inputs[2], forward.row_of(mix))
+    captured.start_stage()
+    assert captured.graphs == {} and captured.pool == "b"
 
 
 @needs_gpu

@@ -75,6 +75,38 @@ def test_every_batch_of_every_epoch_is_trained_on_once_in_order():
     assert feed.open == 0
 
 
+def test_seconds_add_up_over_epochs_and_rates_are_the_steps(monkeypatch):
+    """A clock that goes on by one at each look: what is between two looks is one second."""
+    ticks = itertools.count()
+    monkeypatch.setattr("engine.training.loop.time.perf_counter", lambda: float(next(ticks)))
+    loop = make(CountingStep(), CountingFeed(), 3)
+    records = list(loop.run())
+    # Looks: begin, asked, then for each batch one before the step and one after it, then the end.
+    assert [record.train_s for record in records] == [6.0] * 3 and loop.progress.train_seconds == 18.0
+    # The first batch is waited for between two looks, and so is the second.
+    assert [record.feed_wait_s for record in records] == [2.0] * 3
+    assert [record.images_per_s for record in records] == [8 / 6] * 3 and records[0].lr == 0.1
+
+
+def test_an_epoch_left_in_the_middle_keeps_its_seconds(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("engine.training.loop.time.perf_counter", lambda: float(next(ticks)))
+
+    def leave(loop):
+        if loop.progress.steps_done == 1:
+            raise Interrupted(15)
+
+    first = make(CountingStep(), CountingFeed(), 1, between_steps=leave)
+    with pytest.raises(Interrupted):
+        list(first.run())
+    # Begin, asked, the batch's arrival, the look before leaving: three seconds.
+    assert first.progress.epoch_seconds == 3.0 and first.progress.train_seconds == 0.0
+    rest = make(CountingStep(), CountingFeed(), 1)
+    rest.seek(Progress(**first.state()))
+    [record] = rest.run()
+    assert record.train_s == rest.progress.train_seconds == 3.0 + 4.0 and rest.progress.epoch_seconds == 0.0
+
+
 def test_the_best_epoch_is_the_highest_top1_and_ties_keep_the_first():
     loop = make(CountingStep(), CountingFeed(), 4, select=True, watch=watched([(1, .5), (1, .7), (1, .7), (1, .6)]))
     assert [record.is_best for record in loop.run()] == [True, True, False, False]

@@ -151,6 +151,15 @@ def test_in_inference_mode_and_with_gradients():
     assert not any(t.requires_grad for t in metrics.tensors)
 
 
+def test_counts_are_exact_and_on_the_device():
+    """A float32 stops counting at 16,777,216; sums of losses are float64."""
+    for device in ("cpu", "meta"):
+        tensors = Metrics(7, device).tensors
+        assert [tensor.dtype for tensor in tensors] == [torch.int64] * 4 + [torch.float64] * 2
+        assert {tensor.device.type for tensor in tensors} == {device}
+        assert [tuple(tensor.shape) for tensor in tensors] == [(7, 8), (), (16,), (16,), (16,), ()]
+
+
 def test_updates_do_not_wait_for_the_device():
     # On the meta device there are no values: reading one would raise.
     metrics = Metrics(7, "meta")

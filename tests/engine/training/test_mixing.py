@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms import v2
 
 from engine.common.errors import EngineError
-from engine.training.mixing import Mix, apply_mix, cut, draw_mix
+from engine.training.mixing import Mix, apply_mix, apply_row, cut, draw_mix, row_of
 
 
 def batch(count=5, height=7, width=9, layout=torch.channels_last):
@@ -134,6 +134,15 @@ def test_nothing_waits_for_the_device(mix):
     images, labels = torch.empty(4, 3, 8, 8, device="meta"), torch.empty(4, dtype=torch.int64, device="meta")
     mixed, *_ = apply_mix(images, labels, mix)
     assert mixed.shape == images.shape
+    mixed, others, lam, smoothing = apply_row(images, labels, row_of(mix, 0.1).to("meta"))
+    assert {tensor.device.type for tensor in (mixed, others, lam, smoothing)} == {"meta"}
+
+
+def test_a_batchs_row_by_hand():
+    for mix, expected in ((None, [1, 1, 0, 0, 0, 0, 1]), (Mix("mixup", 0.25), [0.25, 1, 0, 0, 0, 0, 0.25]),
+                          (Mix("cutmix", 0.75, (1, 2, 3, 7)), [1, 0, 1, 2, 3, 7, 0.75])):
+        row = row_of(mix, 0.125)
+        assert row.dtype == torch.float32 and row.tolist() == [*expected, 0.125]
 
 
 def test_draws_are_a_pure_function_of_seed_epoch_and_step():

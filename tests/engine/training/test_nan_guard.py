@@ -23,6 +23,58 @@ def test_the_first_bad_step_is_told(bad):
     guard.check(wait=True)
 
 
+def test_a_bad_first_step_is_told():
+    guard = NanGuard(torch.device("cpu"))
+    guard.note(counts(float("nan")), 0)
+    with pytest.raises(NotFinite, match="^the loss is not finite, or exploded, at step 0 of the epoch: lower the "
+                                        "learning rate$") as caught:
+        guard.check()
+    assert (caught.value.step, caught.value.epoch) == (0, None) and NotFinite(3, 2).epoch == 2
+
+
+class Event:
+    """Stands in for torch.cuda.Event: over when it is asked for the second time."""
+
+    def __init__(self):
+        self.recorded, self.asked = False, 0
+
+    def record(self):
+        self.recorded = True
+
+    def query(self):
+        self.asked += 1
+        return self.recorded and self.asked > 1
+
+
+def test_on_a_gpu_a_copy_is_looked_at_when_it_has_arrived(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    guard = NanGuard(torch.device("cpu"))
+    guard.device = torch.device("cuda")
+    guard.note(counts(1.0), 0)
+    # The copy of before the bad step arrives at the third call; another one is made then, which knows.
+    assert [guard.known() for _ in range(2)] == [-1, -1]
+    for step, loss in ((1, EXPLODED), (2, 2 * EXPLODED), (3, float("nan"))):
+        guard.note(counts(loss), step)
+    assert guard.first.tolist() == 2
+    copied = guard.copy.clone()
+    assert guard.known() == int(copied) and guard.known(wait=True) == 2
+    assert [guard.known() for _ in range(2)] == [-1, -1]
+    with pytest.raises(NotFinite) as caught:
+        guard.check()
+    assert caught.value.step == 2
+    guard.note(counts(1.0), 4)
+    with pytest.raises(NotFinite):
+        guard.check(wait=True)
+    guard.device = torch.device("cpu")
+    guard.reset()
+    assert (guard.known(), guard.known(wait=True)) == (-1, -1)
+
+
+def test_the_first_bad_step_lies_on_the_device_as_a_whole_number():
+    first = NanGuard(torch.device("meta")).first
+    assert (first.device.type, first.dtype, first.shape) == ("meta", torch.int64, ())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: the guard's copy is looked at when it arrives")
 def test_on_a_gpu_nothing_waits_and_the_step_is_the_same():
     guard = NanGuard(torch.device("cuda"))

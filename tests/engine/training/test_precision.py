@@ -1,15 +1,19 @@
 """fp16's loss scaling: unscale, then clip, then step, against the update calculated by hand; and the skipped steps."""
 
 import math
+import os
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from engine.common.errors import EngineError
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Exponential
+from engine.training import precision as precisions
 from engine.training.forward import ForwardPass, ToInput
-from engine.training.precision import Precision
+from engine.training.precision import Precision, allow_tf32, be_deterministic, cpu_has_native_bf16, resolve
 from engine.training.step import TrainStep
 
 CPU = torch.device("cpu")
@@ -52,9 +56,53 @@ def test_a_step_that_raises_the_scale_has_moved_the_weights():
 @pytest.mark.parametrize("name, dtype", [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_products_are_in_the_precisions_type_and_only_fp16_scales(name, dtype):
     precision = Precision(name, CPU)
+    assert isinstance(precision.autocast(), nullcontext) == (name == "fp32")
     with precision.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
     assert (precision.scaler is not None) == (name == "fp16")
+
+
+@pytest.mark.parametrize("avx, amx, native", [(False, False, False), (True, False, True), (False, True, True)])
+def test_a_cpu_has_bf16_by_either_of_two_instructions(avx, amx, native, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert cpu_has_native_bf16() is native
+
+
+@pytest.mark.parametrize("asked, device, capability, native, expected", [
+    ("auto", "cuda:1", (7, 5), False, "fp16"), ("auto", "cuda:1", (8, 0), False, "bf16"),
+    ("auto", "cuda:1", (9, 0), False, "bf16"), ("auto", "cpu", None, True, "bf16"),
+    ("auto", "cpu", None, False, "fp32"), ("fp16", "cuda:1", None, False, "fp16"),
+    ("fp32", "cuda:1", None, False, "fp32"), ("bf16", "cpu", None, False, "bf16"), ("fp32", "cpu", None, True, "fp32")])
+def test_what_auto_is_on_each_device(asked, device, capability, native, expected, monkeypatch):
+    def capability_of(asked_for):
+        assert asked_for == torch.device("cuda:1") and capability
+        return capability
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capability_of)
+    monkeypatch.setattr(precisions, "cpu_has_native_bf16", lambda: native)
+    assert resolve(asked, torch.device(device)) == expected
+
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(EngineError, match="^train.precision=fp16 needs a GPU: on a CPU choose fp32 or bf16$"):
+        resolve("fp16", CPU)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_settings_of_the_whole_process(wanted, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        allow_tf32(wanted)
+        assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is wanted
+        be_deterministic(wanted)
+        assert torch.are_deterministic_algorithms_enabled() is wanted
+        # cuBLAS's own name and value for its deterministic workspace.
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if wanted else None)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 @pytest.fixture

@@ -91,9 +91,11 @@ def test_what_the_network_itself_holds_stays_frozen():
 
 
 @pytest.mark.parametrize(("each", "message"), [
-    (stage({"fc": 0.1}), r"stage one: conv1\.weight matches neither its lrs \(fc\) nor its frozen patterns"),
+    (stage({"fc": 0.1, "layer9": 0.1}), r"stage one: conv1\.weight matches neither its lrs \(fc, layer9\) nor its "
+     r"frozen patterns; name it in one of them \(frozen: \* takes the rest\)$"),
     (stage({"fc": 0.1, "layer?": 0.1, "layer?.*": 0.1}, ["conv1"]), r"stage one: bn1\.weight matches neither"),
-    (stage({"*": 0.1}, ["conv1"]), "the frozen pattern conv1 names no parameter that its lrs leave"),
+    (stage({"*": 0.1}, ["conv1"]), "stage one: the frozen pattern conv1 names no parameter that its lrs leave; correct "
+     "it or leave it out$"),
     (stage({"fc": 0.1}, ["*", "layer9"]), "the frozen pattern layer9 names no parameter"),
 ])
 def test_parameters_without_a_pattern_and_idle_patterns_are_refused(each, message):

@@ -11,7 +11,7 @@ from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant, Exponential, OneCycle
 from engine.training import mixing
 from engine.training.forward import ForwardPass, ToInput, resize
-from engine.training.precision import Precision, cpu_has_native_bf16, resolve
+from engine.training.precision import Precision, cpu_has_native_bf16
 from engine.training.step import TrainStep
 
 CPU = torch.device("cpu")
@@ -263,12 +263,3 @@ def test_bf16_follows_fp32_to_its_tolerance():
             step(*batch, 0, number)
         losses.append(step.totals()[0])
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
-
-
-def test_precision_is_resolved_or_refused_by_device():
-    from engine.common.errors import EngineError
-
-    assert resolve("fp32", CPU) == "fp32"
-    assert resolve("auto", CPU) in ("fp32", "bf16")
-    with pytest.raises(EngineError, match="fp16 needs a GPU"):
-        resolve("fp16", CPU)
