@@ -61,13 +61,14 @@ def _pass(ops: list[PixelOp]) -> Pass:
 def _ops(operation, sizes: Sizes, gates: tuple[Gate, ...]) -> Iterator[PixelOp]:
     """The ops of one operation that can act."""
     slot = operation.position * SLOTS_PER_OPERATION
-    limit = round(operation.value("p") * (1 << FRACTION_BITS)) if operation.spec.parameter("p") else 1 << FRACTION_BITS
+    p = operation.value("p") if operation.spec.parameter("p") else 1.0
+    limit = round(p * (1 << FRACTION_BITS))
     if operation.name == "one_of":
         n = len(operation.children)
         for k, child in enumerate(operation.children):
             yield from _ops(child, sizes, (*gates, Gate(slot + GATE_SLOT, limit * k // n, limit * (k + 1) // n)))
         return
-    if operation.spec.parameter("p") and operation.value("p") != 1.0:
+    if p != 1.0:
         gates = (*gates, Gate(slot + GATE_SLOT, 0, limit))
     if operation.name == "maybe":
         for child in operation.children:

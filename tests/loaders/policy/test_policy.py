@@ -22,6 +22,27 @@ def test_named_policies_read_back_from_their_canonical_text(name):
     assert policy.output_px == (224 if name == "resnet50" else 32)
 
 
+def test_named_policies_are_the_seeds_own_code():
+    """What each author's code does, operation by operation, in the policy language."""
+    assert {name: parse(name).text for name in POLICIES} == {
+        # RandomCrop(32, padding=4), RandomHorizontalFlip()
+        "baseline": "crop(pad_px=4), flip()",
+        "cnn": "crop(pad_px=4), flip(), jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05)",
+        # ... ColorJitter(.2, .2, .2, .05), RandomErasing(p=.25, scale=(.02, .15)), whose ratio is (.3, 3.3)
+        "cnn4": "crop(pad_px=4), flip(), jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05), "
+                "erase(p=0.25, scale=(0.02, 0.15))",
+        # Affine(translate 0 to 10 %, scale .85 to 1.15, rotate +-15, p .5), OneOf([CoarseDropout 8 to 16 px, GaussNoise
+        # sigma .0125 to .0278], p .3)
+        "resnet34": "crop(pad_px=4), flip(), maybe(0.5, affine(rotate_deg=15, translate=(0, 0.1), "
+                    "scale=(0.85, 1.15))), one_of(0.3, coarse_dropout(hole_px=(8, 16)), noise(sigma=(0.0125, 0.0278)))",
+        # Resize 224, ColorJitter(.3, .3, .3, .1), RandomGrayscale .2, flip, RandomRotation 15, RandomAffine(15,
+        # translate .1), RandomPerspective(.5, p .2), GaussianBlur(3, .1 to .2), RandomErasing(p .3, scale .05 to .2)
+        "resnet50": "resize(px=224), jitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1), gray(p=0.2), "
+                    "flip(), affine(rotate_deg=15), affine(rotate_deg=15, translate=0.1), perspective(p=0.2), "
+                    "blur(kernel_px=3, sigma=(0.1, 0.2)), erase(p=0.3, scale=(0.05, 0.2))",
+        "airbench": "crop(pad_px=2, fill=reflect), flip_alternate()"}
+
+
 def test_a_name_may_stand_inside_a_text():
     assert parse("airbench, cutout(hole_px=8)") == parse("crop(pad_px=2, fill=reflect), flip_alternate(), "
                                                          "cutout(hole_px=8)")
@@ -70,7 +91,9 @@ def test_canonical_text(text, canonical):
     ("jitter(brightness=(.3, .2))", "low <= high"),
     ("jitter(hue=.6)", "hue must be a number from 0 to 0.5 (turns) or a pair (low, high)"),
     ("affine()", "it moves nothing"),
-    ("crop(pad_px=2, fill=mean), affine(rotate_deg=9)", "give each the same fill"),
+    ("crop(pad_px=2, fill=mean), affine(rotate_deg=9)", "policy: crop, affine are sampled as one but fill differently "
+     "(mean, zero); give each the same fill"),
+    ("perspective(distortion=0)", "perspective(distortion=0): no corner of a 32x32 px image moves by a whole pixel"),
     ("cutout(hole_px=33)", "hole_px must be at most the image's shorter side 32"),
     ("coarse_dropout(hole_px=(8, 40))", "hole_px must be at most the image's shorter side 32"),
     ("coarse_dropout(hole_px=(8, 9.5))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
