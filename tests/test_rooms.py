@@ -57,9 +57,10 @@ MAY_IMPORT = {
     "benchmarks/drills": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/feeds "
                          "engine/common engine/training engine/storage engine/cli engine/inference engine/session "
                          "engine",
+    "benchmarks/mutation": "engine/common",
     "benchmarks": "recipes/settings loaders/policy loaders/feeds engine/common engine/plots engine/training "
                   "engine/cli engine/build engine/data_tools benchmarks/common benchmarks/throughput "
-                  "benchmarks/drills",
+                  "benchmarks/drills benchmarks/mutation",
 }
 FILES = sorted(path for package in ("recipes", "loaders", "engine", "benchmarks") for path in
                (ROOT / package).rglob("*.py"))
