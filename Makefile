@@ -1,4 +1,5 @@
-# make train: set up and train on the embedded data set; make check: lint and the fast tests; make test: all tests.
+# make train: set up and train on the embedded data set; make check: lint and the fast tests; make test: all tests;
+# make mutants: whether the tests notice small changes of the code, which takes most of an hour.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ HEADERS := libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(shell nproc) --dist loadfile
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: setup train check test lint browser clean
+.PHONY: setup train check test mutants lint browser clean
 
 setup: $(VENV)/installed
 
@@ -35,6 +36,13 @@ check: lint
 test: lint browser
 	$(PYTEST) -m "not alone"
 	$(BIN)/python -m pytest -q -m alone
+
+# At most so many changes of each file; a large number tries all, in hours.
+SAMPLE ?= 80
+
+mutants: setup
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[mutants]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mutants --sample $(SAMPLE) --json benchmarks/results/mutants.json
 
 # The tests of the pages drive it; without it they are skipped.
 browser:

@@ -24,6 +24,8 @@ EXTRAS["test"] = [*(line for line in EXTRAS["all"] if not line.startswith(("trac
                   "hypothesis>=6.100", "ipykernel>=6", "nbclient>=0.10", "nbformat>=5", "playwright>=1.45", "pytest>=8",
                   "pytest-xdist>=3.6", "ruff>=0.6"]
 
+EXTRAS["mutants"] = ["coverage>=7", "mutmut>=3.8"]
+
 setup(
     name="cadence-train",
     version="0.1.0",

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from loaders.policy import weight_tables
 from loaders.policy.passes import ALTERNATE_SLOT, Gate
@@ -87,21 +88,25 @@ def test_editing_one_operation_moves_no_other_draws():
 
 
 @pytest.mark.parametrize("kernel_px, low, high", [(3, 0.1, 0.2), (5, 0.3, 2.0), (31, 1.0, 20.0)])
-def test_gaussian_rows_sum_to_one_and_fall_off(kernel_px, low, high):
+def test_gaussian_rows_are_those_of_64_sigmas_in_the_middles_of_equal_parts(kernel_px, low, high):
     rows = weight_tables.gaussian(kernel_px, low, high)
     assert len(rows) == 64 and all(sum(row) == 1 << 14 and row == row[::-1] for row in rows)
-    sigma = weight_tables.sigma_of(63, low, high)
-    weights = [math.exp(-((k - kernel_px // 2) ** 2) / (2 * sigma * sigma)) for k in range(kernel_px)]
-    assert all(abs(w / sum(weights) * 2**14 - got) <= kernel_px for w, got in zip(weights, rows[63], strict=True))
+    for k, row in enumerate(rows):
+        sigma = low + (high - low) * (2 * k + 1) / 128
+        assert weight_tables.sigma_of(k, low, high) == pytest.approx(sigma)
+        weights = [math.exp(-((j - kernel_px // 2) ** 2) / (2 * sigma * sigma)) for j in range(kernel_px)]
+        off = [got - w / sum(weights) * 2**14 for w, got in zip(weights, row, strict=True)]
+        # Each is rounded; the middle one takes up what the sum lacks.
+        assert all(abs(value) <= 0.5 + 1e-9 for j, value in enumerate(off) if j != kernel_px // 2)
+        assert abs(off[kernel_px // 2]) <= kernel_px / 2
 
 
-def test_ratios_are_log_uniform_and_inverse():
-    pairs = weight_tables.log_uniform_ratios(0.3, 3.3)
-    assert len(pairs) == 256
-    logs = [math.log(ratio / 65536) for ratio, _ in pairs]
-    steps = [b - a for a, b in zip(logs, logs[1:], strict=False)]
-    assert max(steps) - min(steps) < 1e-3 and math.log(0.3) < logs[0] < logs[-1] < math.log(3.3)
-    assert all(abs(ratio * inverse / 2**32 - 1) < 1e-4 for ratio, inverse in pairs)
+@pytest.mark.parametrize("low, high", [(0.3, 3.3), (0.5, 0.5), (0.01, 100)])
+def test_ratios_are_log_uniform_and_inverse(low, high):
+    pairs = weight_tables.log_uniform_ratios(low, high)
+    expected = [low * (high / low) ** ((2 * k + 1) / 512) for k in range(256)]
+    assert [ratio for ratio, _ in pairs] == pytest.approx([ratio * 65536 for ratio in expected], abs=0.51)
+    assert [inverse for _, inverse in pairs] == pytest.approx([65536 / ratio for ratio in expected], abs=0.51)
 
 
 @pytest.mark.parametrize("size, out", [(32, 24), (32, 20), (33, 5), (8, 8), (16, 4), (9, 12)])
@@ -110,3 +115,10 @@ def test_shrinking_weights_stay_inside_and_sum_to_one(size, out):
     assert len(rows) == out
     for first, *weights in rows:
         assert 0 <= first and first + len(weights) <= size and sum(weights) == 1 << 14
+    # torch's own weights: what it makes of a single bright pixel, for each place of that pixel.
+    theirs = torch.nn.functional.interpolate(torch.eye(size)[:, None, None].expand(-1, 1, 2, -1), (2, out),
+                                             mode="bilinear", antialias=True)[:, 0, 0]
+    ours = torch.zeros(size, out)
+    for i, (first, *weights) in enumerate(rows):
+        ours[first: first + len(weights), i] = torch.tensor(weights) / 2**14
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-4)

@@ -1,5 +1,6 @@
 """The policy language: valid texts, refused texts with their errors, and the round trip from policy to text."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from loaders.common.errors import DataError
 from loaders.policy.named_policies import POLICIES
 from loaders.policy.operations import BY_NAME, SPECS
-from loaders.policy.policy import parse
+from loaders.policy.policy import check_mean_rgb, parse
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -93,7 +94,11 @@ def test_canonical_text(text, canonical):
     ("affine()", "it moves nothing"),
     ("crop(pad_px=2, fill=mean), affine(rotate_deg=9)", "policy: crop, affine are sampled as one but fill differently "
      "(mean, zero); give each the same fill"),
+<<<<<<< HEAD
     ("perspective(distortion=0)", "perspective(distortion=0): no corner of a 32x32 px image moves by a whole pixel; give"),
+=======
+    ("perspective(distortion=0)", "perspective(distortion=0): no corner of a 32x32 px image moves by a whole pixel"),
+>>>>>>> mutants
     ("cutout(hole_px=33)", "hole_px must be at most the image's shorter side 32"),
     ("coarse_dropout(hole_px=(8, 40))", "hole_px must be at most the image's shorter side 32"),
     ("coarse_dropout(hole_px=(8, 9.5))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
@@ -126,10 +131,11 @@ def test_mistakes_are_one_line_that_says_what_to_do(text, words):
     assert words in message and "\n" not in message and len(message) < 400
 
 
-@pytest.mark.parametrize("height, width", [(3, 32), (32, 513)])
+@pytest.mark.parametrize("height, width", [(3, 32), (32, 3), (513, 32), (32, 513)])
 def test_image_sizes_have_limits(height, width):
-    with pytest.raises(DataError, match="height and width must be from 4 to 512"):
+    with pytest.raises(DataError, match=f"images of {height}x{width} px: height and width must be from 4 to 512"):
         parse("flip()", height, width)
+    assert parse("flip()", 4, 512).output_width == parse("flip()", 512, 4).output_height == 512
 
 
 def test_limits_follow_the_image_size():
@@ -145,6 +151,49 @@ def test_the_description_is_in_the_order_of_execution():
     assert "32x32 px -> 224x224 px" in passes[2] and "perspective (p=0.2)" in passes[2]
     assert "blur(kernel_px=3, sigma=(0.1, 0.2)): changes nothing, is not computed" in lines
     assert any("every other epoch" in line for line in parse("airbench").describe())
+
+
+@pytest.mark.parametrize("text, size, lines", [
+    ("crop(pad_px=4), flip(p=.25), maybe(.5, flip_alternate(), gray(p=.2)), flip_alternate()", (24, 40), [
+        "pass 1: move at 40x24 px: crop, flip (p=0.25), flip (every other epoch, p=0.5), sampled once, outside: zero",
+        "pass 2: photo at 40x24 px: gray (p=0.1)",
+        "pass 3: move at 40x24 px: flip (every other epoch), sampled once, outside: zero"]),
+    ("affine(rotate_deg=9, fill=mean), resize(px=64), erase(p=1), invert()", (32, 40), [
+        "pass 1: photo at 40x32 px: invert",
+        "pass 2: move at 40x32 px -> 64x64 px: affine, enlarge, sampled once, outside: mean",
+        "pass 3: cover at 64x64 px: erase"]),
+    ("resize(px=16), one_of(.3, invert(), equalize())", (32, 32), [
+        "pass 1: shrink at 32x32 px -> 16x16 px: shrink", "pass 2: photo at 16x16 px: invert (p=0.15)",
+        "pass 3: photo at 16x16 px: equalize (p=0.15)"])])
+def test_each_pass_is_described_with_its_sizes_and_chances(text, size, lines):
+    described = parse(text, *size).describe()
+    assert [line for line in described if line.startswith("pass")] == lines
+    assert len(described) == len(lines) + text.count("(") - text.count("=(")
+
+
+def test_operations_are_described_as_written_and_what_never_acts_says_so():
+    assert parse("maybe(0, invert()), flip(p=0), one_of(1, gray(p=1), invert())").describe()[:6] == [
+        "maybe(0, invert()): all of its operations together with probability p, or none",
+        "invert(): changes nothing, is not computed", "flip(p=0): changes nothing, is not computed",
+        "one_of(1, gray(p=1), invert()): with probability p, one of its operations, each equally likely",
+        "gray(p=1): makes the image gray with probability p", "invert(): inverts all values"]
+
+
+def test_the_size_after_a_policy():
+    for text, height, width in (("none", 20, 30), ("flip()", 20, 30), ("resize(px=24), gray()", 24, 24),
+                                ("invert(), resize(px=64), erase()", 64, 64)):
+        policy = parse(text, 20, 30)
+        assert (policy.output_height, policy.output_width, policy.output_px) == (height, width, max(height, width))
+
+
+@pytest.mark.parametrize("colour, good", [((0, 128, 255), True), ((0, 0), False), ((0, 0, 0, 0), False),
+                                          ((-1, 0, 0), False), ((0, 0, 256), False)])
+def test_the_mean_colour_is_three_numbers_of_a_byte(colour, good):
+    if good:
+        check_mean_rgb(colour)
+        return
+    with pytest.raises(DataError, match=f"mean_rgb={re.escape(str(colour))}: it must be three integers from 0 to 255"):
+        check_mean_rgb(colour)
 
 
 def argument(parameter):

@@ -1,0 +1,1 @@
+"""Mutants of the code, and what its tests say of them."""
