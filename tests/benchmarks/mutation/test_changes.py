@@ -119,18 +119,6 @@ def test_each_entry_says_why_and_names_a_file_that_is_mutated():
 
 def test_an_entry_without_its_mutant_is_refused(monkeypatch):
     monkeypatch.setattr(mutants, "LISTED", {str(SHARDS): [{"inside": "gone", "why": "it went long ago"}]})
-<<<<<<< HEAD
-    with pytest.raises(EngineError, match="shards.py has no mutant 'gone': remove the entry"):
-        mutants.judged(SHARDS, Trail(), None, 0, 1)
-
-
-def test_the_share_is_of_those_tried_and_an_unknown_file_is_refused(capsys):
-    rows = [{"name": "a", "mutants": 9, "equivalent": 1, "tried": 4, "killed": 3, "survived": 1},
-            {"name": "b", "mutants": 6, "equivalent": 0, "tried": 6, "killed": 6, "survived": 0}]
-    assert mutants.share(rows) == 0.9
-    mutants.show(rows)
-    assert "75.0%" in (shown := capsys.readouterr().out) and "90.0%" in shown and "all" in shown
-=======
     with pytest.raises(EngineError, match="equivalent.yaml: loaders/feeds/shards.py has no mutant 'gone': remove"):
         mutants.judged(SHARDS, Trail(), None, 0, 1)
 
@@ -140,6 +128,5 @@ def test_all_files_are_summed_and_an_unknown_one_is_refused():
             {"name": "b", "mutants": 6, "equivalent": 0, "tried": 7, "killed": 7, "survived": 0}]
     assert mutants.summed(rows) == {"name": "all", "mutants": 15, "equivalent": 1, "tried": 11, "killed": 10,
                                     "survived": 1, "killed_percent": 90.9}
->>>>>>> mutants
     with pytest.raises(EngineError, match="--files=engine/train.py must be one or more of"):
         mutants.main(["--files", "engine/train.py"])

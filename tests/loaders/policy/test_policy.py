@@ -94,11 +94,7 @@ def test_canonical_text(text, canonical):
     ("affine()", "it moves nothing"),
     ("crop(pad_px=2, fill=mean), affine(rotate_deg=9)", "policy: crop, affine are sampled as one but fill differently "
      "(mean, zero); give each the same fill"),
-<<<<<<< HEAD
-    ("perspective(distortion=0)", "perspective(distortion=0): no corner of a 32x32 px image moves by a whole pixel; give"),
-=======
     ("perspective(distortion=0)", "perspective(distortion=0): no corner of a 32x32 px image moves by a whole pixel"),
->>>>>>> mutants
     ("cutout(hole_px=33)", "hole_px must be at most the image's shorter side 32"),
     ("coarse_dropout(hole_px=(8, 40))", "hole_px must be at most the image's shorter side 32"),
     ("coarse_dropout(hole_px=(8, 9.5))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
