@@ -16,16 +16,20 @@ from engine.training.metrics import Result
 from loaders.feeds.build import plain_feed
 from recipes.settings.load import Recipe, restore
 
+# Settings about held-out images, which another data set's settings need not have.
+HELD_OUT = ("train.patience", "train.min_delta", "eval.best_by")
 
-def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[Recipe, str, Result]:
-    """(the recipe with `settings`, the split, the result on it). The split is "test", or "validation" where only these
-    have a folder; EngineError without either or for other classes. If `settings` name another data set, the recipe
-    loses the settings that only fit its own."""
+
+def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[Recipe, str, Result, str]:
+    """(the recipe with `settings`, the split, the result on it, the SHA-256 of its beton).
+
+    The split is "test", or "validation" where only these have a folder; EngineError without either or for other
+    classes. If `settings` name another data set, the recipe loses the settings that only fit its own.
+    """
     values = dict(trained.recipe.values)
     if settings.get("data.name", values["data.name"]) != values["data.name"]:
-        # Early stopping watches held-out images, which the other data set's settings need not have.
         values = {path: value for path, value in values.items() if path in ("data.mean", "data.std", "data.cache")
-                  or not path.startswith(("data.", "train.patience", "train.min_delta"))}
+                  or not path.startswith(("data.", *HELD_OUT))}
     recipe = restore(trained.recipe.name, {**values, **settings})
     device = choose_device(recipe.section("train").device)
     arithmetic = precision.Precision(precision.resolve(recipe.section("train").precision, device), device)
@@ -41,5 +45,18 @@ def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[
     held_out = recipe.section("eval")
     with closing(plain_feed(betons[split], place_of(recipe, betons, device, threads), held_out.batch,
                             evaluation_policy_of(recipe))) as feed:
-        return recipe, split, evaluate(network.model, feed, len(source.class_names), network.to_input, arithmetic,
-                                       held_out.tta)
+        result = evaluate(network.model, feed, len(source.class_names), network.to_input, arithmetic, held_out.tta)
+    return recipe, split, result, betons[split].sha256
+
+
+def file_stem(trained: Trained, recipe: Recipe, split: str, data_sha256: str) -> str:
+    """The name for the files of an evaluation, without a suffix: "confusion" for a run's last checkpoint on the run's
+    own data. Another checkpoint, other data or another way to predict are in the name:
+    "confusion_best_cifar10-1a2b3c4d_flip".
+    """
+    own, known = trained.recipe, trained.trained_on
+    other_data = known.get(split) != data_sha256 if known else recipe.get("data.name") != own.get("data.name")
+    parts = [trained.path.stem] * (trained.path.suffix == ".pt" and trained.path.stem != "last")
+    parts += [f"{recipe.get('data.name')}-{data_sha256[:8]}"] * other_data
+    parts += [recipe.get(path) for path in ("eval.tta", "train.precision") if recipe.get(path) != own.get(path)]
+    return "_".join(("confusion", *parts))

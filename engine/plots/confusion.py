@@ -20,8 +20,9 @@ POINTS_PER_INCH = 72
 COLOUR_TICKS = (0, 1, 5, 10, 25, 50, 75, 100)
 
 
-def write_confusion(matrix: np.ndarray, class_names: Sequence[str], folder: Path) -> tuple[Path, Path]:
-    """Write confusion.csv and confusion.png into `folder`; returns their paths.
+def write_confusion(matrix: np.ndarray, class_names: Sequence[str], folder: Path,
+                    stem: str = "confusion") -> tuple[Path, Path]:
+    """Write confusion.csv and confusion.png, or those of another stem, into `folder`; returns their paths.
 
     `matrix` int64 (C, C): images of class `row` predicted as class `column`. The CSV's header holds the predicted
     names and its first column the true ones. Raises EngineError if the folder cannot be written.
@@ -31,9 +32,9 @@ def write_confusion(matrix: np.ndarray, class_names: Sequence[str], folder: Path
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["true \\ predicted", *class_names])
     writer.writerows([name, *row] for name, row in zip(class_names, matrix.tolist(), strict=True))
-    csv_path = folder / "confusion.csv"
+    csv_path = folder / f"{stem}.csv"
     write_atomic(csv_path, text.getvalue().encode())
-    return csv_path, write_png(confusion_figure(matrix, class_names), folder / "confusion.png")
+    return csv_path, write_png(confusion_figure(matrix, class_names), folder / f"{stem}.png")
 
 
 def shares_percent(matrix: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from engine.common.errors import EngineError
 from engine.training.forward import Before, ForwardPass
 from engine.training.mixing import Mix
 
+MODES = ("eager", "compile", "graph")
 # Each size, last batch and stage, and evaluation, compiles a program of its own; torch's own limit is 8.
 MOST_COMPILED = 128
 WARM_UPS = 3

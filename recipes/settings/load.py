@@ -112,6 +112,10 @@ def restore(name: str, values: Mapping[str, object], changes: Mapping[str, objec
     settings that they make ineffective are dropped. A changed train.epochs is for a run that has begun: what is counted
     in epochs stays, and the last stage takes the difference.
     """
+    patience = values.get("train.patience")
+    if isinstance(patience, int) and patience > 0 and "eval.best_by" not in values:
+        # Of a former version, in which patience looked at the loss and best.pt at top-1: patience decides the weights.
+        values = {**values, "eval.best_by": "loss"}
     values, _ = check(check({}, values)[0], changes, started=True)
     refuse_conflicts(values, changes)
     own = _own_values(name, values)

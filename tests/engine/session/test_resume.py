@@ -52,7 +52,7 @@ def weights_hash(folder):
 
 
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(monkeypatch, recipe, whole, tmp_path):
-    stopped(monkeypatch, recipe(tmp_path / "run"))
+    stopped(monkeypatch, recipe(tmp_path / "run", **{"checkpoint.every": 1}))
     last, said = tmp_path / "run/checkpoints/last.pt", []
     assert checkpoint.load(checkpoint.previous_of(last))["progress"]["epoch"] == 1
     last.write_bytes(last.read_bytes()[:-7])
@@ -81,7 +81,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(monkeypatch, recip
 
 
 def test_settings_that_may_change_do_and_others_are_refused_with_the_differences(monkeypatch, recipe, tmp_path):
-    stopped(monkeypatch, recipe(tmp_path / "run"))
+    stopped(monkeypatch, recipe(tmp_path / "run", **{"checkpoint.every": 1}))
     with pytest.raises(EngineError, match=r"train\.batch 50 -> 25, train\.seed 0 -> 1"):
         resume(tmp_path / "run", **{"train.batch": "25", "train.seed": "1", "train.epochs": "4"})
     with pytest.raises(EngineError, match="has 2 already"):
@@ -129,8 +129,9 @@ def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, 
     words = [f"--{path}={value}" for path, value in recipe("").given.items() if path != "run.folder"]
     with pytest.raises(EngineError, match="no run below runs/ waits"):
         train.main(["--resume", "auto"])
-    stopped(monkeypatch, recipe(tmp_path / "runs/quickstart/1"))
-    assert train.main(["--resume", "auto"]) == 0 and weights_hash(tmp_path / "runs/quickstart/1") == weights_hash(whole)
+    for name in ("quickstart/1", "NAME"):
+        stopped(monkeypatch, recipe(tmp_path / "runs" / name))
+        assert train.main(["--resume", "auto"]) == 0 and weights_hash(tmp_path / "runs" / name) == weights_hash(whole)
     again = ["--resume", "auto", "--recipe", "quickstart", "--run.folder=mine", *words]
     assert train.main(again) == 0 and weights_hash(tmp_path / "mine") == weights_hash(whole)
     capsys.readouterr()
@@ -262,7 +263,26 @@ def test_reproduce_says_the_same_and_notices_other_weights(whole, tmp_path, caps
         (edited / name).write_bytes((whole / name).read_bytes())
     told = json.loads((whole / "summary.json").read_text())
     (edited / "summary.json").write_text(json.dumps({**told, "weights_sha256": "0" * 64}))
-    assert reproduce.main([str(edited)]) == 1 and "not reproduced" in capsys.readouterr().out
+    assert reproduce.main([str(edited)]) == 1
+    assert "not reproduced: other weights, and the same results in each epoch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epochs_first", [2, 1])
+def test_reproduce_gives_the_reason_after_a_change_of_epochs(monkeypatch, recipe, tmp_path, capsys, epochs_first):
+    run, longer = tmp_path / "run", {"train.epochs": "3"}
+    if epochs_first == 1:
+        # At its end.
+        assert launch.start(recipe(run, **{"train.epochs": 1})) == 0
+    else:
+        stopped(monkeypatch, recipe(run, **{"train.epochs": 2, "checkpoint.every": 1}), 1)
+    assert resume(run, **longer) == 0
+    capsys.readouterr()
+    assert reproduce.main([str(run), "--json", str(tmp_path / "said.json")]) == 1
+    said, shown = json.loads((tmp_path / "said.json").read_text()), capsys.readouterr().out
+    assert said["verdict"] == "not reproduced: other weights, and results that differ from epoch 1 on"
+    assert "more epochs after its end" in said["reasons"][0] if epochs_first == 1 else \
+        "as where a run was resumed with another train.epochs" in said["reasons"][0]
+    assert shown.endswith(f"{said['verdict']}\nreason: {said['reasons'][0]}\n")
 
 
 @pytest.mark.parametrize("missing", ["summary.json", "metrics.csv", "config.yaml"])
