@@ -80,13 +80,14 @@ def test_finished_runs_are_not_repeated(trained, tmp_path):
 def test_the_network_differs_from_pocket10_only_as_documented():
     values = load.load("pocket10", settings={**transfer.LITTLE, "train.stages": transfer.FROM_NOTHING}).values
     assert {path for path, value in load.load("pocket10").values.items() if values[path] != value} == {
-        "data.validation", "train.batch", "train.sizes", "train.stages"}
+        "data.validation", "train.batch", "train.sizes", "train.stages", "train.epochs"}
 
 
 @pytest.mark.parametrize(("words", "said"), [
     (["--seeds", "0"], "--seeds 0 must be 1 or more"),
     (["--data.name=shapes"], "--data.name is set by the comparison itself"),
     (["--train.batch=64"], "--train.batch is set by the comparison itself"),
+    (["--train.epochs=3"], "--train.epochs is set by the comparison itself"),
     (["--train.seed=3"], "--train.seed is set by the comparison itself"),
     (["--run.folder=x"], "--run.folder is set by the comparison itself"),
     (["--train.repeats=3"], "--train.repeats is set by the comparison itself"),
