@@ -36,7 +36,7 @@ STAGES = [
 EPOCHS = sum(stage["epochs"] for stage in STAGES)
 FROM_NOTHING = [{"name": "all", "epochs": EPOCHS, "lrs": RATES, "frozen": ["stem"]}]
 # Settings that the comparison makes itself; the user's others apply to all runs.
-OWN = {*PRETRAIN, *LITTLE, "model.weights", "train.seed", "train.repeats", "run.folder"}
+OWN = {*PRETRAIN, *LITTLE, "model.weights", "train.epochs", "train.seed", "train.repeats", "run.folder"}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -36,19 +36,20 @@ def in_one_line(value: object) -> str:
 def nearest_settings(word: str, settings: Iterable[str], others: Iterable[str] = ()) -> list[str]:
     """What an unknown `word` may mean: every setting ("train.epochs") whose last part is nearest to the word's.
 
-    lr and optim.lr mean schedule.lr, name means each setting of that name, data_root data.root. Of similar names those
-    of the word's own section come first. others: names without a section, preferred if similar. [] if none is similar.
+    lr and optim.lr mean schedule.lr, name means each setting of that name, data_root data.root. others: names without a
+    section that are known too. Of similar names theirs, and those of the word's own section, come first. [] if none is
+    similar.
     """
-    others, (section, _, last) = list(others), word.replace("-", "_").lower().rpartition(".")
+    others = list(others)
+    section, _, last = word.replace("-", "_").lower().rpartition(".")
     known = [(path.rpartition(".")[2], path) for path in (*others, *settings)]
     if same := [path for name, path in known if last in (name.replace("-", "_"), path.replace(".", "_"))]:
         return same
     own = [name for name, path in known if section and path.startswith(f"{section}.")]
     if near := get_close_matches(last, own, n=1, cutoff=0.6):
         return [f"{section}.{near[0]}"]
-    if near := get_close_matches(last, others, n=1, cutoff=0.75):
-        return near
-    near = get_close_matches(last, [name for name, _ in known], n=1, cutoff=0.65)
+    near = (get_close_matches(last, [] if section else others, n=1, cutoff=0.65)
+            or get_close_matches(last, [name for name, _ in known], n=1, cutoff=0.65))
     return [path for name, path in known if name in near]
 
 
