@@ -5,7 +5,7 @@
 
 Without a recipe: the installed packages, devices and precisions, and one command that installs what is missing; the
 exit status is 1 if anything is missing, else 0. With a recipe: measures feed, transfer and step, alone and together,
-and names the one that bounds the run and the settings to change; --out gets a roofline.
+names the one that bounds the run, and tries settings: those that measured faster are named. --out gets a roofline.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def diagnose_recipe(argv: list[str]) -> int:
     parser = Parser("engine.doctor", __doc__)
     parser.add_argument("--recipe", metavar="NAME", help="which recipe (python -m engine.train --list shows them)")
     parser.add_argument("--config-file", metavar="FILE", help="settings (YAML, JSON, TOML), below the command line's")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long to measure each part (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long to measure each (3)")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON here too")
     parser.add_argument("--out", metavar="DIR", help="folder for picture and result (default: runs/doctor/<recipe>)")
     options, settings = parser.read(argv)
