@@ -46,9 +46,11 @@ def fit_to_splits(recipe: Recipe, splits: Collection[str]) -> Recipe:
     images. EngineError where the user set the share too, or where validation images are needed and there are none."""
     data, train, root = recipe.section("data"), recipe.section("train"), recipe.get("data.root")
     if "validation" not in splits:
-        if train.patience and not data.validation and recipe.section("eval").select != "test":
-            raise EngineError(f"train.patience={train.patience} needs validation images: set data.validation above 0, "
-                              f"or put some into {root}/val/<class>/")
+        asking = [f"{path}={recipe.get(path)}" for path, asks in (("train.patience", train.patience),
+                                                                  ("eval.best_by", "eval.best_by" in recipe.given)) if asks]
+        if asking and not data.validation and recipe.section("eval").select != "test":
+            raise EngineError(f"{asking[0]} needs validation images: set data.validation above 0, or put some into "
+                              f"{root}/val/<class>/")
         return recipe
     if recipe.section("eval").select == "test":
         raise EngineError(f"eval.select=test chooses on the test set though {root} has a folder of validation images: "

@@ -178,7 +178,9 @@ def declare() -> Config:
                       "evaluated after each epoch; auto: validation, or test where nothing is held out"),
         select=Setting(Choice("auto", "test", "none"), "auto",
                        "the best epoch is chosen on validation; test only to reproduce a published choice"))
-    section("eval", "choosing an epoch", either(when("data.validation"), when("eval.select", "test"))).params(
+    # Class folders may hold validation images: engine/build/splits.py looks.
+    section("eval", "choosing an epoch", either(when("data.validation"), when("eval.select", "test"),
+                                                when("data.name", "folder"))).params(
         best_by=Setting(Choice("top1", "top5", "loss", "ece"), "top1",
                         "which epoch is best (best.pt), and what train.patience looks at; loss and ece, the expected "
                         "calibration error: lower is better"))
