@@ -46,11 +46,10 @@ def fit_to_splits(recipe: Recipe, splits: Collection[str]) -> Recipe:
     images. EngineError where the user set the share too, or where validation images are needed and there are none."""
     data, train, root = recipe.section("data"), recipe.section("train"), recipe.get("data.root")
     if "validation" not in splits:
-        asking = [f"{path}={recipe.get(path)}" for path, asks in (("train.patience", train.patience),
-                                                                  ("eval.best_by", "eval.best_by" in recipe.given)) if asks]
+        asking = ["train.patience"] * bool(train.patience) + ["eval.best_by"] * ("eval.best_by" in recipe.given)
         if asking and not data.validation and recipe.section("eval").select != "test":
-            raise EngineError(f"{asking[0]} needs validation images: set data.validation above 0, or put some into "
-                              f"{root}/val/<class>/")
+            raise EngineError(f"{asking[0]}={recipe.get(asking[0])} needs validation images: set data.validation "
+                              f"above 0, or put some into {root}/val/<class>/")
         return recipe
     if recipe.section("eval").select == "test":
         raise EngineError(f"eval.select=test chooses on the test set though {root} has a folder of validation images: "

@@ -68,6 +68,8 @@ def test_early_stopping_needs_validation_images_from_either_place(root, tmp_path
     alone = fill(tmp_path / "alone", {"train/ant": 12, "train/bee": 12})
     with pytest.raises(EngineError, match="train.patience=2 needs validation images: set .* into .*alone/val"):
         make_plan(recipe_of(alone, **patient))
+    with pytest.raises(EngineError, match="eval.best_by=loss needs validation images: set .* into .*alone/val"):
+        make_plan(recipe_of(alone, **{"data.validation": 0, "eval.best_by": "loss"}))
     assert make_plan(recipe_of(alone, **{**patient, "data.validation": 0.25}))["data"]["validation"] == 6
 
 
