@@ -30,7 +30,8 @@ CLAIMS = {"baseline": "44.34 % (notebook)", "cnn4": "about 89 %", "resnet34": "7
 SUMMARY_KEYS = ("recipe", "dataset", "model", "parameters", "epochs", "steps", "train_top1", "val_top1", "test_top1",
                 "test_top5", "test_loss", "stopped", "train_seconds", "epochs_per_second", "images_per_second",
                 "feed_wait_share", "compile_seconds", "device", "precision", "seed", "weights_sha256")
-HEAD = ("recipe", "data", "author's", "test top-1, last epoch", "epochs", "seconds", "epochs/s", "hardware", "n")
+HEAD = ("recipe", "data", "author's", "test top-1, last epoch", "epochs", "training s", "wall s", "epochs/s",
+        "hardware", "n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,6 +106,8 @@ def add_row(name: str, folder: Path, results: Path) -> None:
         command = shareable(shlex.split(summary["command"]))
         environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
         row = {"name": name} | {key: summary[key] for key in SUMMARY_KEYS}
+        # Runs of former versions did not measure it.
+        row["wall_seconds"] = summary.get("wall_seconds")
     except (ValueError, KeyError, AttributeError):
         raise EngineError(f"{folder / 'summary.json'} is incomplete: {advice}") from None
     write_rows(results, [row], environment, command, merge=True)
@@ -122,13 +125,16 @@ def table(rows: list[dict]) -> str:
         claim = CLAIMS.get(name, "-")
         own = {key: group for key, group in groups.items() if group[0]["recipe"] == name}
         if not any(label == name for label, _ in own):
-            lines.append(f"| `{name}` | {load.load(name).values['data.name']} | {claim} | not yet measured | | | | | |")
+            data = load.load(name).values["data.name"]
+            lines.append(f"| `{name}` | {data} | {claim} | not yet measured | | | | | | |")
         for (label, machine), group in sorted(own.items()):
             changed = label[len(name) + 1:]
             seconds, epochs = statistics.mean(row["train_seconds"] for row in group), group[0]["epochs"]
+            walls = [row.get("wall_seconds") for row in group]
+            wall = "-" if None in walls else f"{statistics.mean(walls):,.0f}"
             cells = (f"`{name}`" + (f" with `{changed}`" if changed else ""), group[0]["dataset"],
                      "-" if changed else claim, spread([row["test_top1"] for row in group]), epochs, f"{seconds:,.0f}",
-                     f"{epochs / seconds:.3g}", machine, len(group))
+                     wall, f"{epochs / seconds:.3g}", machine, len(group))
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 

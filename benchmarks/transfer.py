@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
             summary = train(runs / f"{name.replace(' ', '_')}_{seed}",
                             {**settings, **LITTLE, **own, "train.seed": seed})
             rows.append({"name": f"{name} seed {seed}", "epochs": summary["epochs"], "seed": seed,
-                         "test_top1": summary["test_top1"], "train_seconds": summary["train_seconds"]})
+                         "test_top1": summary["test_top1"], "train_seconds": summary["train_seconds"],
+                         "wall_seconds": summary.get("wall_seconds")})
             environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
     words = ["python", "-m", "benchmarks.transfer", "--seeds", str(options.seeds),
              *(f"--{path}={value}" for path, value in settings.items())]

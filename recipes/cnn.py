@@ -1,8 +1,9 @@
 """CNN study on CIFAR-10 and CIFAR-100: 4 to 6 convolutions with batch norm; depth, width, kernel and dropout to vary.
 
 The project "CIFAR-10 and CIFAR-100 CNN study" (002) is a specification: it lists the parts (SGD with momentum and a
-schedule, crop, flip and colour jitter, weight decay, dropout, early stopping on validation); the values were chosen
-here. Its variants are settings: `--model.depth=4`, `--model.kernel_px=5`, `--model.dropout=0.3`, `--model.width=128`.
+schedule, crop, flip and colour jitter, weight decay, dropout, early stopping on validation loss or accuracy); what it
+leaves open was chosen here. Its variants are settings: `--model.depth=4`, `--model.kernel_px=5`, `--model.dropout=0.3`,
+`--model.width=128`.
 
     python -m engine.train --recipe cnn --data.root=DIR
     python -m engine.train --recipe cnn --data.name=cifar100 --data.root=DIR
@@ -25,4 +26,5 @@ values = {
     "optim.weight_decay": 5e-4,
     "schedule.name": "onecycle",
     "schedule.lr": 0.1,
+    "eval.best_by": "loss",
 }

@@ -16,8 +16,10 @@ from benchmarks.drills.small_run import arguments, last_line, train_forked, weig
 from engine.common.errors import EngineError
 from engine.storage import checkpoint
 
-# Of ten kills, so many hit the process inside such a write; the others come at any moment.
+# Of ten kills, so many hit the process inside such a write; the others come at any moment, mostly far from the last
+# checkpoint.
 AIMED = {"checkpoint": 3, "beton": 2}
+RARELY_MINUTES = 10.0
 LEAST_SHARE = 0.25
 TRIAL_LIMIT_S = 120.0
 # The first run on a machine compiles for all.
@@ -79,8 +81,10 @@ def plain_writer(failpoints: Failpoints) -> None:
 
 
 def run_once(folder: Path, cache: Path, prepare: Callable, failpoints: Failpoints | None = None,
-             **limits: float | None) -> ProcessResult:
-    return train_forked(arguments(folder, cache), folder.with_suffix(".log"), failpoints, prepare, **limits)
+             often: bool = True, **limits: float | None) -> ProcessResult:
+    """Start or resume the run, with a checkpoint after each step, or only as `engine.train` saves by itself."""
+    words = arguments(folder, cache) if often else arguments(folder, cache, every_minutes=RARELY_MINUTES)
+    return train_forked(words, folder.with_suffix(".log"), failpoints, prepare, **limits)
 
 
 def record_reference(place: Path, prepare: Callable = instrument) -> Reference:
@@ -101,19 +105,19 @@ def try_kill(reference: Reference, kill: Kill, place: Path, shared_cache: Path,
     """Start a run in `place`, stop it once, resume it until it ends."""
     place.mkdir(parents=True)
     folder, cache = place / "run", place / "cache" if kill.kind == "beton" else shared_cache
-    failpoints = after_s = None
-    if kill.kind == "time":
+    failpoints, after_s, often = None, None, kill.kind != "time"
+    if not often:
         after_s = kill.share * reference.seconds
     else:
         if not (moments := reference.moments(kill.kind)):
             return Trial(None, 0, None, f"the run reaches no {kill.kind}")
         failpoints = Failpoints(*moments[int(kill.share * len(moments))], signal.SIGTERM if kill.sigterm else "wait")
-    stopped = run_once(folder, cache, prepare, failpoints, kill_after_s=after_s)
+    stopped = run_once(folder, cache, prepare, failpoints, often, kill_after_s=after_s)
     if stopped.status == 0:
         return Trial(None, 1, weights_of(folder), "it had ended before")
     if stopped.status != (128 + signal.SIGTERM if kill.sigterm else -signal.SIGKILL):
         return Trial(stopped.point, 1, None, f"status {stopped.status}: {last_line(stopped.output)}")
-    resumed = run_once(folder, cache, prepare)
+    resumed = run_once(folder, cache, prepare, often=often)
     weights = weights_of(folder) if resumed.status == 0 else None
     return Trial(STEP if kill.sigterm else stopped.point, 2, weights, last_line(resumed.output))
 

@@ -8,16 +8,17 @@ from benchmarks.drills.hooks import STEP, instrument
 from benchmarks.drills.processes import Failpoints, ProcessResult, run_forked
 from engine import train
 
-# Dropout and a policy, so that the state of every generator counts; a checkpoint after each of 12 steps.
+# Dropout and a policy, so that the state of every generator counts; 12 steps.
 RUN = ["--recipe", "quickstart", "--data.train_count=120", "--data.test_count=100", "--data.resolution=8",
        "--train.batch=20", "--train.epochs=2", "--train.threads=1", "--model.width=4", "--model.depth=2",
-       "--model.dropout=0.3", "--eval.batch=100", "--run.report=false", "--checkpoint.every_minutes=1e-9"]
+       "--model.dropout=0.3", "--eval.batch=100", "--run.report=false"]
 STOPPED_AT = 8
 
 
-def arguments(folder: Path, cache: Path, *more: str) -> list[str]:
-    """The arguments of `engine.train` that start or resume the run."""
-    return [*RUN, f"--data.cache={cache}", f"--run.folder={folder}", "--resume", "auto", *more]
+def arguments(folder: Path, cache: Path, *more: str, every_minutes: float = 1e-9) -> list[str]:
+    """The arguments of `engine.train` that start or resume the run, by default with a checkpoint after each step."""
+    return [*RUN, f"--data.cache={cache}", f"--run.folder={folder}", f"--checkpoint.every_minutes={every_minutes}",
+            "--resume", "auto", *more]
 
 
 def train_forked(words: list[str], log: Path, *how, **options) -> ProcessResult:

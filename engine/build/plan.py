@@ -12,7 +12,8 @@ def make_plan(recipe: Recipe) -> dict:
     """The plan as plain values.
 
     Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
-    lr_after_epoch (a list), stages, sizes_px, augmentation and mixing (lines, in order), precision, device, step, feed.
+    lr_after_epoch (a list), stages, sizes_px, augmentation and mixing (lines, in order), best_by (what the best epoch
+    and patience go by, None where nothing does), patience, precision, device, step, feed.
     """
     import torch
 
@@ -50,6 +51,8 @@ def make_plan(recipe: Recipe) -> dict:
         "sizes_px": dict(train.sizes),
         "augmentation": policy.describe(),
         "mixing": describe_mixing(recipe),
+        "best_by": measure_of(recipe),
+        "patience": train.patience,
         "precision": resolve(train.precision, device),
         "device": str(device),
         "step": resolve_step(train.step, device, train.accumulate),
@@ -83,6 +86,15 @@ def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
     return planned
 
 
+def measure_of(recipe: Recipe) -> str | None:
+    """What the best epoch and patience go by ("validation_loss"); None where nothing does."""
+    settings = recipe.section("eval")
+    chooses = settings.watch != "none" and (settings.select != "none" or recipe.section("train").patience)
+    if not chooses or not hasattr(settings, "best_by"):
+        return None
+    return f"{'test' if settings.select == 'test' else 'validation'}_{settings.best_by}"
+
+
 def auto_feed(device) -> str:
     """What data.feed=auto chooses, as far as is known without the data."""
     return "resident where it fits, else stream" if device.type == "cuda" else "stream"
@@ -105,6 +117,8 @@ def show_plan(plan: dict, json_file: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from engine.training.criterion import CRITERIA
+
     table = Table(title=f"plan of {plan['recipe']}", show_header=False, title_justify="left")
     data, rates = plan["data"], plan["lr_after_epoch"]
     table.add_row("data", f"{data['name']}: {data['train']:,} train, {data['validation']:,} validation, "
@@ -120,6 +134,10 @@ def show_plan(plan: dict, json_file: str | None) -> None:
                                                 f"parameters, highest rates: {groups}")
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
     table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
+    if plan["best_by"]:
+        split, name = plan["best_by"].split("_")
+        patience = f"; ends after {plan['patience']:,} epochs without a better one" if plan["patience"] else ""
+        table.add_row("best epoch", f"by {split} {CRITERIA[name].words}{patience}")
     table.add_row("precision, device, feed, step",
                   f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}")
     Console(highlight=False, markup=False, emoji=False).print(table)

@@ -21,6 +21,7 @@ from engine.build.schedule import build_schedule, build_stages
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
 from engine.training import executors, precision, stages
+from engine.training.criterion import CRITERIA, LEAST_CLASSES_FOR_TOP5
 from engine.training.evaluation import evaluate
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.loop import Loop, Progress, Stops
@@ -78,7 +79,10 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     # Weights decay towards denormal numbers, on which CPUs are many times slower. This holds for the whole process.
     torch.set_flush_denormal(device.type == "cpu")
 
-    source = open_data(recipe)
+    source, criterion = open_data(recipe), CRITERIA[recipe.get("eval.best_by", "top1")]
+    if criterion.name == "top5" and len(source.class_names) < LEAST_CLASSES_FOR_TOP5:
+        raise EngineError(f"eval.best_by=top5: with {len(source.class_names)} classes every epoch reaches 100 %: "
+                          "choose top1, loss or ece")
     betons = open_betons(recipe, source, on_progress, on_warning)
     if process_group:
         process_group.wait_for_all("the data")
@@ -129,6 +133,7 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
                 set_modes=partial(stages.set_modes, model),
                 watch=None if watched_feed is None else partial(evaluate_feed, watched_feed),
                 select=(watched, eval_settings.select) in (("validation", "auto"), ("test", "test")),
+                criterion=criterion,
                 stops=Stops(train.stop_at, train.patience, recipe.get("train.min_delta", 0.0)))
     if process_group and not process_group.leads:
         # Dropout differs between the blocks of a batch; the first process draws what a single one would.

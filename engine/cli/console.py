@@ -129,12 +129,13 @@ class Screen:
             self.bars.add_task(title, total=total, detail=detail)
         self.bars.update(self.bars.task_ids[0], completed=done, detail=detail)
 
-    def epoch_row(self, record, epochs: int, watched: str) -> None:
+    def epoch_row(self, record, epochs: int, watched: str, wall_s: float | None = None) -> None:
         parts = [f"epoch {record.epoch + 1:>3}/{epochs}", f"lr {record.lr:.6f}", f"loss {record.train_loss:.4f}",
                  f"top-1 {record.train_top1:7.2%}"]
         if record.watched_top1 is not None:
             parts.append(f"{watched} loss {record.watched_loss:.4f} top-1 {record.watched_top1:7.2%}")
-        parts.append(f"{record.images_per_s:,.0f} images/s {record.train_s:.1f} s")
+        parts.append(f"{record.images_per_s:,.0f} images/s {record.train_s:.1f} s"
+                     + (f" (wall {wall_s:.1f} s)" if wall_s is not None else ""))
         self.say("  ".join(parts) + ("  best" if record.is_best else ""))
 
     def table(self, title: str, rows: list[tuple[str, str]]) -> None:

@@ -85,6 +85,7 @@ def open_trained(run_or_file: str, which: str = "last", device: str = "auto") ->
     if the file is missing, damaged, hostile or not Cadence's.
     """
     if shared_folder.is_shared(Path(run_or_file)):
+        checkpoint.refuse_best(run_or_file, which)
         return open_shared(Path(run_or_file), device)
     path = checkpoint.find(run_or_file, which)
     if path.suffix in {Path(file).suffix for file in FILES.values()}:

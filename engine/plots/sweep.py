@@ -1,7 +1,8 @@
-"""The figure of a sweep: each setting's importance, and accuracy over its values."""
+"""The figure of a sweep: each setting's importance, and what trials are judged by over its values."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -17,15 +18,29 @@ LONGEST_CHOICE = 18
 # The letters that fit side by side below a panel. A logarithmic axis with a larger ratio of its ends shows only the
 # powers of ten.
 ROOM, WIDE = 22, 200
-# Rows of (setting -> value, for each setting that applied; validation top-1 as a share of 1).
+# Rows of (setting -> value, for each setting that applied; what the trial is judged by).
 Points = Sequence[tuple[Mapping[str, object], float]]
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What trials are judged by. lower: whether lower is better. share: whether it is a share of 1."""
+
+    words: str = "validation top-1"
+    lower: bool = False
+    share: bool = True
+
+    @property
+    def label(self) -> str:
+        """The axis' label."""
+        return f"{self.words} (%)" if self.share else self.words
+
+
 def draw_importance(shares: Mapping[str, float], points: Points, scales: Mapping[str, str], path: Path,
-                    title: str, has_own: bool = True) -> Path:
+                    title: str, measure: Measure = Measure(), has_own: bool = True) -> Path:
     """Write a figure to `path`: bars above, and below them a panel for each of the most important settings.
 
-    shares: each setting's importance, adding up to 1, largest first. points: the settings and validation top-1 of each
+    shares: each setting's importance, adding up to 1, largest first. points: the settings and the measure of each
     finished trial, the recipe's own first if it `has_own`. scales: "log" for a logarithmic axis, "choices" for a few
     values; other settings have a linear axis. Raises EngineError if `path` cannot be written.
     """
@@ -38,8 +53,8 @@ def draw_importance(shares: Mapping[str, float], points: Points, scales: Mapping
     bar_panel(figure.add_subplot(grid[0, :]), shares, len(points))
     for place, setting in enumerate(panels):
         axes = figure.add_subplot(grid[1 + place // columns, place % columns])
-        value_panel(axes, setting, points, scales.get(setting, ""), has_own)
-        axes.set_ylabel("" if place % columns else "validation top-1 (%)", fontsize=FONT_PT)
+        value_panel(axes, setting, points, scales.get(setting, ""), measure, has_own)
+        axes.set_ylabel("" if place % columns else measure.label, fontsize=FONT_PT)
     handles, labels = figure.axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=FONT_PT)
     return write_png(figure, path)
@@ -55,10 +70,10 @@ def bar_panel(axes: Axes, shares: Mapping[str, float], trials: int) -> None:
     axes.grid(False, axis="y")
 
 
-def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: bool) -> None:
-    """Validation top-1 over one setting's values: the best trial and the recipe's own stand out."""
+def value_panel(axes: Axes, setting: str, points: Points, scale: str, measure: Measure, has_own: bool) -> None:
+    """The measure over one setting's values: the best trial and the recipe's own stand out."""
     dress(axes, "", setting, "")
-    best = max(range(len(points)), key=lambda at: points[at][1])
+    best = (min if measure.lower else max)(range(len(points)), key=lambda at: points[at][1])
     looks = dict.fromkeys(range(len(points)), ("other trials", "o", BLUE, SMALL))
     if has_own:
         looks[0] = ("the recipe's own" if best else "the recipe's own, the best", "s", VERMILION, 62)
@@ -70,8 +85,8 @@ def value_panel(axes: Axes, setting: str, points: Points, scale: str, has_own: b
         members = [at for at in looks if looks[at][0] == label and setting in points[at][0]]
         places = [points[at][0][setting] for at in members]
         axes.scatter([choices.index(place) for place in places] if choices else places,
-                     [100 * points[at][1] for at in members], marker=marker, s=size, color=colour, label=label,
-                     edgecolors="white", linewidths=0.8, zorder=3 if size == SMALL else 4)
+                     [(100 if measure.share else 1) * points[at][1] for at in members], marker=marker, s=size,
+                     color=colour, label=label, edgecolors="white", linewidths=0.8, zorder=3 if size == SMALL else 4)
     if choices:
         labels = [cut(str(choice), LONGEST_CHOICE) for choice in choices]
         slant = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if len("".join(labels)) > ROOM else {}

@@ -9,12 +9,13 @@ from engine.plots.curves import comparison_figure, comparison_spec
 from engine.plots.figure import write_png
 from engine.reporting.html_page import Chart, Code, Heading, Note, Section, Table, render
 from engine.reporting.panel_charts import chart
-from engine.reporting.run_sections import NONE, number
+from engine.reporting.run_sections import NONE, best_epoch, number
 from engine.storage.run_record import Record, read_record
 
 RESULTS = (("train_top1", "train top-1", ".2%"), ("val_top1", "validation top-1", ".2%"),
            ("test_top1", "test top-1", ".2%"), ("test_top5", "test top-5", ".2%"), ("test_loss", "test loss", ".4f"),
-           ("train_seconds", "training time (s)", ",.1f"), ("epochs_per_second", "epochs per second", ".4g"),
+           ("train_seconds", "training time (s)", ",.1f"), ("wall_seconds", "wall time (s)", ",.1f"),
+           ("epochs_per_second", "epochs per second", ".4g"),
            ("images_per_second", "images per second", ",.0f"), ("feed_wait_share", "waited for data", ".2%"),
            ("parameters", "parameters", ","))
 MACHINE = {"hardware": "hardware.processor", "GPU": "hardware.gpu", "torch": "versions.torch", "commit": "commit"}
@@ -48,7 +49,8 @@ def write_comparison(run_folders: Sequence[Path], out: Path | None = None) -> Pa
 def results(records: Mapping[str, Record]) -> list[tuple[str, ...]]:
     """Rows of results, a column per run, without facts about the machine that no run has."""
     rows = [("recipe", *(record.recipe for record in records.values())),
-            ("epochs", *(f"{len(record.history):,}" for record in records.values()))]
+            ("epochs", *(f"{len(record.history):,}" for record in records.values())),
+            ("best epoch", *map(best_epoch, records.values()))]
     rows += [(title, *(number(results_of(record).get(key), pattern) for record in records.values()))
              for key, title, pattern in RESULTS]
     machine = [(title, *(value_at(record.env, path) for record in records.values())) for title, path in MACHINE.items()]
@@ -59,9 +61,11 @@ def results_of(record: Record) -> dict:
     """A run's summary; without one, the same results from its epochs."""
     if record.summary or not record.history:
         return record.summary
-    last, train_s = record.history[-1], sum(row.get("train_s") or 0 for row in record.history)
+    last = record.history[-1]
+    train_s, wall_s = (sum(row.get(name) or 0 for row in record.history) for name in ("train_s", "wall_s"))
     return {"train_top1": last.get("train_top1"), "val_top1": last.get("validation_top1"),
-            "train_seconds": train_s or None, "epochs_per_second": len(record.history) / train_s if train_s else None}
+            "train_seconds": train_s or None, "wall_seconds": wall_s or None,
+            "epochs_per_second": len(record.history) / train_s if train_s else None}
 
 
 def value_at(values: object, path: str) -> str:

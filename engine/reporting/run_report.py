@@ -63,6 +63,10 @@ def measured_sections(record: Record, plots: Path, settings: Mapping[str, object
         return [missing(*PREDICTIONS, error)], None, "", augmentation
     report_data = ReportData(trained, held_out, predictions, plots, data.recipe.section("train").seed)
     sections = [section(report_data) for section in prediction_sections.SECTIONS]
+    if trained.epoch < len(record.history):
+        said = (f"{trained.path.name} has the weights after epoch {trained.epoch}, and {len(record.history)} epochs "
+                "are recorded: the predictions below, and what was measured for this page, are of the earlier weights.")
+        sections.insert(0, Section("weights", "Weights", [Note(said)]))
     return sections, predictions.result, held_out.split, augmentation
 
 

@@ -14,6 +14,7 @@ from engine.plots.image_grids import Strip, strips_figure
 from engine.reporting.html_page import Chart, Code, Note, Section, Strips, Table
 from engine.reporting.panel_charts import chart
 from engine.storage.run_record import Record
+from engine.training.criterion import in_words
 from engine.training.metrics import Result
 from loaders.beton.cache import labels_of
 from loaders.beton.images import read_images
@@ -39,7 +40,7 @@ def headline(record: Record, result: Result | None, split: str) -> Section:
         model += f", {summary['parameters']:,} parameters"
     stopped = f", stopped early: {summary['stopped']}" if summary.get("stopped") else ""
     rows = [("data", record.settings.get("data.name", "?")), ("model", model),
-            ("epochs", f"{len(history):,}{stopped}"),
+            ("epochs", f"{len(history):,}{stopped}"), ("best epoch", best_epoch(record)),
             ("train top-1, last epoch", percent(last.get("train_top1"))),
             ("validation top-1, last epoch", percent(last.get("validation_top1"))),
             ("test top-1", percent(summary.get("test_top1"))), ("test top-5", percent(summary.get("test_top5"))),
@@ -50,7 +51,8 @@ def headline(record: Record, result: Result | None, split: str) -> Section:
     if result:
         rows.append(("expected calibration error", percent(result.ece)))
     train_s = summary.get("train_seconds") or sum(row.get("train_s") or 0 for row in history) or None
-    rows += [("training time", number(train_s, ",.1f", " s")),
+    wall_s = summary.get("wall_seconds") or sum(row.get("wall_s") or 0 for row in history) or None
+    rows += [("training time", number(train_s, ",.1f", " s")), ("wall time", number(wall_s, ",.1f", " s")),
              ("epochs per second", number(len(history) / train_s if train_s else None, ".4g")),
              ("images per second", number(summary.get("images_per_second"), ",.0f")),
              ("waited for data", percent(summary.get("feed_wait_share"))),
@@ -58,6 +60,14 @@ def headline(record: Record, result: Result | None, split: str) -> Section:
               if summary else NONE),
              ("weights (SHA-256)", (summary.get("weights_sha256") or NONE)[:16])]
     return Section("result", "Result", [*map(Note, record.missing), Table(rows)])
+
+
+def best_epoch(record: Record) -> str:
+    """The epoch of best.pt, and the value that chose it; NONE where none was chosen."""
+    name = record.settings.get("eval.best_by", "top1")
+    chosen = [(row["epoch"] + 1, f"{split}_{name}", row[f"{split}_{name}"]) for row in record.history
+              for split in ("validation", "test") if row.get("is_best") and row.get(f"{split}_{name}") is not None]
+    return f"{chosen[-1][0]}, by {in_words(*chosen[-1][1:])}" if chosen else NONE
 
 
 def command(record: Record) -> Section:

@@ -46,18 +46,31 @@ class Checkpointer:
             self.say(f"warning: {error}; training continues, and it is tried again")
             return False
 
-    def save_first(self, history: list[dict]) -> None:
+    def save_first(self) -> None:
         """Write last.pt before the first step; EngineError where it cannot be written."""
-        content = state_of(self.run, history)
+        content = state_of(self.run, [])
         if self.leads:
             checkpoint.save(self.place / "last.pt", content, keep_previous=True)
 
     def save(self, history: list[dict], *also: str) -> bool:
         """Write last.pt, the whole state; on a full disk warn and try again later. Returns whether all is written.
 
-        also: names of other checkpoints, written before last.pt, which records that they exist. NotFinite where a
-        loss was bad or the weights are not finite: that state is not worth a checkpoint.
+        also: names of other checkpoints, written before last.pt, which records that they exist. NotFinite as
+        `refuse_bad`.
         """
+        self.refuse_bad()
+        content = state_of(self.run, history)
+        if self.leads:
+            content_bytes = checkpoint.serialise(content)
+            for name in (*also, "last"):
+                self.unwritten[name] = content_bytes
+                self.write()
+        written = not self.unwritten
+        self.save_at = time.monotonic() + (self.every_s if written else min(self.every_s, RETRY_S))
+        return written
+
+    def refuse_bad(self) -> None:
+        """NotFinite where a loss was bad or the weights are not finite: that state is not worth a checkpoint. Waits."""
         process_group, progress = self.run.process_group, self.run.loop.progress
         bad = self.run.step.guard.known(wait=True)
         finite = finite_weights(self.run.model)
@@ -68,15 +81,6 @@ class Checkpointer:
             bad = (progress.step or len(self.run.feeds.train)) - 1
         if bad >= 0:
             raise NotFinite(bad, progress.epoch if progress.step else progress.epoch - 1)
-        content = state_of(self.run, history)
-        if self.leads:
-            content_bytes = checkpoint.serialise(content)
-            for name in (*also, "last"):
-                self.unwritten[name] = content_bytes
-                self.write()
-        written = not self.unwritten
-        self.save_at = time.monotonic() + (self.every_s if written else min(self.every_s, RETRY_S))
-        return written
 
     def write(self) -> bool:
         """Write the checkpoints that are not on the disk yet; returns whether all are now."""

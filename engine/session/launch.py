@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -54,6 +55,7 @@ def start(recipe: Recipe, process_group: ProcessGroup | None = None) -> int:
 
     Processes that torchrun has restarted resume the run they had started.
     """
+    began = time.monotonic()
     refuse_idle(recipe, process_group)
     before = once(process_group, partial(started_before, recipe))
     if before:
@@ -69,11 +71,13 @@ def start(recipe: Recipe, process_group: ProcessGroup | None = None) -> int:
         return repeats.start(recipe)
     with Screen(quiet=not leads(process_group)) as screen, closing(build(
             recipe, on_progress=screen.writing, on_warning=screen.say, process_group=process_group)) as built:
-        return train_new(built, screen)
+        return train_new(built, screen, began=began)
 
 
 def resume(run_folder: str, settings: dict[str, str], process_group: ProcessGroup | None = None) -> int:
     """Resume the run, or the repeats, in a folder, with other `settings` from now on; returns the exit status."""
+    began = time.monotonic()
+
     from engine.cli.console import Screen
     from engine.session import repeats
     from engine.session.resume import resume_run
@@ -85,7 +89,7 @@ def resume(run_folder: str, settings: dict[str, str], process_group: ProcessGrou
             raise EngineError(f"--{next(iter(settings))} has no effect on repeats that are resumed: leave it out")
         return repeats.resume(Path(run_folder))
     with Screen(quiet=not leads(process_group)) as screen:
-        return resume_run(run_folder, screen, settings=settings, process_group=process_group)
+        return resume_run(run_folder, screen, settings=settings, process_group=process_group, began=began)
 
 
 def resume_or_start(recipe: Recipe | None, settings: dict[str, str],

@@ -5,6 +5,7 @@ A repeat ends with the bits of a single run of its seed.
 """
 
 import statistics
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from engine.storage.run_lookup import REPEATS, read_repeats
 from recipes.settings.load import Recipe
 
 FIXED = ("device", "precision", "versions", "hardware", "commit")
-MEASURED = ("test_top1", "val_top1", "train_top1", "train_seconds", "epochs_per_second", "images_per_second")
+MEASURED = ("test_top1", "val_top1", "train_top1", "train_seconds", "wall_seconds", "epochs_per_second",
+            "images_per_second")
 
 
 def start(recipe: Recipe) -> int:
@@ -52,17 +54,18 @@ def train_seeds(recipe: Recipe, folder: Path) -> int:
     with ExitStack() as opened:
         screen = opened.enter_context(Screen())
         for seed in seeds:
+            began = time.monotonic()
             single, own = one_of(recipe, seed, folder), folder / f"seed_{seed}"
             if (own / "summary.json").exists():
                 continue
             if (own / "checkpoints" / "last.pt").exists():
-                status = resume_run(str(own), screen, folder)
+                status = resume_run(str(own), screen, folder, began=began)
             elif run is None:
                 run = opened.enter_context(closing(build(single, on_progress=screen.writing, on_warning=screen.say)))
-                status = train_new(run, screen, folder)
+                status = train_new(run, screen, folder, began=began)
             else:
                 reset_to_seed(run, single)
-                status = train_new(run, screen, folder, first=False)
+                status = train_new(run, screen, folder, first=False, began=began)
             if status:
                 return status
         summary = summarise(recipe, [read_summary(folder / f"seed_{seed}") for seed in seeds])
@@ -74,7 +77,8 @@ def train_seeds(recipe: Recipe, folder: Path) -> int:
 def read_summary(folder: Path) -> dict:
     """A repeat's summary; EngineError where it is damaged."""
     way = f"remove that folder and resume with --resume {folder.parent}"
-    summary = read_json(folder / "summary.json", way)
+    # Former versions did not measure wall seconds.
+    summary = {"wall_seconds": None} | read_json(folder / "summary.json", way)
     try:
         return {key: summary[key] for key in ("dataset", "seed", *MEASURED, *FIXED)}
     except KeyError as error:

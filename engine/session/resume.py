@@ -20,7 +20,7 @@ from engine.storage.folder_lock import FolderLock
 from engine.storage.run_lookup import changed, finished, read_recipe, refuse_other_recipe
 from engine.training.loop import Progress
 from recipes.settings import load
-from recipes.settings.load import Recipe
+from recipes.settings.load import Recipe, as_plain
 
 # The settings that decide whether a run stops early.
 STOPPERS = ("train.patience", "train.min_delta", "train.stop_at")
@@ -28,8 +28,10 @@ STOPPERS = ("train.patience", "train.min_delta", "train.stop_at")
 
 def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = None,
                settings: Mapping[str, object] = MappingProxyType({}),
-               process_group: ProcessGroup | None = None) -> int:
-    """Resume the run in a folder from its last checkpoint; returns the exit status. resume_folder: as in Session.
+               process_group: ProcessGroup | None = None, began: float | None = None) -> int:
+    """Resume the run in a folder from its last checkpoint; returns the exit status.
+
+    resume_folder, began: as in Session.
 
     settings: new values from now on; EngineError where one would change what was trained. process_group: its size may
     differ from before; the first process reads the folder. A run without a checkpoint starts again.
@@ -59,7 +61,7 @@ def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = No
         run = locks.enter_context(closing(build(recipe, resuming=bool(saved), on_progress=screen.writing,
                                                 on_warning=screen.say, process_group=process_group)))
         if not saved:
-            return Session(run, folder, screen, None, resume_folder).train()
+            return Session(run, folder, screen, None, resume_folder, began=began).train()
         if saved["data"] != checksums(run):
             raise EngineError(f"{folder} was trained on another {recipe.section('data').name} (the checksums of the "
                               "betons differ): give the data it started with, or start a new run")
@@ -75,13 +77,17 @@ def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = No
             # Former versions wrote the history there too; it would fall out of date.
             remove(folder / "metrics.jsonl")
             if settings:
+                # At once: a run that is killed before it saves again keeps its new settings.
+                values = {path: as_plain(value) for path, value in recipe.values.items()}
+                checkpoint.save(folder / "checkpoints" / "last.pt", {**saved, "values": values}, keep_previous=True)
                 write_config(run, folder)
             if has_summary:
                 # The run is not finished any more, and must not look finished.
                 (folder / "summary.json").replace(folder / "summary.previous.json")
         progress = run.loop.progress
         screen.say(f"resuming {folder} at epoch {progress.epoch + 1}, step {progress.step}")
-        return Session(run, folder, screen, saved["history"], resume_folder, first=progress.steps_done == 0).train()
+        return Session(run, folder, screen, saved["history"], resume_folder, first=progress.steps_done == 0,
+                       began=began).train()
 
 
 def refuse_finished(folder: Path, saved: dict, recipe: Recipe, has_summary: bool) -> None:

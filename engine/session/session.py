@@ -21,12 +21,11 @@ from engine.distributed.torchrun import ranks_of
 from engine.session.checkpointer import Checkpointer
 from engine.session.nan_recovery import NanRecovery
 from engine.session.processes import leads, once
+from engine.session.recorder import Recorder
 from engine.session.run_state import checksums
 from engine.session.summary import closing_rows, summarise
-from engine.session.trackers import open_trackers
 from engine.storage import run_folder
 from engine.storage.folder_lock import FolderLock
-from engine.storage.history import write_history
 from engine.training.loop import EpochRecord, Progress
 from engine.training.nan_guard import NotFinite
 
@@ -34,7 +33,8 @@ from engine.training.nan_guard import NotFinite
 LOST = "output_lost.txt"
 
 
-def train_new(run: Run, screen: Screen, resume_folder: Path | None = None, first: bool = True) -> int:
+def train_new(run: Run, screen: Screen, resume_folder: Path | None = None, first: bool = True,
+              began: float | None = None) -> int:
     """Train a run from its start in a new run folder, which stays locked; returns the exit status.
 
     Arguments as Session.
@@ -47,7 +47,7 @@ def train_new(run: Run, screen: Screen, resume_folder: Path | None = None, first
         return folder
 
     with ExitStack() as locks:
-        return Session(run, once(run.process_group, make), screen, None, resume_folder, first).train()
+        return Session(run, once(run.process_group, make), screen, None, resume_folder, first, began).train()
 
 
 def write_config(run: Run, folder: Path) -> None:
@@ -62,12 +62,12 @@ class Session:
 
     history: the epochs of a run that is resumed; None for a new one, which is first written down. resume_folder: the
     folder to name after --resume where it is not the run's own. first: whether the process's first step is this run's,
-    to be timed as such.
+    to be timed as such. began: since when its wall seconds count, on time.monotonic's clock (default: now).
     """
 
     def __init__(self, run: Run, folder: Path, screen: Screen, history: list[dict] | None = None,
-                 resume_folder: Path | None = None, first: bool = True):
-        self.run, self.folder, self.screen, self.history, self.new = run, folder, screen, history or [], history is None
+                 resume_folder: Path | None = None, first: bool = True, began: float | None = None):
+        self.run, self.folder, self.screen, self.new = run, folder, screen, history is None
         self.resume_folder, self.untimed_steps = resume_folder or folder, 2 if first else 0
         self.leads, self.agreement = leads(run.process_group), Agreement(3) if run.process_group else None
         settings = run.recipe.section("checkpoint")
@@ -79,8 +79,14 @@ class Session:
         self.nan_recovery = NanRecovery(run, folder, self.checkpointer, self.resume_folder)
         self.data, self.skipped = Unchanged(run.betons.values()), run.step.skipped
         self.first_step_seconds = self.compile_seconds = None
-        self.trackers = open_trackers(run.recipe.section("log").to, folder, screen.say) if self.leads else []
+        self.recorder = Recorder(run, folder, self.checkpointer, screen.say, history or [],
+                                 time.monotonic() if began is None else began)
         run.loop.between_steps = self.between_steps
+
+    def save(self, *also: str) -> bool:
+        """As Checkpointer.save."""
+        self.run.loop.progress.wall_seconds = self.recorder.wall_seconds
+        return self.checkpointer.save(self.recorder.history, *also)
 
     def train(self) -> int:
         """Train to the end, or to a signal; returns the exit status."""
@@ -94,16 +100,16 @@ class Session:
             try:
                 if self.new:
                     # Whatever stops the first steps, there is a checkpoint to resume from.
-                    self.checkpointer.save_first(self.history)
+                    self.checkpointer.save_first()
                 screen.epoch_starts(run.loop.progress.epoch, self.epochs, len(run.feeds.train))
                 while not self._train_epochs():
-                    self.history = self.nan_recovery.roll_back()
+                    self.recorder.go_on_after(self.nan_recovery.roll_back())
                     if self.agreement:
                         # What was sent before is out of date.
                         self.agreement.take()
             except Interrupted as interrupted:
                 try:
-                    saved = self.checkpointer.save(self.history)
+                    saved = self.save()
                 except NotFinite:
                     saved = False
                 screen.say(f"stopped by {interrupted}; resume with: python -m engine.train --resume "
@@ -111,8 +117,7 @@ class Session:
                 return interrupted.status
             finally:
                 run.loop.between_batches = None
-                for tracker in self.trackers:
-                    tracker.close()
+                self.recorder.close()
         self.finish()
         return 0
 
@@ -145,7 +150,7 @@ class Session:
         # Gradients that are still being accumulated are in no checkpoint.
         if loop.step.updated:
             if due:
-                self.checkpointer.save(self.history)
+                self.save()
             self._leave_if(noted)
             noted = due = 0
         if self.agreement:
@@ -177,7 +182,7 @@ class Session:
             self.compile_seconds = max(0.0, 2 * self.first_s - progress.epoch_seconds)
 
     def after_epoch(self, record: EpochRecord) -> None:
-        """Show and record an epoch; save the checkpoints that are due."""
+        """Show and record an epoch; save the checkpoints that are due, and the last one. Others are due by time."""
         number, last_pt = record.epoch + 1, f"{self.folder}/checkpoints/last.pt"
         if math.isnan(record.train_loss):
             raise EngineError(f"no batch of epoch {number} was trained on, the losses or gradients of all were not "
@@ -187,17 +192,14 @@ class Session:
             self.screen.say(f"warning: epoch {number} left out {skipped:,} batches or updates that were not finite")
         self.data.refuse_others(f"resume from the last checkpoint with --resume {self.resume_folder}, which "
                                 "rewrites it")
-        row = self._row(record)
-        self.history.append(row)
-        if self.leads:
-            self.checkpointer.attempt(partial(write_history, self.folder, self.history))
-        for tracker in self.trackers:
-            tracker.epoch(row)
+        self.checkpointer.refuse_bad()
+        row = self.recorder.add(record)
         also = ["best"] if record.is_best else []
         if self.every and number % self.every == 0:
             also.append(f"epoch_{number:03d}")
-        self.checkpointer.save(self.history, *also)
-        self.screen.epoch_row(record, self.epochs, self.run.watched)
+        if also or number == self.epochs or self.run.loop.progress.stopped:
+            self.save(*also)
+        self.screen.epoch_row(record, self.epochs, self.run.watched, row["wall_s"])
         self._note_lost_output()
 
     def _note_lost_output(self) -> None:
@@ -206,15 +208,6 @@ class Session:
             epoch, why = self.run.loop.progress.epoch, self.screen.lost
             said = f"Since epoch {epoch} or earlier nothing could be shown ({why}); the run continued.\n"
             self.checkpointer.attempt(partial(write_atomic, self.folder / LOST, said.encode()))
-
-    def _row(self, record: EpochRecord) -> dict:
-        """An epoch in the columns of the history."""
-        row = {"epoch": record.epoch, "lr": record.lr, "train_loss": record.train_loss, "train_top1": record.train_top1}
-        for split in ("validation", "test"):
-            row[f"{split}_loss"] = record.watched_loss if split == self.run.watched else None
-            row[f"{split}_top1"] = record.watched_top1 if split == self.run.watched else None
-        return row | {"train_s": record.train_s, "feed_wait_s": record.feed_wait_s,
-                      "images_per_s": record.images_per_s, "is_best": record.is_best}
 
     def finish(self) -> None:
         """Evaluate the test set once, write summary.json, the plots and the report, print the closing table."""
@@ -227,7 +220,8 @@ class Session:
         if not self.checkpointer.write():
             raise EngineError(f"{self.checkpointer.refused}; without its last checkpoint the run is not finished: "
                               f"correct that, and resume with --resume {self.resume_folder}")
-        summary = summarise(run, self.history, test, self.compile_seconds, self.first_step_seconds)
+        summary = summarise(run, self.recorder.history, test, self.recorder.wall_seconds, self.compile_seconds,
+                            self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:
             self.attempt_report()

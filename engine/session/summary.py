@@ -1,23 +1,41 @@
 """The results of a run: the content of summary.json, and the rows of the closing table."""
 
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 from engine.build.run import Run
 from engine.common.environment import commit, hardware, versions
 from engine.common.text import percent
+from engine.storage.history import COLUMNS
 from engine.storage.run_folder import without_folder
 from engine.storage.weights_hash import weights_sha256
+from engine.training.criterion import in_words
+from engine.training.loop import EpochRecord
 from engine.training.metrics import Result
 
 
-def summarise(run: Run, history: list[dict], test: Result | None, compile_seconds: float | None,
+def history_row(record: EpochRecord, split: str, watched: Result | None, wall_s: float) -> dict:
+    """An epoch in the columns of the history. watched: what was measured on `split`; wall_s: by the clock, from the end
+    of the epoch before (NaN: not known).
+    """
+    row = asdict(record) | {"wall_s": None if math.isnan(wall_s) else wall_s}
+    if watched:
+        row |= {f"{split}_{name}": getattr(watched, name) for name in ("loss", "top1", "top5", "ece")}
+    return {name: row.get(name) for name in COLUMNS}
+
+
+def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: float, compile_seconds: float | None,
               first_step_seconds: float | None) -> dict:
     """The summary as plain values; accuracies are shares of 1, None where a split does not exist.
 
+    best_by, best_epoch, best_value: what chose best.pt, which epoch (from 1), its value there; None where nothing did.
+    train_seconds: of training steps and waiting for data. wall_seconds: by the clock, NaN where it is not known.
     compile_seconds: what the first step took beyond a second one. first_step_seconds: from the start of the process
     to the end of the first step.
     """
-    progress = run.loop.progress
+    progress, criterion = run.loop.progress, run.loop.criterion
+    chosen = progress.best_epoch >= 0
     last, train_s = history[-1], progress.train_seconds
     return {
         "recipe": run.recipe.name,
@@ -31,9 +49,12 @@ def summarise(run: Run, history: list[dict], test: Result | None, compile_second
         "test_top1": test.top1 if test else None,
         "test_top5": test.top5 if test else None,
         "test_loss": test.loss if test else None,
-        "best_epoch": progress.best_epoch + 1 if progress.best_epoch >= 0 else None,
+        "best_by": f"{run.watched}_{criterion.name}" if chosen else None,
+        "best_epoch": progress.best_epoch + 1 if chosen else None,
+        "best_value": progress.best_value if chosen else None,
         "stopped": progress.stopped or None,
         "train_seconds": train_s,
+        "wall_seconds": None if math.isnan(wall_seconds) else wall_seconds,
         "epochs_per_second": progress.epoch / train_s,
         "images_per_second": progress.epoch * run.feeds.train.samples / train_s,
         "feed_wait_share": sum(row["feed_wait_s"] for row in history) / train_s,
@@ -62,6 +83,7 @@ def closing_rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
             ("test top-1", percent(summary["test_top1"])),
             ("test top-5", percent(summary["test_top5"])),
             ("training time", f"{summary['train_seconds']:,.1f} s"),
+            ("wall time", "-" if summary["wall_seconds"] is None else f"{summary['wall_seconds']:,.1f} s"),
             ("epochs per second", f"{summary['epochs_per_second']:.4g}"),
             ("images per second", f"{summary['images_per_second']:,.0f}"),
             ("waited for data", percent(summary["feed_wait_share"])),
@@ -69,6 +91,9 @@ def closing_rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
             ("run folder", str(folder))]
     if (folder / "report.html").exists():
         rows.append(("report", str(folder / "report.html")))
+    if summary["best_epoch"]:
+        by = in_words(summary["best_by"], summary["best_value"])
+        rows.insert(2, ("best epoch", f"{summary['best_epoch']}, by {by}"))
     if summary["stopped"]:
         rows.insert(2, ("stopped early", summary["stopped"]))
     return rows

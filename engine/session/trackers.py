@@ -16,6 +16,7 @@ from pathlib import Path
 from engine.common.errors import EngineError
 from engine.common.files import write_atomic
 from engine.common.text import one_line
+from engine.storage.history import read_history
 
 PROJECT = "cadence"
 ID_FILE = "tracker_id.txt"
@@ -23,10 +24,10 @@ Opened = tuple[Callable[[dict[str, float], int], None], Callable[[], None]]
 
 
 def open_tensorboard(folder: Path) -> Opened:
-    """TensorBoard events in <run folder>/tensorboard."""
+    """TensorBoard events in <run folder>/tensorboard. Those of epochs that are trained again are hidden."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(folder / "tensorboard")
+    writer = SummaryWriter(folder / "tensorboard", purge_step=len(read_history(folder / "metrics.csv", [])) + 1)
 
     def log(values: dict[str, float], epochs: int) -> None:
         for tag, value in values.items():
@@ -120,7 +121,7 @@ def scalars(row: dict) -> dict[str, float]:
     for name, value in row.items():
         if value is not None and name not in ("epoch", "is_best"):
             split, _, measure = name.partition("_")
-            tagged[f"{measure}/{split}" if measure in ("loss", "top1") else name] = value
+            tagged[f"{measure}/{split}" if measure in ("loss", "top1", "top5", "ece") else name] = value
     return tagged
 
 

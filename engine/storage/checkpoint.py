@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from engine.common.errors import EngineError
 from engine.common.files import write_atomic
+from engine.storage.former_versions import up_to_date
 from engine.storage.history import COLUMNS
+from engine.storage.run_lookup import why_missing
 from engine.training.loop import Progress
 
 MAGIC = b"CADENCE1"
@@ -120,6 +122,7 @@ def load(path: Path) -> dict:
         raise EngineError(f"checkpoint {path} is refused, it holds more than tensors and values: {what}") from None
     if not isinstance(content, dict) or set(content) != set(TYPES):
         raise EngineError(f"checkpoint {path} is not a Cadence checkpoint: its entries are not the expected ones")
+    content = up_to_date(content)
     wrong = wrong_entry(content)
     if wrong:
         raise EngineError(f"checkpoint {path} is refused: its entry {wrong} is not what Cadence writes there")
@@ -148,11 +151,19 @@ def find(run_or_file: str, which: str = "last") -> Path:
     if not path.exists():
         raise EngineError(f"{run_or_file} does not exist: give a run folder or a .pt file")
     if path.is_file():
+        refuse_best(run_or_file, which)
         return path
     file = path / "checkpoints" / f"{which}.pt"
     if not file.is_file():
-        raise EngineError(f"{run_or_file} has no checkpoints/{which}.pt: give a run folder or a .pt file")
+        raise EngineError(f"{run_or_file} has no checkpoints/{which}.pt{why_missing(path, which)}")
     return file
+
+
+def refuse_best(run_or_file: str, which: str) -> None:
+    """EngineError where a checkpoint other than the last one is asked of what holds a single network."""
+    if which != "last":
+        raise EngineError(f"{run_or_file} holds one network, and --{which} chooses among those of a run folder: leave "
+                          "it out")
 
 
 def wrong_entry(content: dict) -> str | None:

@@ -8,9 +8,11 @@ import numpy as np
 
 from engine.common.files import write_atomic
 
+FILES = ("metrics.csv", "metrics.npz")
 # What is recorded for each epoch.
-COLUMNS = ("epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1", "test_loss", "test_top1",
-           "train_s", "feed_wait_s", "images_per_s", "is_best")
+COLUMNS = ("epoch", "lr", "train_loss", "train_top1", "validation_loss", "validation_top1", "validation_top5",
+           "validation_ece", "test_loss", "test_top1", "test_top5", "test_ece", "train_s", "wall_s", "feed_wait_s",
+           "images_per_s", "is_best")
 
 
 def write_history(folder: Path, history: list[dict]) -> None:

@@ -1,6 +1,7 @@
 """Which run --resume means, what its recipe is, and which settings may change when it is resumed."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.common.errors import EngineError
@@ -50,6 +51,23 @@ def read_repeats(folder: Path) -> Recipe:
         raise EngineError(f"{folder / REPEATS} is damaged: {way}") from None
 
 
+def why_missing(folder: Path, which: str) -> str:
+    """What follows "DIR has no checkpoints/WHICH.pt": why, and what to do."""
+    if (folder / REPEATS).exists():
+        return ", it holds a run per seed: give one of its seed_ folders"
+    if which != "best" or not (folder / "config.yaml").exists():
+        return ": give a run folder or a .pt file"
+    recipe = read_recipe(folder)
+    watch, select, best_by = (recipe.get(f"eval.{name}") for name in ("watch", "select", "best_by"))
+    if best_by is None:
+        reason = "choosing the best epoch needs held-out images, and it was trained with data.validation=0"
+    elif "none" in (watch, select):
+        reason = f"it was trained with eval.watch={watch} and eval.select={select}"
+    else:
+        reason = f"no epoch with a finite {best_by} has ended yet"
+    return f": {reason}; without --best its last.pt is used"
+
+
 def read_started(folder: Path) -> Recipe:
     """The recipe of the run, or the repeats, in `folder`."""
     return read_repeats(folder) if (folder / REPEATS).exists() else read_recipe(folder)
@@ -62,19 +80,33 @@ def newest_unfinished(recipe_name: str | None, folder: str = "") -> str | None:
     """
     if folder:
         return folder if started(expand(folder)) else None
-    found = [mark.parent for mark in Path("runs").glob(f"{recipe_name or '*'}/*/*") if mark.name in MARKS
-             and not finished(mark.parent)]
+    found = [place for place in folders_of_runs(Path("runs")) if not finished(place)]
     return next((str(place) for place in sorted(found, key=lambda place: place.stat().st_mtime, reverse=True)
-                 if readable(place)), None)
+                 if (name := recipe_in(place)) and recipe_name in (None, name)), None)
 
 
-def readable(folder: Path) -> bool:
-    """Whether the recipe in `folder` can be read."""
+def folders_of_runs(top: Path) -> Iterator[Path]:
+    """The folders at any depth below `top` that hold a run or repeats, without those inside one: a repeat, or what
+    engine.reproduce made.
+    """
+    seen = set()
+    for place, inner, files in os.walk(top, followlinks=True):
+        folder, stat = Path(place), os.stat(place)
+        # A link may lead back up.
+        if (stat.st_dev, stat.st_ino) in seen:
+            inner.clear()
+        elif folder != top and not set(MARKS).isdisjoint(files):
+            inner.clear()
+            yield folder
+        seen.add((stat.st_dev, stat.st_ino))
+
+
+def recipe_in(folder: Path) -> str | None:
+    """The name of the recipe in `folder`, None where it cannot be read."""
     try:
-        read_started(folder)
-        return True
+        return read_started(folder).name
     except (EngineError, RecipeError):
-        return False
+        return None
 
 
 def started(folder: Path) -> bool:
@@ -94,8 +126,9 @@ def differing(folder: Path, recipe: Recipe) -> dict[str, object]:
     there = read_started(folder)
     if there.name != recipe.name:
         raise EngineError(f"{folder} holds a run of recipe {there.name}, not {recipe.name}: choose another folder")
-    return {path: value for path, value in recipe.values.items()
-            if there.get(path) != value and path != "run.folder"}
+    # A run of a former version goes on by the criterion that it had; the recipe may name another one by now.
+    own = {"run.folder"} | ({"eval.best_by"} - recipe.given.keys())
+    return {path: value for path, value in recipe.values.items() if there.get(path) != value and path not in own}
 
 
 def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:

@@ -1,9 +1,11 @@
 """Epochs: train, evaluate, decide whether to stop. No files and no terminal: each epoch yields a record."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
+from engine.training.criterion import CRITERIA, Criterion
 from engine.training.metrics import Result
 from engine.training.stages import Stage, stage_of
 from engine.training.step import TrainStep
@@ -11,15 +13,20 @@ from engine.training.step import TrainStep
 
 @dataclass
 class Progress:
-    """The position of a run and what it needs to resume there; every checkpoint holds all of it."""
+    """The position of a run and what it needs to resume there; every checkpoint holds all of it.
+
+    best_value: the criterion in the best epoch; patience_value: where patience last saw a gain. NaN: there is none yet.
+    """
 
     epoch: int = 0
     step: int = 0
-    best_top1: float = -1.0
+    best_value: float = math.nan
     best_epoch: int = -1
-    best_loss: float = float("inf")
+    patience_value: float = math.nan
     epochs_without_gain: int = 0
     train_seconds: float = 0.0
+    # By the clock, over all sessions; NaN: not known.
+    wall_seconds: float = 0.0
     steps_done: int = 0
     stopped: str = ""
     tally: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -49,7 +56,9 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Stops:
-    """When to stop early: at `top1` (0: never), or after `patience` epochs whose loss gained less than `min_delta`."""
+    """When to stop early: at `top1` (0: never), or after `patience` epochs (0: never) that were not better by more than
+    `min_delta`.
+    """
 
     top1: float = 0.0
     patience: int = 0
@@ -61,18 +70,19 @@ class Loop:
 
     start_stage(stage): prepares a stage, before its first batch and after `seek`. set_modes(stage): puts the network
     into training mode before each epoch. watch(): evaluates after each epoch; None watches nothing. select: whether
-    the epoch of the best watched top-1 is remembered. between_steps(loop): called after each step; it may raise to
-    leave, and `progress` is then the position of the next batch. between_batches(): where set, `watch` calls it, and
-    it may raise likewise. Batches in `progress.left_out` are passed over.
+    the best watched epoch is remembered. criterion: what is best, and what `stops.patience` looks at.
+    between_steps(loop): called after each step; it may raise to leave, and `progress` is then the position of the next
+    batch. between_batches(): where set, `watch` calls it, and it may raise likewise. Batches in `progress.left_out` are
+    passed over.
     """
 
     def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, start_stage: Callable[[Stage], None],
                  set_modes: Callable[[Stage], None], watch: Callable[[], Result] | None = None,
-                 select: bool = False, stops: Stops = Stops(),
+                 select: bool = False, criterion: Criterion = CRITERIA["top1"], stops: Stops = Stops(),
                  between_steps: Callable[["Loop"], None] | None = None):
         self.step, self.feed, self.stages, self.epochs = step, feed, stages, stages[-1].end
         self.start_stage, self.set_modes = start_stage, set_modes
-        self.watch, self.select, self.stops = watch, select, stops
+        self.watch, self.select, self.criterion, self.stops = watch, select, criterion, stops
         self.between_steps, self.between_batches = between_steps, None
         self.seek(Progress())
 
@@ -139,15 +149,16 @@ class Loop:
         progress, stops = self.progress, self.stops
         if watched is None:
             return False
-        is_best = self.select and watched.top1 > progress.best_top1
+        value, better = getattr(watched, self.criterion.name), self.criterion.better
+        is_best = self.select and better(value, progress.best_value)
         if is_best:
-            progress.best_top1, progress.best_epoch = watched.top1, progress.epoch
-        if watched.loss < progress.best_loss - stops.min_delta:
-            progress.best_loss, progress.epochs_without_gain = watched.loss, 0
+            progress.best_value, progress.best_epoch = value, progress.epoch
+        if better(value, progress.patience_value, stops.min_delta):
+            progress.patience_value, progress.epochs_without_gain = value, 0
         else:
             progress.epochs_without_gain += 1
         if stops.top1 and watched.top1 >= stops.top1:
             progress.stopped = f"reached {watched.top1:.2%} (asked for {stops.top1:.2%})"
         elif stops.patience and progress.epochs_without_gain >= stops.patience:
-            progress.stopped = f"no better loss for {stops.patience} epochs"
+            progress.stopped = f"no better {self.criterion.words} for {stops.patience} epochs"
         return is_best

@@ -9,11 +9,19 @@ from engine.cli.signals import Interrupted
 from engine.common.environment import commit, hardware, versions
 from engine.common.errors import EngineError
 from engine.common.files import make_folder
-from engine.common.text import percent
-from engine.plots.sweep import draw_importance
+from engine.plots.sweep import Measure, draw_importance
 from engine.storage.folder_lock import FolderLock
+from engine.training.criterion import in_words
 from engine.tuning.held_out import without_added
-from engine.tuning.leaderboard import leaderboard_rows, leaderboard_table, trial_line, write_best, write_leaderboard
+from engine.tuning.leaderboard import (
+    leaderboard_rows,
+    leaderboard_table,
+    measure_of,
+    reached,
+    trial_line,
+    write_best,
+    write_leaderboard,
+)
 from engine.tuning.trials import Sweep, ended_trials, importance, open_study, run_trials
 
 BEST = "best.yaml"
@@ -37,15 +45,15 @@ def run_sweep(sweep: Sweep, trials: int, folder: Path, storage: Path, held_out: 
         screen.say(f"{len(ended_trials(study))} of {trials} trials are done, in {storage}")
 
         def on_trial(trial):
-            write_leaderboard(folder, leaderboard_rows(ended_trials(study)), about)
-            screen.say(trial_line(leaderboard_rows([trial])[0], trials))
+            write_leaderboard(folder, leaderboard_rows(ended_trials(study), sweep.criterion), about)
+            screen.say(trial_line(leaderboard_rows([trial], sweep.criterion)[0], trials))
 
         try:
             run_trials(sweep, study, trials, screen, on_trial)
         except Interrupted as interrupted:
             screen.say(f"stopped by {interrupted}; the same command resumes the sweep")
             return interrupted.status
-        rows, shares = leaderboard_rows(ended_trials(study)), importance(study)
+        rows, shares = leaderboard_rows(ended_trials(study), sweep.criterion), importance(study)
         write_leaderboard(folder, rows, {**about, "importance": shares})
         screen.console.print(leaderboard_table(rows, f"sweep of {recipe.name}"))
         screen.table("the best", conclude(sweep, rows, shares, held_out, folder))
@@ -63,15 +71,18 @@ def conclude(sweep: Sweep, rows: list[dict], shares: Mapping[str, float], held_o
                           f"({own['reason']}): correct them, or search lower rates")
     given = (sweep.load(best["settings"]) if best["trial"] else sweep.recipe).given
     name = sweep.recipe.name
-    write_best(folder / BEST, name, without_added(name, given, held_out), best["validation_top1"])
-    reached = f"{percent(best['validation_top1'])}, the recipe's own {percent(own['validation_top1'])}"
-    about = [("validation top-1", f"{reached} ({own['reason']})" if own["reason"] else reached),
+    measure, criterion = measure_of(best), sweep.criterion
+    write_best(folder / BEST, name, without_added(name, given, held_out), in_words(measure, best[measure]))
+    compared = f"{reached(best)}, the recipe's own {reached(own)}"
+    about = [(f"validation {criterion.words}", f"{compared} ({own['reason']})" if own["reason"] else compared),
              ("trial", str(best["trial"])), ("settings", str(folder / BEST)),
              ("leaderboard", str(folder / "leaderboard.csv"))]
     if not shares:
         return [*about, ("importance", "not drawn: too few trials finished")]
-    points = [(row["settings"], row["validation_top1"]) for row in sorted(rows, key=lambda row: row["trial"])
+    points = [(row["settings"], row[measure]) for row in sorted(rows, key=lambda row: row["trial"])
               if row["state"] == "finished"]
     picture = draw_importance(shares, points, {one.path: one.scale for one in sweep.space}, folder / "importance.png",
-                              f"Sweep of {name}, {len(rows)} trials", own["state"] == "finished")
+                              f"Sweep of {name}, {len(rows)} trials",
+                              Measure(f"validation {criterion.words}", criterion.lower, criterion.name != "loss"),
+                              own["state"] == "finished")
     return [*about, ("importance", str(picture))]

@@ -6,6 +6,7 @@ on the seed and the ended trials, so a resumed sweep tries the same points.
 
 import contextlib
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from engine.build.run import build
 from engine.cli.console import Screen
 from engine.cli.signals import Signals
 from engine.common.errors import EngineError
+from engine.training.criterion import CRITERIA, Criterion
 from engine.training.nan_guard import NotFinite
 from engine.tuning.space import Space, choose, own_values, sampled_values
 from loaders.common.errors import DataError
@@ -46,6 +48,11 @@ class Sweep:
     seed: int
     pruning: bool
 
+    @property
+    def criterion(self) -> Criterion:
+        """What the trials are judged by, on held-out images."""
+        return CRITERIA[self.recipe.values["eval.best_by"]]
+
     def identity(self) -> dict:
         """The values that must be the same for a sweep to resume."""
         values = {path: as_plain(value) for path, value in self.recipe.values.items()
@@ -62,15 +69,18 @@ def open_study(sweep: Sweep, storage: Path) -> optuna.Study:
     pruner = optuna.pruners.MedianPruner(RANDOM_TRIALS, warmup) if sweep.pruning else optuna.pruners.NopPruner()
     url = URL.create("sqlite", database=str(storage.absolute())).render_as_string(hide_password=False)
     try:
-        study = optuna.create_study(storage=url, study_name=STUDY, direction="maximize", load_if_exists=True,
-                                    pruner=pruner)
+        study = optuna.create_study(storage=url, study_name=STUDY, load_if_exists=True, pruner=pruner,
+                                    direction="minimize" if sweep.criterion.lower else "maximize")
     except (optuna.exceptions.OptunaError, SQLAlchemyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:150]
         raise EngineError(f"{storage} cannot be used ({reason}): give another file with --storage") from None
     own, stored = json.loads(json.dumps(sweep.identity())), study.user_attrs.get("mark")
     if stored is None:
         study.set_user_attr("mark", own)
-    elif stored != own:
+        stored = own
+    # Former versions judged by top-1 and did not say so.
+    stored = {**stored, "settings": {"eval.best_by": "top1", **stored["settings"]}}
+    if stored != own:
         raise EngineError(f"{storage} holds a sweep with {first_difference(stored, own)}: resume it with the same "
                           "command, or choose another folder with --out")
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
@@ -150,8 +160,11 @@ def run_trial(sweep: Sweep, trial: Trial, number: int, screen: Screen, signals: 
 
 
 def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> float:
-    """Train `recipe` to its end without the test set; the validation top-1 (0..1) after its last epoch. Raises
-    optuna.TrialPruned if half of the finished trials were better at an epoch, Interrupted after a signal."""
+    """Train `recipe` to its end without the test set; its eval.best_by on the held-out images after the last epoch.
+
+    Raises optuna.TrialPruned if half of the finished trials were better at an epoch, Interrupted after a signal,
+    NotFinite where that value is not finite.
+    """
     with contextlib.closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         if run.watched != "validation":
             raise EngineError("a sweep chooses on held-out images: set data.validation above 0")
@@ -164,10 +177,13 @@ def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> flo
 
         loop.between_steps = between_steps
         for record in loop.run():
-            trial.report(record.watched_top1, record.epoch)
+            value = getattr(loop.last_watched, loop.criterion.name)
+            if not math.isfinite(value):
+                raise NotFinite(len(loop.feed) - 1, record.epoch)
+            trial.report(value, record.epoch)
             if record.epoch + 1 < loop.epochs and trial.should_prune():
                 raise optuna.TrialPruned
-        return record.watched_top1
+        return value
 
 
 def importance(study: optuna.Study) -> dict[str, float]:

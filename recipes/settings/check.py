@@ -45,6 +45,9 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
         yield "eval.select=test needs the test set after each epoch: eval.watch=none leaves it out"
     if (values["train.stop_at"] or values["train.patience"]) and watch == "none":
         yield "train.stop_at and train.patience look at the watched split: eval.watch=none leaves none"
+    if "eval.best_by" in given and (watch == "none" or select == "none" and not values["train.patience"]):
+        yield (f"eval.best_by={values['eval.best_by']} has no effect, nothing is chosen with eval.watch={watch}, "
+               f"eval.select={select} and train.patience={values['train.patience']}: leave it out")
     if held_out and select == "test":
         yield "eval.select=test chooses on the test set though data.validation holds images out: set one of them"
 

@@ -101,6 +101,10 @@ def restore(name: str, values: Mapping[str, object], changes: Mapping[str, objec
     Values that differ from the recipe of that name count as given. `changes` come last and must have an effect;
     settings that they make ineffective are dropped.
     """
+    patience = values.get("train.patience")
+    if isinstance(patience, int) and patience > 0 and "eval.best_by" not in values:
+        # Of a former version, in which patience looked at the loss and best.pt at top-1: patience decides the weights.
+        values = {**values, "eval.best_by": "loss"}
     values = check(check({}, values), changes)
     refuse_conflicts(values, changes)
     # A setting that the recipe does not name is given if it is not its default.

@@ -109,13 +109,13 @@ def declare() -> Config:
                        "after a loss that is not finite or explodes; skip: leave its update out (each step waits for "
                        "the device); rollback: return to the last checkpoint and pass over its batch"),
         stop_at=Setting(SHARE, 0.0, "stop once the watched split's accuracy is this high; 0: never", "fraction"),
-        patience=Setting(Whole(0), 0, "stop after so many epochs without a better validation loss; 0: never", "epochs"))
+        patience=Setting(Whole(0), 0, "stop after so many epochs not better by eval.best_by; 0: never", "epochs"))
     section("train", "fp32", when("train.precision", "fp32")).params(
         tf32=Setting(Truth(), True, "GPUs may round the factors of fp32 products to TF32"))
     section("train", "training in one stage", unless("train.stages")).params(
         epochs=Setting(Whole(1, 100_000), 10, "passes over the training set", "epochs"))
     section("train", "early stopping", when("train.patience")).params(
-        min_delta=Setting(Number(0), 0.0, "by how much the validation loss must fall to count as better"))
+        min_delta=Setting(Number(0), 0.0, "by how much eval.best_by must improve to count as better (shares: of 1)"))
     section("optim", "the optimiser").params(
         name=Setting(Choice("sgd", "adam", "adamw", "muon"), "sgd", "which"),
         weight_decay=Setting(Number(0), 0.0, "L2 in sgd and adam, decoupled in adamw"),
@@ -174,9 +174,14 @@ def declare() -> Config:
                       "evaluated after each epoch; auto: validation, or test where nothing is held out"),
         select=Setting(Choice("auto", "test", "none"), "auto",
                        "the best epoch is chosen on validation; test only to reproduce a published choice"))
+    section("eval", "choosing an epoch", either(when("data.validation"), when("eval.select", "test"))).params(
+        best_by=Setting(Choice("top1", "top5", "loss", "ece"), "top1",
+                        "which epoch is best (best.pt), and what train.patience looks at; loss and ece, the expected "
+                        "calibration error: lower is better"))
     section("checkpoint", "what is kept").params(
         every=Setting(Whole(0), 0, "keep epoch_NNN.pt every this many epochs; 0: only last and best", "epochs"),
-        every_minutes=Setting(Number(0, above=True), 10.0, "last.pt at least this often", "minutes"))
+        every_minutes=Setting(Number(0, above=True), 10.0,
+                              "last.pt this often, and with a best or kept epoch, at the end, at a signal", "minutes"))
     section("log", "trackers").params(
         to=Setting(Several(Choice("files", "tensorboard", "wandb", "trackio")), ("files",),
                    "files: the run folder, which is always written; the others (extras) too"))

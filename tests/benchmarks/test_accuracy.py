@@ -11,8 +11,8 @@ from engine.common.errors import EngineError
 from recipes.settings.load import load
 
 
-def row(name, top1, seconds=10.0, epochs=3, recipe="baseline"):
-    return {"name": name, "recipe": recipe, "dataset": "cifar100", "test_top1": top1, "train_seconds": seconds,
+def row(name, top1, seconds=10.0, epochs=3, recipe="baseline", **more):
+    return {**more, "name": name, "recipe": recipe, "dataset": "cifar100", "test_top1": top1, "train_seconds": seconds,
             "epochs": epochs, "precision": "fp32",
             "environment": {"hardware": {"processor": "P", "cores": 2}}, "command": "c"}
 
@@ -25,9 +25,16 @@ def test_a_row_is_named_by_what_can_change_its_result():
 def test_the_table_has_mean_and_spread_and_says_what_is_not_measured():
     text = accuracy.table([row("baseline train.epochs=3 seed 0", .20), row("baseline train.epochs=3 seed 1", .22)])
     line = next(line for line in text.splitlines() if "train.epochs=3" in line)
-    assert "21.00 ± 1.41 %" in line and "| 3 | 10 | 0.3 |" in line and line.endswith("| 2 |")
+    assert "21.00 ± 1.41 %" in line and "| 3 | 10 | - | 0.3 |" in line and line.endswith("| 2 |")
     assert "| `baseline` | cifar100 | 44.34 % (notebook) | not yet measured |" in text
     assert "| `resnet34` | cifar100 | 75.14 %, test-selected | not yet measured |" in text
+
+
+def test_wall_seconds_stand_beside_training_seconds_where_all_runs_measured_them():
+    measured = [row("baseline seed 0", .2, wall_seconds=15.0), row("baseline seed 1", .2, wall_seconds=17.0)]
+    for rows, cells in ((measured, "| 3 | 10 | 16 | 0.3 |"), ([measured[0], row("baseline seed 1", .2)], "| 10 | - |")):
+        line = next(line for line in accuracy.table(rows).splitlines() if line.startswith("| `baseline` |"))
+        assert cells in line and line.count("|") == accuracy.table(rows).splitlines()[0].count("|")
 
 
 def test_a_measured_recipe_is_not_listed_as_unmeasured():

@@ -163,6 +163,24 @@ def test_an_interrupted_run_has_a_page_with_what_was_measured_for_it(run, unpain
     assert "<figure" in sections["predictions"]
 
 
+def test_predictions_of_weights_older_than_the_curves_say_so(run, unpainted):
+    (run / "summary.json").unlink()
+    assert "weights" not in sections_of(write_report(run))
+    with (run / "metrics.csv").open("a") as file:
+        lines = (run / "metrics.csv").read_text().splitlines()
+        file.write(f"4,{lines[-1].partition(',')[2]}\n")
+    sections = sections_of(write_report(run))
+    assert "last.pt has the weights after epoch 4, and 5 epochs are recorded" in sections["weights"]
+
+
+def test_the_best_epoch_and_both_kinds_of_seconds_are_results(run, unpainted):
+    summary, result = json.loads((run / "summary.json").read_text()), sections_of(write_report(run))["result"]
+    shares = [row["validation_top1"] for row in read_record(run).history]
+    assert f"{shares.index(max(shares)) + 1}, by validation top-1 {max(shares):.2%}" in result
+    for name in ("train_seconds", "wall_seconds"):
+        assert f"{summary[name]:,.1f} s" in result
+
+
 def test_a_run_stopped_before_its_first_epoch_has_a_page(run, unpainted):
     for path in (run / "summary.json", run / "metrics.csv", run / "checkpoints", run / "env.json", run / "command.txt"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

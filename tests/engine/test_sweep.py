@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import sweep
+from engine import sweep, train
 from engine.common.errors import EngineError
 from recipes.settings.load import RecipeError, load
 
@@ -20,6 +20,7 @@ optuna = pytest.importorskip("optuna")
 
 from engine.cli.signals import Interrupted  # noqa: E402
 from engine.storage.folder_lock import FolderLock  # noqa: E402
+from engine.storage.history import read_history  # noqa: E402
 from engine.training.nan_guard import NotFinite  # noqa: E402
 from engine.tuning.held_out import without_added  # noqa: E402
 from engine.tuning.leaderboard import trial_line  # noqa: E402
@@ -145,6 +146,60 @@ def test_the_first_trial_is_the_recipe_itself_and_the_others_lie_in_the_space(pr
     with (tmp_path / "out" / "leaderboard.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [float(row["schedule.lr"]) for row in table] == [row["settings"]["schedule.lr"] for row in rows]
+
+
+def test_trials_are_judged_by_the_recipes_criterion_where_lower_is_better_too(pretend, run, tmp_path, monkeypatch,
+                                                                               capsys):
+    pretend()
+    drawn = []
+
+    def train(recipe, trial, screen, signals):
+        losses = [1 - top1 for top1 in accuracies_of(recipe)]
+        for epoch, loss in enumerate(losses):
+            trial.report(loss, epoch)
+            if epoch + 1 < len(losses) and trial.should_prune():
+                raise optuna.TrialPruned
+        return losses[-1]
+
+    monkeypatch.setattr("engine.tuning.trials.train", train)
+    monkeypatch.setattr("engine.tuning.sweep.draw_importance", lambda *given: drawn.append(given) or given[3])
+    assert run("--eval.best_by=loss", trials=9) == 0
+    rows = trials_in(tmp_path / "out")
+    finished = [row["validation_loss"] for row in rows if row["state"] == "finished"]
+    pruned = [row["validation_loss"] for row in rows if row["state"] == "pruned"]
+    assert finished == sorted(finished) and finished[0] < finished[-1] and pruned
+    given = load("quickstart", settings=rows[0]["settings"])
+    assert finished[0] == pytest.approx(1 - accuracies_of(given)[-1]) and min(pruned) > finished[0]
+    shown = capsys.readouterr().out
+    assert f"validation loss {finished[0]:.4f}" in shown and "top-1" not in shown
+    head = (tmp_path / "out/best.yaml").read_text().splitlines()[0]
+    assert head == f"# The best trial of a sweep: validation loss {finished[0]:.4f}."
+    measure = drawn[0][-2]
+    assert (measure.label, measure.lower, measure.share) == ("validation loss", True, False)
+    with pytest.raises(EngineError, match=r"holds a sweep with another eval\.best_by \(loss, here top1\)"):
+        run(trials=9)
+
+
+def test_a_sweep_of_a_former_version_which_knew_only_top1_resumes(pretend, run, tmp_path):
+    pretend()
+    assert run(trials=2) == 0
+    study = optuna.load_study(study_name="cadence", storage=f"sqlite:///{tmp_path}/out/sweep.db")
+    mark = study.user_attrs["mark"]
+    del mark["settings"]["eval.best_by"]
+    study.set_user_attr("mark", mark)
+    again = pretend()
+    assert run(trials=3) == 0 and len(again) == 1
+    with pytest.raises(EngineError, match=r"another eval\.best_by \(top1, here ece\)"):
+        run("--eval.best_by=ece", trials=3)
+
+
+@pytest.mark.slow("trains two runs of 3 epochs")
+def test_a_trials_value_is_the_one_that_a_run_records(space, tmp_path):
+    words = ["--recipe", "quickstart", *SMALL, f"--data.cache={tmp_path}/cache", "--eval.best_by=ece"]
+    sweep.main([*words, "--space", space(), "--trials", "1", "--out", str(tmp_path / "out")])
+    train.main([*words, f"--run.folder={tmp_path}/run", "--run.report=false"])
+    recorded = read_history(tmp_path / "run" / "metrics.csv", [])
+    assert trials_in(tmp_path / "out")[0]["validation_ece"] == recorded[-1]["validation_ece"]
 
 
 def test_without_pruning_every_trial_is_trained_to_its_end(pretend, run, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.build.plan import make_plan
+from engine.build.plan import make_plan, show_plan
 from recipes.settings.load import load
 
 PLANS = {"baseline": 2_520_676, "cnn4": 2_553_994, "resnet34": 30_032_292, "resnet50": 23_712_932,
@@ -17,6 +17,19 @@ def test_each_plan_has_the_seeds_parameters_and_a_rate_for_each_epoch(name):
     for stage in plan["stages"]:
         assert stage["trainable"] == sum(group["parameters"] for group in stage["groups"])
         assert stage["trainable"] + stage["frozen"] == plan["parameters"]
+
+
+@pytest.mark.parametrize(("name", "settings", "by", "patience"), [
+    ("resnet50", {}, "validation_loss", 10), ("quickstart", {"eval.best_by": "ece"}, "validation_ece", 0),
+    ("resnet34", {}, "test_top1", 0), ("baseline", {}, None, 0), ("quickstart", {"eval.select": "none"}, None, 0)])
+def test_the_plan_names_what_chooses_the_best_epoch(name, settings, by, patience, capsys):
+    plan = make_plan(load(name, settings=settings))
+    assert (plan["best_by"], plan["patience"]) == (by, patience)
+    show_plan(plan, None)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert ("best epoch" in shown) == (by is not None)
+    if name == "resnet50":
+        assert "by validation loss; ends after 10 epochs without a better one" in shown
 
 
 def test_the_plan_of_resnet50_has_its_authors_stages():

@@ -29,6 +29,11 @@ def test_an_epoch_is_a_line():
                     "1,000 images/s 2.0 s  best\n")
 
 
+def test_an_epochs_wall_seconds_stand_beside_those_of_its_training():
+    assert "1,000 images/s 2.0 s (wall 2.6 s)\n" in shown(
+        lambda screen: screen.epoch_row(record(), 10, "validation", 2.6))
+
+
 def test_an_epoch_without_evaluation_has_no_columns_for_it():
     text = shown(lambda screen: screen.epoch_row(record(watched_top1=None, watched_loss=None), 10, "none"))
     assert "none" not in text and "best" not in text

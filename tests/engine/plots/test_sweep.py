@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from engine.common.errors import EngineError
-from engine.plots.sweep import draw_importance
+from engine.plots.sweep import Measure, draw_importance
 from tests.engine.plots.drawing import figure_of
 
 SHARES = {"schedule.lr": 0.6, "train.batch": 0.3, "optim.name": 0.1}
@@ -54,6 +54,14 @@ def test_choices_stand_side_by_side_and_a_trial_without_the_setting_is_left_out(
 def test_the_recipes_own_may_be_the_best():
     assert set(panel(sweep_figure(points=[({"schedule.lr": 0.1}, 0.9), *POINTS]), 0)) == {
         "the recipe's own, the best", "other trials"}
+
+
+def test_the_lowest_loss_is_the_best_and_is_drawn_as_it_is():
+    figure = figure_of(draw_importance, SHARES, POINTS, SCALES, title="a sweep",
+                       measure=Measure("validation loss", lower=True, share=False))
+    assert panel(figure, 0)["the best"] == [[0.01, 0.4]] and panel(figure, 0)["the recipe's own"] == [[0.1, 0.5]]
+    assert figure.axes[1].get_ylabel() == "validation loss"
+    assert sweep_figure().axes[1].get_ylabel() == "validation top-1 (%)"
 
 
 def test_without_the_recipes_own_none_is_shown_as_it():

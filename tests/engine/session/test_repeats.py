@@ -75,7 +75,8 @@ def test_the_summary_has_mean_and_deviation_of_every_measure(three):
     singles = [read(three / f"seed_{seed}" / "summary.json") for seed in (4, 5, 6)]
     assert (summary["recipe"], summary["dataset"], summary["repeats"], summary["seeds"]) == ("quickstart", "shapes", 3,
                                                                                              [4, 5, 6])
-    for name in ("test_top1", "val_top1", "train_top1", "train_seconds", "epochs_per_second", "images_per_second"):
+    for name in ("test_top1", "val_top1", "train_top1", "train_seconds", "wall_seconds", "epochs_per_second",
+                 "images_per_second"):
         values = [single[name] for single in singles]
         assert summary[name] == {"mean": pytest.approx(statistics.mean(values)), "values": values,
                                  "sd": pytest.approx(statistics.stdev(values))}

@@ -52,7 +52,7 @@ def weights_hash(folder):
 
 
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(monkeypatch, recipe, whole, tmp_path):
-    stopped(monkeypatch, recipe(tmp_path / "run"))
+    stopped(monkeypatch, recipe(tmp_path / "run", **{"checkpoint.every": 1}))
     last, said = tmp_path / "run/checkpoints/last.pt", []
     assert checkpoint.load(checkpoint.previous_of(last))["progress"]["epoch"] == 1
     last.write_bytes(last.read_bytes()[:-7])
@@ -81,7 +81,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(monkeypatch, recip
 
 
 def test_settings_that_may_change_do_and_others_are_refused_with_the_differences(monkeypatch, recipe, tmp_path):
-    stopped(monkeypatch, recipe(tmp_path / "run"))
+    stopped(monkeypatch, recipe(tmp_path / "run", **{"checkpoint.every": 1}))
     with pytest.raises(EngineError, match=r"train\.batch 50 -> 25, train\.seed 0 -> 1"):
         resume(tmp_path / "run", **{"train.batch": "25", "train.seed": "1", "train.epochs": "4"})
     with pytest.raises(EngineError, match="has 2 already"):
@@ -106,8 +106,9 @@ def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, 
     words = [f"--{path}={value}" for path, value in recipe("").given.items() if path != "run.folder"]
     with pytest.raises(EngineError, match="no run below runs/ waits"):
         train.main(["--resume", "auto"])
-    stopped(monkeypatch, recipe(tmp_path / "runs/quickstart/1"))
-    assert train.main(["--resume", "auto"]) == 0 and weights_hash(tmp_path / "runs/quickstart/1") == weights_hash(whole)
+    for name in ("quickstart/1", "NAME"):
+        stopped(monkeypatch, recipe(tmp_path / "runs" / name))
+        assert train.main(["--resume", "auto"]) == 0 and weights_hash(tmp_path / "runs" / name) == weights_hash(whole)
     again = ["--resume", "auto", "--recipe", "quickstart", "--run.folder=mine", *words]
     assert train.main(again) == 0 and weights_hash(tmp_path / "mine") == weights_hash(whole)
     capsys.readouterr()

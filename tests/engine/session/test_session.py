@@ -127,7 +127,7 @@ def test_the_figures_of_an_epoch_that_is_stopped_are_those_of_one_that_is_not(re
     assert launch.start(recipe(tmp_path / "whole")) == 0
     interrupted(monkeypatch, recipe(tmp_path / "run"), after_steps)
     assert resume(tmp_path / "run") == 0
-    timed = {"train_s", "feed_wait_s", "images_per_s"}
+    timed = {"train_s", "wall_s", "feed_wait_s", "images_per_s"}
     for one, other in zip(rows(tmp_path / "whole"), rows(tmp_path / "run"), strict=True):
         assert {key: one[key] for key in one.keys() - timed} == {key: other[key] for key in other.keys() - timed}
 
@@ -143,7 +143,7 @@ def test_a_run_that_stopped_early_goes_on_when_it_may_stop_later(recipe, tmp_pat
     patient = {"train.patience": 1, "train.min_delta": 99, "train.epochs": 4}
     assert launch.start(recipe(tmp_path / "run", **patient)) == 0
     assert len(rows(tmp_path / "run")) == 2
-    with pytest.raises(EngineError, match=r"no better loss for 1 epochs\).*--train.patience=N"):
+    with pytest.raises(EngineError, match=r"no better top-1 for 1 epochs\).*--train.patience=N"):
         resume(tmp_path / "run", **{"train.epochs": "5"})
     assert resume(tmp_path / "run", **{"train.patience": "0"}) == 0
     assert len(rows(tmp_path / "run")) == 4

@@ -11,6 +11,7 @@ import pytest
 from engine.common.errors import EngineError
 from engine.session import trackers
 from engine.session.trackers import Tracker, open_trackers, refuse_missing, run_id, scalars
+from engine.storage.history import write_history
 from recipes.settings.load import RecipeError, load
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +52,21 @@ def test_tensorboard_has_each_value_at_the_epochs_done(folder):
     events.Reload()
     assert set(events.Tags()["scalars"]) == TAGS
     assert [(event.step, event.value) for event in events.Scalars("loss/train")] == [(1, 2.0), (2, 1.0), (3, 0.0)]
+
+
+def test_tensorboard_hides_epochs_that_are_trained_again(folder):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    track(("tensorboard",), folder)
+    # A kill took the run back to its first epoch; the second one has another loss now.
+    write_history(folder, ROWS[:1])
+    tracker, = open_trackers(("tensorboard",), folder)
+    tracker.epoch({**ROWS[1], "train_loss": 0.5})
+    tracker.close()
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss/train")] == [(1, 2.0), (2, 0.5)]
 
 
 def test_wandb_stays_offline_unless_told_otherwise_and_keeps_a_runs_identity(folder, monkeypatch, capfd):

@@ -12,6 +12,8 @@ from engine.common.errors import EngineError
 from engine.common.files import write_atomic
 from engine.storage import checkpoint
 from engine.storage.history import COLUMNS
+from engine.storage.run_folder import write_start
+from recipes.settings.load import load
 from tests.engine.blank import BLANK
 
 
@@ -102,6 +104,31 @@ def test_a_missing_file_and_an_empty_run_folder(tmp_path):
         checkpoint.find(str(tmp_path / "none"))
     with pytest.raises(EngineError, match=r"no checkpoints/last\.pt"):
         checkpoint.find(str(tmp_path))
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"data.validation": 0},
+     "choosing the best epoch needs held-out images, and it was trained with data.validation=0"),
+    ({"eval.select": "none"}, "it was trained with eval.watch=auto and eval.select=none"),
+    ({}, "no epoch with a finite top1 has ended yet")], ids=str)
+def test_without_a_best_checkpoint_the_reason_is_told(tmp_path, settings, said):
+    write_start(tmp_path, "quickstart", load("quickstart", settings=settings).nested(), "", torch.device("cpu"), {})
+    with pytest.raises(EngineError) as caught:
+        checkpoint.find(str(tmp_path), "best")
+    assert str(caught.value) == f"{tmp_path} has no checkpoints/best.pt: {said}; without --best its last.pt is used"
+
+
+def test_a_folder_of_repeats_names_its_seeds_folders(tmp_path):
+    (tmp_path / "repeats.json").write_text("{}")
+    with pytest.raises(EngineError, match="it holds a run per seed: give one of its seed_ folders"):
+        checkpoint.find(str(tmp_path))
+
+
+def test_the_best_of_a_single_checkpoint_is_refused(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"")
+    assert checkpoint.find(str(tmp_path / "a.pt")) == tmp_path / "a.pt"
+    with pytest.raises(EngineError, match=r"a\.pt holds one network, and --best chooses among .*: leave it out"):
+        checkpoint.find(str(tmp_path / "a.pt"), "best")
 
 
 def test_weights_of_another_model_are_named(tmp_path):

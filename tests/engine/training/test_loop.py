@@ -1,6 +1,7 @@
 """The loop against feeds and steps that only count: order of epochs, stops, best epoch, and resuming anywhere."""
 
 import itertools
+import random
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from engine.cli.signals import Interrupted
+from engine.training.criterion import CRITERIA
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.stages import in_order
 
@@ -78,7 +80,7 @@ def test_every_batch_of_every_epoch_is_trained_on_once_in_order():
 def test_the_best_epoch_is_the_highest_top1_and_ties_keep_the_first():
     loop = make(CountingStep(), CountingFeed(), 4, select=True, watch=watched([(1, .5), (1, .7), (1, .7), (1, .6)]))
     assert [record.is_best for record in loop.run()] == [True, True, False, False]
-    assert (loop.progress.best_epoch, loop.progress.best_top1) == (1, .7)
+    assert (loop.progress.best_epoch, loop.progress.best_value) == (1, .7)
 
 
 def test_nothing_is_best_where_nothing_may_be_chosen():
@@ -95,14 +97,53 @@ def test_it_stops_at_the_accuracy_asked_for():
 def test_patience_counts_epochs_without_a_loss_better_by_min_delta():
     losses = [1.0, 0.8, 0.79, 0.78, 0.5]
     stops = Stops(patience=2, min_delta=0.05)
-    loop = make(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]), stops=stops)
+    loop = make(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]), stops=stops,
+                select=True, criterion=CRITERIA["loss"])
     assert len(list(loop.run())) == 4
-    assert loop.progress.best_loss == 0.8
+    assert loop.progress.patience_value == 0.8
+    # The best epoch is the best, by however little.
+    assert (loop.progress.best_epoch, loop.progress.best_value) == (3, 0.78)
 
 
-def test_a_nan_loss_is_never_better():
-    loop = make(CountingStep(), CountingFeed(), 9, watch=watched([(float("nan"), 0)] * 9), stops=Stops(patience=3))
-    assert len(list(loop.run())) == 3
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_never_better(bad):
+    loop = make(CountingStep(), CountingFeed(), 9, watch=watched([(bad, 0)] * 9), stops=Stops(patience=3),
+                select=True, criterion=CRITERIA["loss"])
+    assert not any(record.is_best for record in loop.run())
+    assert loop.progress.epoch == 3 and loop.progress.best_epoch == -1
+
+
+# Loss rises from the first epoch on while top-1 rises too, as where a network grows too sure of itself.
+OVERCONFIDENT = [(1.0, 0.50), (1.1, 0.55), (1.2, 0.60), (1.3, 0.65), (1.4, 0.70), (1.5, 0.71)]
+
+
+@pytest.mark.parametrize(("name", "best_epoch", "epochs"), [("loss", 0, 4), ("top1", 5, 6)])
+def test_one_criterion_chooses_the_best_epoch_and_runs_out_of_patience(name, best_epoch, epochs):
+    loop = make(CountingStep(), CountingFeed(), 6, watch=watched(OVERCONFIDENT), select=True, stops=Stops(patience=3),
+                criterion=CRITERIA[name])
+    assert len(list(loop.run())) == epochs and loop.progress.best_epoch == best_epoch
+    assert loop.progress.stopped == ("no better loss for 3 epochs" if name == "loss" else "")
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+@pytest.mark.parametrize("seed", range(20))
+def test_best_epoch_and_patience_are_those_of_a_plain_search(name, seed):
+    generator, patience = random.Random(seed), 4
+    values = [generator.choice([0.2, 0.4, 0.6, generator.random(), float("nan")]) for _ in range(30)]
+    # Plainly: the first of the best values up to the end, which is `patience` epochs after the first best so far.
+    sign, best, end = 1 if name in ("top1", "top5") else -1, None, 30
+    for epoch, value in enumerate(values):
+        if value == value and (best is None or sign * value > sign * values[best]):
+            best = epoch
+        if epoch - (-1 if best is None else best) >= patience:
+            end = epoch + 1
+            break
+    results = iter([SimpleNamespace(**{"loss": 1.0, "top1": 0.0, name: value}) for value in values])
+    loop = make(CountingStep(), CountingFeed(), 30, watch=lambda: next(results), select=True, criterion=CRITERIA[name],
+                stops=Stops(patience=patience))
+    marks = [record.epoch for record in loop.run() if record.is_best]
+    assert loop.progress.epoch == end and loop.progress.best_epoch == (-1 if best is None else best)
+    assert marks[-1:] == ([] if best is None else [best]) and bool(loop.progress.stopped) == (end < 30)
 
 
 @pytest.mark.parametrize("stop_after", range(1, 7))
@@ -138,12 +179,11 @@ def test_stages_are_entered_in_order_once_each_and_modes_are_set_before_each_epo
 
 def test_patience_starts_anew_with_each_stage_and_the_best_loss_stays():
     losses = [1.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.6, 0.6, 0.6]
-    by_stage = make(CountingStep(), CountingFeed(), [3, 2, 4], watch=watched([(loss, 0) for loss in losses]),
-                    stops=Stops(patience=3))
+    by_loss = {"stops": Stops(patience=3), "criterion": CRITERIA["loss"]}
+    by_stage = make(CountingStep(), CountingFeed(), [3, 2, 4], watch=watched([(loss, 0) for loss in losses]), **by_loss)
     assert len(list(by_stage.run())) == 9 and by_stage.progress.stopped == "no better loss for 3 epochs"
-    assert by_stage.progress.best_loss == 0.5
-    whole = make(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]),
-                 stops=Stops(patience=3))
+    assert by_stage.progress.patience_value == 0.5
+    whole = make(CountingStep(), CountingFeed(), 9, watch=watched([(loss, 0) for loss in losses]), **by_loss)
     assert len(list(whole.run())) == 4
 
 
@@ -152,7 +192,7 @@ def test_a_staged_run_left_between_epochs_goes_on_to_the_same_end(left_after):
     losses = [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
 
     def staged():
-        loop = make(CountingStep(), CountingFeed(), [2, 2, 3], stops=Stops(patience=3),
+        loop = make(CountingStep(), CountingFeed(), [2, 2, 3], stops=Stops(patience=3), criterion=CRITERIA["loss"],
                     watch=lambda: SimpleNamespace(loss=losses[loop.progress.epoch], top1=0))
         return loop
 

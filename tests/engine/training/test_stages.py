@@ -13,6 +13,7 @@ from engine.models.resnet import ResNet
 from engine.optim.averaging import Lookahead
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import OneCycle, lr_after_epochs
+from engine.training.criterion import CRITERIA
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.loop import Loop, Stops
 from engine.training.precision import Precision
@@ -328,7 +329,8 @@ def test_what_a_checkpoint_holds_after_a_stages_last_epoch_is_the_next_stages_be
 
 def test_patience_counts_anew_in_each_stage_of_a_real_run():
     losses = iter([1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    run = Staged(watch=lambda: SimpleNamespace(loss=next(losses), top1=0.0), stops=Stops(patience=3))
+    run = Staged(watch=lambda: SimpleNamespace(loss=next(losses), top1=0.0), stops=Stops(patience=3),
+                 criterion=CRITERIA["loss"])
     # One without gain in the first stage, then three in the second: counted on, the third would already be the end.
     assert [record.epoch for record in run.loop.run()] == [0, 1, 2, 3, 4]
     assert run.loop.progress.stopped == "no better loss for 3 epochs"

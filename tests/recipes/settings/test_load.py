@@ -118,6 +118,20 @@ def test_epochs_are_those_of_all_stages():
     assert load("resnet50").epochs == 100
 
 
+def test_the_best_epoch_goes_by_top1_and_by_the_loss_where_a_project_kept_its_best_by_it():
+    by = {name: load(name, settings={"data.validation": 0.1, "eval.select": "auto"}).values["eval.best_by"]
+          for name in names()}
+    assert {name for name in by if by[name] == "loss"} == {"resnet50", "cnn"} and set(by.values()) == {"top1", "loss"}
+
+
+def test_in_what_former_versions_wrote_patience_looks_at_the_loss():
+    for name, by in (("resnet50", "loss"), ("quickstart", "top1"), ("baseline", None)):
+        former = {path: as_plain(value) for path, value in load(name).values.items() if path != "eval.best_by"}
+        assert restore(name, former).get("eval.best_by") == by
+    chosen = load("quickstart", settings={"train.patience": 3, "eval.best_by": "ece"})
+    assert restore("quickstart", chosen.values).values["eval.best_by"] == "ece"
+
+
 def test_a_changed_recipe_says_so_in_its_values_and_its_command_and_the_first_one_stays():
     recipe = load("quickstart", settings=own(train__batch=64))
     other = recipe.changed(own(train__seed=7, train__batch=32, run__folder="a b"))
