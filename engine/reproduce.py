@@ -24,11 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     from engine.storage.reproduction import compare, read_run, recipe_again, show
 
     summary, history = read_run(first)
-    status = launch.start(recipe_again(first, folder, summary))
+    recipe = recipe_again(first, folder, summary)
+    status = launch.start(recipe)
     if status:
         return status
-    compared = compare((summary, history), read_run(folder))
-    compared["extended"] = (first / "summary.previous.json").exists()
+    compared = compare((summary, history), read_run(folder), extended=(first / "summary.previous.json").exists(),
+                       deterministic=recipe.get("train.deterministic"))
     if options.json:
         write_json(Path(options.json), compared)
     show(compared)

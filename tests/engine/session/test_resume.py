@@ -240,7 +240,26 @@ def test_reproduce_says_the_same_and_notices_other_weights(whole, tmp_path, caps
         (edited / name).write_bytes((whole / name).read_bytes())
     told = json.loads((whole / "summary.json").read_text())
     (edited / "summary.json").write_text(json.dumps({**told, "weights_sha256": "0" * 64}))
-    assert reproduce.main([str(edited)]) == 1 and "not reproduced" in capsys.readouterr().out
+    assert reproduce.main([str(edited)]) == 1
+    assert "not reproduced: other weights, and the same results in each epoch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epochs_first", [2, 1])
+def test_reproduce_gives_the_reason_after_a_change_of_epochs(monkeypatch, recipe, tmp_path, capsys, epochs_first):
+    run, longer = tmp_path / "run", {"train.epochs": "3"}
+    if epochs_first == 1:
+        # At its end.
+        assert launch.start(recipe(run, **{"train.epochs": 1})) == 0
+    else:
+        stopped(monkeypatch, recipe(run, **{"train.epochs": 2, "checkpoint.every": 1}), 1)
+    assert resume(run, **longer) == 0
+    capsys.readouterr()
+    assert reproduce.main([str(run), "--json", str(tmp_path / "said.json")]) == 1
+    said, shown = json.loads((tmp_path / "said.json").read_text()), capsys.readouterr().out
+    assert said["verdict"] == "not reproduced: other weights, and results that differ from epoch 1 on"
+    assert "more epochs after its end" in said["reasons"][0] if epochs_first == 1 else \
+        "as where a run was resumed with another train.epochs" in said["reasons"][0]
+    assert shown.endswith(f"{said['verdict']}\nreason: {said['reasons'][0]}\n")
 
 
 @pytest.mark.parametrize("missing", ["summary.json", "metrics.csv", "config.yaml"])
