@@ -5,6 +5,7 @@ from pathlib import Path
 from engine.build.preflight import dataset_info_of, policy_of, resolution_of, training_count
 from engine.common.errors import EngineError
 from engine.common.files import write_json
+from loaders.kernels.plan import describe
 from recipes.settings.load import Recipe
 
 
@@ -12,7 +13,8 @@ def make_plan(recipe: Recipe) -> dict:
     """The plan as plain values.
 
     Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
-    lr_after_epoch (a list), stages, sizes_px, augmentation and mixing (lines, in order), precision, device, step, feed.
+    lr_after_epoch (a list), stages, sizes_px, augmentation, kernels and mixing (lines, in order), precision, device,
+    step, feed.
     """
     import torch
 
@@ -34,7 +36,8 @@ def make_plan(recipe: Recipe) -> dict:
     check_sizes(recipe, model, training_count(recipe, known.train))
     stages = plan_stages(recipe, model, steps, updates)
     device = choose_device(train.device)
-    policy = policy_of(recipe)
+    policy, feed = policy_of(recipe), recipe.section("data").feed
+    feed = auto_feed(device) if feed == "auto" else feed
     return {
         "recipe": recipe.name,
         "data": {"name": recipe.section("data").name, "train": training_count(recipe, known.train),
@@ -49,11 +52,12 @@ def make_plan(recipe: Recipe) -> dict:
         "stages": stages,
         "sizes_px": dict(train.sizes),
         "augmentation": policy.describe(),
+        "kernels": describe(policy, device.type) if feed.startswith("resident") else [],
         "mixing": describe_mixing(recipe),
         "precision": resolve(train.precision, device),
         "device": str(device),
         "step": resolve_step(train.step, device, train.accumulate),
-        "feed": recipe.section("data").feed if recipe.section("data").feed != "auto" else auto_feed(device),
+        "feed": feed,
     }
 
 
@@ -119,6 +123,8 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         table.add_row(f"stage {stage['name']}", f"{stage['epochs']:,} epochs, {stage['trainable']:,} trainable "
                                                 f"parameters, highest rates: {groups}")
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
+    if plan["kernels"]:
+        table.add_row("augmentation on the device", "\n".join(plan["kernels"]))
     table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
     table.add_row("precision, device, feed, step",
                   f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}")

@@ -24,6 +24,7 @@ from loaders.feeds.build import Feed
 from loaders.feeds.resident import Resident, fits
 from loaders.feeds.stream import Stream, usable_cores
 from loaders.host.executor import PackedPolicy, augment
+from loaders.kernels.plan import describe
 from loaders.policy.policy import Policy, parse
 from recipes.settings.load import Recipe
 
@@ -60,8 +61,8 @@ def report_bottleneck(recipe: Recipe, seconds: float, folder: Path, json_file: s
 def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> dict:
     """Measure each part of the recipe's run for about `seconds` and draw its roofline; the result as plain values.
 
-    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of Diagnosis, step_flops_s (reached),
-    picture, command.
+    Keys: recipe, stage, stages (how many there are), device, kernels (lines), seconds, the fields of Diagnosis,
+    step_flops_s (reached), picture, command.
     """
     with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         stage, stages = run.loop.stage, len(run.loop.stages)
@@ -69,6 +70,9 @@ def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> di
                    f"{run.step.mode} step: about {seconds:g} s per part ...")
         if stages > 1:
             screen.say(f"only stage {stage.name}, the first of {stages}, is measured")
+        kernels = kernels_of(run)
+        for line in kernels:
+            screen.say(f"augmentation on the device: {line}")
         found = diagnose(run, seconds)
     step_flops_s = found.rates.step * found.work.flops
     draw_roofline(found.peaks.flops_s, found.peaks.bytes_s,
@@ -76,8 +80,8 @@ def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> di
                   f"Roofline of {recipe.name}, {found.facts.precision}, batches of {found.facts.batch:,}, "
                   f"{found.side_px} px")
     return {"recipe": recipe.name, "stage": stage.name, "stages": stages, "device": str(run.device),
-            "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s, "picture": str(picture),
-            "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
+            "kernels": kernels, "seconds": seconds, **asdict(found), "step_flops_s": step_flops_s,
+            "picture": str(picture), "command": f"{recipe.command('engine.doctor')} --seconds {seconds:g}"}
 
 
 def show(report: dict, screen: Screen) -> None:
@@ -135,6 +139,12 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
 def policy_of(feed: Feed) -> Policy:
     """The augmentation policy of a feed."""
     return feed.policy if isinstance(feed, Stream) else feed.policy.policy
+
+
+def kernels_of(run: Run) -> list[str]:
+    """Lines on how the device augments; none if the host does."""
+    resident = isinstance(run.feeds.train, Resident)
+    return describe(policy_of(run.feeds.train), run.device.type) if resident else []
 
 
 def transfer_of(run: Run) -> Transfer | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from engine.build.plan import make_plan
+from loaders.kernels import plan
 from recipes.settings.load import load
 
 PLANS = {"baseline": 2_520_676, "cnn4": 2_553_994, "resnet34": 30_032_292, "resnet50": 23_712_932,
@@ -17,6 +18,15 @@ def test_each_plan_has_the_seeds_parameters_and_a_rate_for_each_epoch(name):
     for stage in plan["stages"]:
         assert stage["trainable"] == sum(group["parameters"] for group in stage["groups"])
         assert stage["trainable"] + stage["frozen"] == plan["parameters"]
+
+
+def test_a_plan_says_how_a_resident_feed_augments(monkeypatch):
+    resident = {"data.feed": "resident"}
+    assert make_plan(load("cnn4"))["kernels"] == []
+    without = ["no kernels (they need a GPU): batched torch, slower"]
+    assert make_plan(load("cnn4", settings=resident))["kernels"] == without
+    monkeypatch.setattr(plan, "obstacle", lambda device_type: None)
+    assert make_plan(load("cnn4", settings=resident))["kernels"] == ["kernel 1: crop, flip, jitter, erase"]
 
 
 def test_the_plan_of_resnet50_has_its_authors_stages():
