@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "benchmarks/drills": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/feeds "
                          "engine/common engine/training engine/storage engine/cli engine/inference engine/session "
                          "engine",
-    "benchmarks": "recipes/settings loaders/policy loaders/feeds engine/common engine/plots "
+    "benchmarks": "recipes/settings loaders/policy loaders/device loaders/feeds engine/common engine/plots "
                   "engine/training engine/cli engine/build engine/data_tools benchmarks/common benchmarks/throughput "
                   "benchmarks/drills",
 }

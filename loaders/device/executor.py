@@ -6,8 +6,8 @@ A GPU with Triton runs `loaders.kernels`; other devices, and passes that no kern
     images_bhwc = policy(source_nhwc, indices, keys_of(seed, epoch, "cuda"))
 
 A call never waits for the device, never branches on data in Python, and uses neither torch's nor Python's generators,
-so it compiles whole and can be captured in a CUDA graph; `keys` then hold the epoch, `indices` the batch. In batched
-torch every sample passes every op; a closed gate makes the op neutral.
+so it compiles whole and can be captured in a CUDA graph, after a first call, which compiles the kernels; `keys` then
+hold the epoch, `indices` the batch. In batched torch every sample passes every op; a closed gate makes the op neutral.
 
 All pixel arithmetic is integer. The coefficients of rotations, scalings and perspectives are float64, computed in the
 reference's order. If a library's sin, cos or tan rounds the last bit differently, or a compiler fuses a product and a

@@ -15,7 +15,7 @@ from loaders.kernels.warp import sampled
 from loaders.policy.policy import parse
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["source", "samples", "keys", "mean_rgb", "tables", "out"])
 def render(source, samples, keys, mean_rgb, tables, out, RUN: tl.constexpr, FROM_SOURCE: tl.constexpr):
     """Image number program_id(0), tile program_id(1): read, changed and written once.
 
@@ -66,8 +66,10 @@ def augmented(source: torch.Tensor, samples: torch.Tensor, keys: torch.Tensor, m
     run, source, samples = _run(policy, height, width, number), source.contiguous(), samples.contiguous()
     out = source.new_empty((len(samples), run.out_height, run.out_width, 3))
     if len(samples):
-        render[(len(samples), run.tiles)](source, samples, keys, mean_rgb, tables, out, run, from_source,
-                                          **options_of(run))
+        # Triton launches on the current device, whatever device the tensors are on.
+        with torch.cuda.device_of(source):
+            render[(len(samples), run.tiles)](source, samples, keys, mean_rgb, tables, out, run, from_source,
+                                              **options_of(run))
     return out
 
 

@@ -12,8 +12,8 @@ from loaders.policy.policy import Policy
 
 # The largest image that fits on the chip whole, for ops that read all of it: 64 x 64.
 MOST_PIXELS = 4096
-# Pixels per thread block where ops need no other pixel.
-TILE_PIXELS = 1024
+# Pixels per thread block where ops need no other pixel, and at least: no thread is without pixels of its own.
+TILE_PIXELS, FEWEST_PIXELS = 1024, 256
 FILTERS = ("blur", "sharpness", "autocontrast", "equalize")
 CONTRAST = 1
 
@@ -73,7 +73,7 @@ class Run:
     def block(self) -> int:
         """Pixels per thread block, a power of two."""
         pixels = self.out_height * self.out_width
-        whole = 1 << (pixels - 1).bit_length()
+        whole = max(FEWEST_PIXELS, 1 << (pixels - 1).bit_length())
         return whole if self.needs_whole_image else min(whole, TILE_PIXELS)
 
     @property
