@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "loaders/sources": "loaders/common",
     "loaders/beton": "loaders/common loaders/sources",
     "loaders/host": "loaders/common loaders/policy",
-    "loaders/device": "loaders/common loaders/policy",
+    "loaders/kernels": "loaders/common loaders/policy",
+    "loaders/device": "loaders/common loaders/policy loaders/kernels",
     "loaders": "",
     "loaders/feeds": "loaders/common loaders/policy loaders/beton loaders/host loaders/device",
 
@@ -30,14 +31,16 @@ MAY_IMPORT = {
     "engine/models": "loaders/common engine/common engine/storage",
     "engine/cli": "recipes/settings loaders/common engine/common engine/distributed engine/storage",
     # The composition root: below it only `storage` and `cli` know what a recipe is, to keep and to read one.
-    "engine/build": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/feeds "
-                    "engine/common engine/optim engine/distributed engine/training engine/storage engine/models",
+    "engine/build": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/kernels "
+                    "loaders/feeds engine/common engine/optim engine/distributed engine/training engine/storage "
+                    "engine/models",
     "engine/inference": "recipes/settings loaders/common loaders/sources loaders/beton loaders/device loaders/feeds "
                         "engine/common engine/training engine/storage engine/build",
     "engine/data_tools": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/feeds "
                          "engine/common engine/plots engine/cli engine/build",
-    "engine/diagnostics": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/device "
-                          "loaders/feeds engine/common engine/plots engine/training engine/cli engine/build",
+    "engine/diagnostics": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/kernels "
+                          "loaders/device loaders/feeds engine/common engine/plots engine/training engine/cli "
+                          "engine/build",
     "engine/tuning": "recipes/settings loaders/common engine/common engine/optim engine/plots engine/training "
                      "engine/storage engine/cli engine/build",
     "engine/exporting": "recipes/settings engine/common engine/optim engine/training engine/storage engine/build "
@@ -58,8 +61,8 @@ MAY_IMPORT = {
                          "engine/common engine/training engine/storage engine/cli engine/inference engine/session "
                          "engine",
     "benchmarks/mutation": "engine/common",
-    "benchmarks": "recipes/settings loaders/policy loaders/feeds engine/common engine/plots engine/training "
-                  "engine/cli engine/build engine/data_tools benchmarks/common benchmarks/throughput "
+    "benchmarks": "recipes/settings loaders/policy loaders/device loaders/feeds engine/common engine/plots "
+                  "engine/training engine/cli engine/build engine/data_tools benchmarks/common benchmarks/throughput "
                   "benchmarks/drills benchmarks/mutation",
 }
 FILES = sorted(path for package in ("recipes", "loaders", "engine", "benchmarks") for path in

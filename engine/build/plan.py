@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.build.preflight import dataset_info_of, policy_of, refuse_large_batches, resolution_of, training_count
 from engine.build.splits import fit_to_splits, list_folders
 from engine.common.files import write_json
+from loaders.kernels.plan import describe
 from recipes.settings.load import Recipe
 
 # Counted in epochs too, but as a number of epochs to wait, whatever the length of the run.
@@ -19,8 +20,8 @@ def make_plan(recipe: Recipe) -> dict:
 
     Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
     scaled (settings that followed train.epochs), unscaled (waits, which did not), lr_after_epoch (a list), stages,
-    sizes_px, augmentation and mixing (lines, in order), best_by (what the best epoch and patience go by, None where
-    nothing does), patience, precision, device, step, feed. In data, class folders also have folders (split -> its
+    sizes_px, augmentation, kernels and mixing (lines, in order), best_by (what the best epoch and patience go by, None
+    where nothing does), patience, precision, device, step, feed. In data, class folders also have folders (split -> its
     folder) and notes (lines on what is not read).
     """
     import torch
@@ -47,7 +48,8 @@ def make_plan(recipe: Recipe) -> dict:
     check_sizes(recipe, model, training_count(recipe, known.train))
     stages = plan_stages(recipe, model, steps, updates)
     device = choose_device(train.device)
-    policy = policy_of(recipe)
+    policy, feed = policy_of(recipe), recipe.section("data").feed
+    feed = auto_feed(device) if feed == "auto" else feed
     return {
         "recipe": recipe.name,
         "data": {"name": recipe.section("data").name, "train": training_count(recipe, known.train),
@@ -64,13 +66,14 @@ def make_plan(recipe: Recipe) -> dict:
         "stages": stages,
         "sizes_px": dict(train.sizes),
         "augmentation": policy.describe(),
+        "kernels": describe(policy, device.type) if feed.startswith("resident") else [],
         "mixing": describe_mixing(recipe),
         "best_by": measure_of(recipe),
         "patience": train.patience,
         "precision": resolve(train.precision, device),
         "device": str(device),
         "step": resolve_step(train.step, device, train.accumulate),
-        "feed": recipe.section("data").feed if recipe.section("data").feed != "auto" else auto_feed(device),
+        "feed": feed,
     }
 
 
@@ -160,6 +163,8 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         sizes = [f"{epoch}: {px} px" for epoch, px in sorted(plan["sizes_px"].items())]
         table.add_row("image sizes from epoch", "  ".join(sizes))
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
+    if plan["kernels"]:
+        table.add_row("augmentation on the device", "\n".join(plan["kernels"]))
     table.add_row("mixing", "\n".join(plan["mixing"]) or "none")
     if plan["best_by"]:
         split, name = plan["best_by"].split("_")

@@ -25,6 +25,7 @@ from loaders.feeds.build import Feed
 from loaders.feeds.resident import Resident, fits
 from loaders.feeds.stream import Stream, usable_cores
 from loaders.host.executor import PackedPolicy, augment
+from loaders.kernels.plan import describe
 from loaders.policy.policy import Policy, parse
 from recipes.settings.load import Recipe
 
@@ -62,8 +63,9 @@ def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> di
     """Measure each part of the recipe's run for about `seconds`, draw its roofline, and try what might help; the result
     as plain values.
 
-    Keys: recipe, stage, stages (how many there are), device, seconds, the fields of Diagnosis, as_it_is_images_s and
-    trials (as `try_out` returns them; only those of `helpful` are suggested), step_flops_s (reached), picture, command.
+    Keys: recipe, stage, stages (how many there are), device, kernels (lines), seconds, the fields of Diagnosis,
+    as_it_is_images_s and trials (as `try_out` returns them; only those of `helpful` are suggested), step_flops_s
+    (reached), picture, command.
     """
     about, found = measure_parts(recipe, seconds, screen)
     step_flops_s = found.rates.step * found.work.flops
@@ -79,14 +81,18 @@ def measure(recipe: Recipe, seconds: float, picture: Path, screen: Screen) -> di
 
 
 def measure_parts(recipe: Recipe, seconds: float, screen: Screen) -> tuple[dict, Diagnosis]:
-    """(stage, stages and device, the diagnosis) of a recipe's run, of which nothing is left afterwards."""
+    """(stage, stages, device and kernels, the diagnosis) of a recipe's run, of which nothing is left afterwards."""
     with closing(build(recipe, on_progress=screen.writing, on_warning=screen.say)) as run:
         stage, stages = run.loop.stage, len(run.loop.stages)
         screen.say(f"measuring {recipe.name} on {run.device}, {run.precision.name}, {run.feeds.kind} feed, "
                    f"{run.step.mode} step: about {seconds:g} s per part ...")
         if stages > 1:
             screen.say(f"only stage {stage.name}, the first of {stages}, is measured")
-        return {"stage": stage.name, "stages": stages, "device": str(run.device)}, diagnose(run, seconds)
+        kernels = kernels_of(run)
+        for line in kernels:
+            screen.say(f"augmentation on the device: {line}")
+        about = {"stage": stage.name, "stages": stages, "device": str(run.device), "kernels": kernels}
+        return about, diagnose(run, seconds)
 
 
 def show(report: dict, screen: Screen) -> None:
@@ -146,6 +152,12 @@ def policy_of(feed: Feed) -> Policy:
 def operations_of(feed: Feed) -> tuple[str, ...]:
     """The operations of a feed's policy, in words."""
     return tuple(operation.text for operation in policy_of(feed).operations)
+
+
+def kernels_of(run: Run) -> list[str]:
+    """Lines on how the device augments; none if the host does."""
+    resident = isinstance(run.feeds.train, Resident)
+    return describe(policy_of(run.feeds.train), run.device.type) if resident else []
 
 
 def transfer_of(run: Run) -> Transfer | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.common.files import nearest_existing
 from engine.diagnostics.probes import ROOT, run_probe
 from engine.diagnostics.requirements import DISTRIBUTION, installed, python_floor, requirements, satisfies
+from loaders.kernels.available import obstacle
 
 # To compile FFCV: Debian's packages, and how to find each (as a program, or as a library that pkg-config knows).
 BUILD_NEEDS = (("pkg-config", "program", "pkg-config"), ("g++", "program", "g++"),
@@ -111,7 +112,11 @@ def device_findings(facts: dict) -> list[Finding]:
         can = f"torch fails on it: {gpu['error']}" if gpu["error"] else precisions(gpu)
         rows.append(Finding(f"GPU {index}", f"{gpu['name']}, {gpu['memory_gib']} GiB, capability {gpu['capability']}; "
                                             f"{can}"))
-    if not facts["gpus"]:
+    if facts["gpus"]:
+        why = obstacle("cuda")
+        rows.append(Finding("GPU kernels", f"none ({why}): augmentation on a GPU is slower" if why else "by Triton",
+                            "optional, triton"))
+    else:
         driver = Path("/proc/driver/nvidia/version").exists()
         built = f"CUDA {facts['cuda']}" if facts["cuda"] else "CPU only"
         rows.append(Finding("GPU", f"none that torch ({built}) can use" + (

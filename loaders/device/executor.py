@@ -1,11 +1,13 @@
-"""Augmentation in batched torch on any device, from a data set held there as uint8: the pixels of `loaders.host`.
+"""Augmentation on any device, from a data set held there as uint8: the pixels of `loaders.host`.
+
+A GPU with Triton runs `loaders.kernels`; other devices, and passes that no kernel serves, batched torch.
 
     policy = DevicePolicy(parse("cnn4"), mean_rgb=(125, 123, 114), device="cuda")
     images_bhwc = policy(source_nhwc, indices, keys_of(seed, epoch, "cuda"))
 
 A call never waits for the device, never branches on data in Python, and uses neither torch's nor Python's generators,
-so it compiles whole and can be captured in a CUDA graph; `keys` then hold the epoch, `indices` the batch. Every sample
-passes every op; a closed gate makes the op neutral.
+so it compiles whole and can be captured in a CUDA graph, after a first call, which compiles the kernels; `keys` then
+hold the epoch, `indices` the batch. In batched torch every sample passes every op; a closed gate makes the op neutral.
 
 All pixel arithmetic is integer. The coefficients of rotations, scalings and perspectives are float64, computed in the
 reference's order. If a library's sin, cos or tan rounds the last bit differently, or a compiler fuses a product and a
@@ -20,6 +22,9 @@ from loaders.common.errors import DataError
 from loaders.device import covers, filters, photo
 from loaders.device.draws import Draws, keys_of
 from loaders.device.warp import warp
+from loaders.kernels.available import obstacle
+from loaders.kernels.runs import Run, runs_of, tables_of
+from loaders.policy.passes import jitter_orders
 from loaders.policy.policy import Policy, check_mean_rgb
 
 __all__ = ["DevicePolicy", "keys_of"]
@@ -32,7 +37,7 @@ PHOTO = {
 }
 COVER = {"cutout": covers.cutout, "erase": covers.erase, "coarse_dropout": covers.coarse_dropout}
 TABLES = {
-    "jitter": photo.jitter_table, "blur": filters.blur_table, "shrink": filters.shrink_table,
+    "jitter": jitter_orders, "blur": filters.blur_table, "shrink": filters.shrink_table,
     "erase": lambda op: op.table,
 }
 # A sample's memory per pixel during augmentation: the measured maximum is 144 bytes (jitter, at the end).
@@ -44,8 +49,9 @@ WORKING_BYTES_ON_A_GPU = 1 << 30
 class DevicePolicy(torch.nn.Module):
     """A policy as one batched function on `device`; a module without parameters and with an empty state dict.
 
-    mean_rgb: three integers 0..255, the colour of fill=mean. chunk: samples augmented at a time, which bounds the
-    memory in use; by default as many as fit in WORKING_BYTES. Raises DataError if mean_rgb or chunk is out of range.
+    mean_rgb: three integers 0..255, the colour of fill=mean. chunk: samples that batched torch augments at a time,
+    which bounds the memory in use; by default as many as fit in WORKING_BYTES. Raises DataError if mean_rgb or chunk is
+    out of range.
     """
 
     def __init__(self, policy: Policy, *, mean_rgb: tuple[int, int, int], device: torch.device | str,
@@ -55,12 +61,16 @@ class DevicePolicy(torch.nn.Module):
         if chunk is not None and chunk < 1:
             raise DataError(f"chunk={chunk}: it is a number of samples, 1 or more; leave it out for the default")
         self.policy = policy
+        # In order: runs, each one kernel, and the numbers of the passes that batched torch does.
+        by_kernels = obstacle(torch.device(device).type) is None
+        self.runs = runs_of(policy) if by_kernels else tuple(range(len(policy.passes)))
         self.chunk = chunk or max(1, working_bytes(device) // bytes_per_sample(policy))
         slots = [drawn.slot for pass_ in policy.passes for op in pass_.ops for drawn in (op, *op.gates, *op.ranges)]
         self.slots = (max(slots, default=0) // SLOTS_PER_OPERATION + 1) * SLOTS_PER_OPERATION
         values_per_image = [3 * pass_.in_height * pass_.in_width for pass_ in policy.passes]
         buffers = {"counters": torch.arange(max(self.slots, *values_per_image, 0), device=device),
-                   "mean_rgb": torch.tensor(mean_rgb, dtype=torch.uint8, device=device)}
+                   "mean_rgb": torch.tensor(mean_rgb, dtype=torch.uint8, device=device),
+                   "tables": torch.tensor(tables_of(policy), device=device)}
         for k, pass_ in enumerate(policy.passes):
             op = pass_.ops[0]
             table = torch.tensor(TABLES[op.opcode](op), device=device) if op.opcode in TABLES else None
@@ -76,26 +86,42 @@ class DevicePolicy(torch.nn.Module):
         if source_nhwc.shape[1:] != (self.policy.height, self.policy.width, 3) or source_nhwc.dtype is not torch.uint8:
             raise DataError(f"images {tuple(source_nhwc.shape)} {source_nhwc.dtype}: this policy was made for uint8 "
                             f"(N, {self.policy.height}, {self.policy.width}, 3)")
+        if self.runs and all(isinstance(run, Run) for run in self.runs):
+            # Kernels need no memory besides their results.
+            return self._augmented(source_nhwc, indices, keys)
         parts = [self._augmented(source_nhwc, part, keys) for part in indices.split(self.chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _augmented(self, source_nhwc: torch.Tensor, indices: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        draws = Draws(keys, indices, self.slots, self.counters)
-        passes = list(enumerate(self.policy.passes))
-        if passes and passes[0][1].kind == "move":
-            images = warp(source_nhwc, indices, passes.pop(0)[1], draws, self.mean_rgb)
-        else:
-            images = source_nhwc[indices]
-        for k, pass_ in passes:
-            op, table = pass_.ops[0], getattr(self, f"table_{k}")
-            if pass_.kind == "move":
-                everyone = torch.arange(len(indices), device=indices.device)
-                images = warp(images, everyone, pass_, draws, self.mean_rgb)
-            elif pass_.kind == "cover":
-                images = COVER[op.opcode](images, op, draws, table, self.mean_rgb)
+        draws, images, rows = None, source_nhwc, indices
+        for number, run in enumerate(self.runs):
+            if isinstance(run, Run):
+                images = self._kernel(number, images, indices, keys, from_source=rows is not None)
             else:
-                images = PHOTO[op.opcode](images, op, draws, table)
-        return images
+                draws = draws or Draws(keys, indices, self.slots, self.counters)
+                images = self._batched(run, images, rows, draws)
+            rows = None
+        return images if rows is None else images[rows]
+
+    def _kernel(self, number: int, images: torch.Tensor, indices: torch.Tensor, keys: torch.Tensor,
+                from_source: bool) -> torch.Tensor:
+        from loaders.kernels.kernel import augmented
+
+        policy = self.policy
+        return augmented(images, indices, keys, self.mean_rgb, self.tables, policy.text, policy.height, policy.width,
+                         number, from_source)
+
+    def _batched(self, k: int, images: torch.Tensor, rows: torch.Tensor | None, draws: Draws) -> torch.Tensor:
+        """Pass k of the images at `rows`, or of all."""
+        pass_, table = self.policy.passes[k], getattr(self, f"table_{k}")
+        op = pass_.ops[0]
+        if pass_.kind == "move":
+            rows = torch.arange(len(images), device=images.device) if rows is None else rows
+            return warp(images, rows, pass_, draws, self.mean_rgb)
+        images = images if rows is None else images[rows]
+        if pass_.kind == "cover":
+            return COVER[op.opcode](images, op, draws, table, self.mean_rgb)
+        return PHOTO[op.opcode](images, op, draws, table)
 
 
 def bytes_per_sample(policy: Policy) -> int:

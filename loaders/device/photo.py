@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from loaders.device.draws import Draws, Table, below, held, shifted
-from loaders.policy.passes import JITTER_NEUTRAL, NOISE_MEAN, NOISE_UNIT, ONE, PERMUTATIONS, PixelOp
+from loaders.policy.passes import JITTER_NEUTRAL, NOISE_MEAN, NOISE_UNIT, ONE, PERMUTATIONS, PixelOp, jitter_orders
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
@@ -66,18 +66,12 @@ def _single(which: int) -> Callable[..., Tensor]:
 brightness, contrast, saturation, hue = map(_single, range(4))
 
 
-def jitter_table(op: PixelOp) -> tuple[tuple[int, ...], ...]:
-    """24 rows: the parts of jitter that can change anything, in the order of each permutation."""
-    parts = [part for part in range(4) if op.ranges[part].constant != JITTER_NEUTRAL[part]]
-    return tuple(tuple(part for part in order if part in parts) for order in PERMUTATIONS)
-
-
 def jitter(images: Tensor, op: PixelOp, draws: Draws, table: Table) -> Tensor:
-    """Brightness, contrast, saturation and hue in a drawn order; `table` is `jitter_table(op)`, int64.
+    """Brightness, contrast, saturation and hue in a drawn order; `table` is `jitter_orders(op)`, int64.
 
     The three blends differ only in their second image, so each round is one blend (and one turn of hue) for all.
     """
-    parts = sorted(jitter_table(op)[0])
+    parts = sorted(jitter_orders(op)[0])
     blends = tuple(part for part in parts if part != HUE)
     factors = {part: draws.gated(op, draws.value(op.ranges[part]), JITTER_NEUTRAL[part]) for part in parts}
     order = held(table[below(draws.bits(op.slot + 4), len(PERMUTATIONS))])

@@ -59,18 +59,25 @@ class Resident(Order):
         self.device = torch.device(device)
         self.policy = DevicePolicy(policy, mean_rgb=mean_rgb, device=device)
         self.images_nhwc, self.labels = held or hold(beton, device)
+        # A GPU takes about as long for many small batches as for one; a CPU's caches hold one.
+        many = max(1, self.policy.chunk // self.local_batch) if self.device.type == "cuda" else 1
+        self.samples_per_call = many * self.local_batch
 
     def keys(self, epoch: int) -> torch.Tensor:
         return keys_of(self.seed, epoch, self.device)
 
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """As `Stream.epoch`; the tensors are new."""
+        """As `Stream.epoch`; the tensors are never written again. On a GPU several batches are augmented at once."""
         order, keys = torch.from_numpy(self.order(epoch, start)), self.keys(epoch)
         if self.device.type == "cuda":
             order = order.pin_memory().to(self.device, non_blocking=True)
-        yield (Batch(self.policy(self.images_nhwc, indices, keys), self.labels[indices], indices)
-               for indices in order.split(self.local_batch) if len(indices))
+        yield self._batches(order, keys)
+
+    def _batches(self, order: torch.Tensor, keys: torch.Tensor) -> Iterator[Batch]:
+        for indices in order.split(self.samples_per_call) if len(order) else ():
+            whole = self.policy(self.images_nhwc, indices, keys), self.labels[indices], indices
+            yield from map(Batch, *(tensor.split(self.local_batch) for tensor in whole))
 
     def close(self) -> None:
         """Free the device memory. The feed cannot be used afterwards."""

@@ -100,6 +100,12 @@ class PixelOp:
         return self.constants[:2] if self.opcode in ("enlarge", "shrink") else (self.height, self.width)
 
 
+def jitter_orders(op: PixelOp) -> tuple[tuple[int, ...], ...]:
+    """24 rows: the parts of a jitter that can change anything, in the order of each permutation."""
+    parts = [part for part in range(4) if op.ranges[part].constant != JITTER_NEUTRAL[part]]
+    return tuple(tuple(part for part in order if part in parts) for order in PERMUTATIONS)
+
+
 @dataclass(frozen=True)
 class Pass:
     """One pass over the pixels: its kind, its ops (several only in a "move"), its input and output size, its fill."""

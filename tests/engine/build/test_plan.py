@@ -3,6 +3,7 @@
 import pytest
 
 from engine.build.plan import make_plan, show_plan
+from loaders.kernels import plan as kernel_plan
 from recipes.settings.load import load
 
 PLANS = {"baseline": 2_520_676, "cnn4": 2_553_994, "resnet34": 30_032_292, "resnet50": 23_712_932,
@@ -30,6 +31,15 @@ def test_the_plan_names_what_chooses_the_best_epoch(name, settings, by, patience
     assert ("best epoch" in shown) == (by is not None)
     if name == "resnet50":
         assert "by validation loss; ends after 10 epochs without a better one" in shown
+
+
+def test_a_plan_says_how_a_resident_feed_augments(monkeypatch):
+    resident = {"data.feed": "resident"}
+    assert make_plan(load("cnn4"))["kernels"] == []
+    without = ["no kernels (they need a GPU): batched torch, slower"]
+    assert make_plan(load("cnn4", settings=resident))["kernels"] == without
+    monkeypatch.setattr(kernel_plan, "obstacle", lambda device_type: None)
+    assert make_plan(load("cnn4", settings=resident))["kernels"] == ["kernel 1: crop, flip, jitter, erase"]
 
 
 def test_the_plan_of_resnet50_has_its_authors_stages():

@@ -10,7 +10,7 @@ import torch
 
 from engine.build.run import build
 from engine.diagnostics import bottleneck, throughput
-from engine.diagnostics.bottleneck import diagnose, operation_gains
+from engine.diagnostics.bottleneck import diagnose, kernels_of, operation_gains
 from engine.diagnostics.peaks import Peaks, measure_peaks
 from loaders.feeds.stream import Stream
 from loaders.host import executor
@@ -154,6 +154,7 @@ def test_operations_of_a_resident_feed_are_compared_where_it_computes(make):
     assert gains["equalize()"] > 1.5 and gains["equalize()"] > gains["flip()"]
     found = diagnose(run, 0.1)
     assert found.rates.transfer is None and found.facts.workers == 0 and found.facts.feed == "resident"
+    assert kernels_of(run) == ["no kernels (they need a GPU): batched torch, slower"]
 
 
 def test_without_a_policy_there_is_nothing_to_compare(make):

@@ -122,13 +122,18 @@ def test_a_distribution_that_is_not_installed_comes_first(machine, monkeypatch):
     assert len(install.package_findings()) == 2
 
 
-def test_devices_are_shown_with_their_precisions():
+def test_devices_are_shown_with_their_precisions(monkeypatch):
+    monkeypatch.setattr(install, "obstacle", lambda device_type: None)
     gpu = {"name": "A GPU", "memory_gib": 15.0, "capability": "7.5", "precisions": ["fp32", "fp16"], "auto": "fp16",
            "error": None}
     dead = {**gpu, "error": "no kernel image is available"}
     rows = {row.name: row.found for row in device_findings({"cpu": CPU, "gpus": [gpu, dead], "cuda": "13.0"})}
     assert rows["GPU 0"] == "A GPU, 15.0 GiB, capability 7.5; fp32, fp16; auto: fp16"
     assert "no kernel image" in rows["GPU 1"] and "cores usable" in rows["CPU"]
+    assert rows["GPU kernels"] == "by Triton"
+    monkeypatch.setattr(install, "obstacle", lambda device_type: "Triton is not installed")
+    rows = {row.name: row.found for row in device_findings({"cpu": CPU, "gpus": [gpu], "cuda": "13.0"})}
+    assert rows["GPU kernels"] == "none (Triton is not installed): augmentation on a GPU is slower"
     none = {row.name: row.found for row in device_findings({"cpu": CPU, "gpus": [], "cuda": None})}
     assert none["GPU"].startswith("none that torch (CPU only) can use")
 

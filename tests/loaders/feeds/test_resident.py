@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from loaders.beton import file_format
 from loaders.beton.cache import ensure, pointers_of
@@ -87,6 +88,30 @@ def test_an_epoch_opens_at_any_batch(beton):
             assert all(torch.equal(got, kept) for got, kept in zip(next(batches), whole[start], strict=True))
     with feed.epoch(1, len(feed)) as batches:
         assert list(batches) == []
+
+
+def test_batches_made_several_at_a_time_are_the_same_batches(beton):
+    alone, several = make(beton), make(beton)
+    several.samples_per_call = 3 * 64
+    calls = []
+    several.policy.register_forward_hook(lambda *call: calls.append(len(call[2])))
+    for start, made in ((0, [192, 108]), (1, [192, 44]), (4, [44]), (5, [])):
+        calls.clear()
+        with several.epoch(2, start) as got, alone.epoch(2, start) as expected:
+            for batch, other in zip(got, expected, strict=True):
+                assert all(torch.equal(x, y) and x.is_contiguous() for x, y in zip(batch, other, strict=True))
+        assert calls == made
+
+
+def test_a_gpu_makes_as_many_batches_at_a_time_as_its_working_memory_holds(beton):
+    assert make(beton).samples_per_call == 64
+    with FakeTensorMode():
+        held = resident.Held(torch.empty(COUNT, 16, 16, 3, dtype=torch.uint8, device="cuda"),
+                             torch.empty(COUNT, dtype=torch.int64, device="cuda"))
+        feed = make(beton, device="cuda", held=held)
+        large = make(beton, "resize(px=512)", device="cuda", held=held)
+    assert feed.samples_per_call == feed.policy.chunk // 64 * 64 > 64
+    assert large.policy.chunk < 64 == large.samples_per_call
 
 
 def test_batches_that_are_held_never_change(beton):
