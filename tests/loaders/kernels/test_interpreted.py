@@ -63,7 +63,7 @@ def random_cases():
         yield pytest.param(*case, id=f"{number}")
 
 
-@pytest.mark.parametrize(("text", "height", "width", "seed", "epoch"), random_cases())
+@pytest.mark.parametrize(("text", "height", "width", "seed", "epoch"), list(random_cases()))
 def test_random_policies_sizes_seeds_and_epochs(interpreted, text, height, width, seed, epoch):
     check(interpreted, text, images(5, height, width, seed % 1000), [4, 0, 2, 1], seed, epoch)
 
@@ -94,7 +94,7 @@ def test_an_empty_batch_is_empty(interpreted):
     ("filters", "FIRST_HALF", 0, "blur(kernel_px=3, sigma=1)"),
     ("filters", "SIGMA_STEPS", 63, "blur(kernel_px=3, sigma=(.2, 2))"),
     ("covers", "FILL_SLOT", 13, "cutout(hole_px=8, fill=noise)"),
-    ("covers", "TRIES", 9, "erase(p=1, scale=(.9, 1.2), ratio=(.9, 1.2))"),
+    ("covers", "TRIES", 1, "erase(p=1, scale=(.5, 1), ratio=(.5, 2))"),
     ("warp", "HALF", 0, "affine(rotate_deg=9)"),
     ("homography", "DEGREE", 3.14159 / 180, "affine(rotate_deg=90)"),
 ])
