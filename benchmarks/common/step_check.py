@@ -40,7 +40,7 @@ def step_losses(run: Run, steps: int) -> list[float]:
     step.reset_counts()
     run.loop.set_modes(run.loop.stage)
     while len(totals) < steps:
-        with run.feeds.train.epoch(epoch) as batches:
+        with run.loop.open_epoch(epoch) as batches:
             for number, batch in zip(range(steps - len(totals)), batches, strict=False):
                 step(batch.images_bhwc, batch.labels, epoch, number)
                 totals.append(step.tally.clone())

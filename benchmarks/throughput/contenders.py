@@ -102,7 +102,7 @@ def whole_run(run: Run, mode: str, check: Deviation | None) -> Contender:
     step, feed, streams = run.step, run.feeds.train, run.feeds.kind == "stream"
     facts = {"feed": run.feeds.kind, "step": mode, "precision": run.precision.name,
              "workers": feed.threads if streams else 0, "self_check": asdict(check) if check else None}
-    return Contender("ours", feed.epoch,
+    return Contender("ours", run.loop.open_epoch,
                      lambda batch, epoch, index: step(batch.images_bhwc, batch.labels, epoch, index),
                      batch=run.recipe.section("train").batch, images=feed.samples,
                      ahead=run.recipe.get("data.batches_ahead", 3) + IN_HANDS if streams else 0, device=run.device,

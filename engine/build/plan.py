@@ -21,14 +21,15 @@ def make_plan(recipe: Recipe) -> dict:
     Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
     scaled (settings that followed train.epochs), unscaled (waits, which did not), lr_after_epoch (a list), stages,
     sizes_px, augmentation, kernels and mixing (lines, in order), best_by (what the best epoch and patience go by, None
-    where nothing does), patience, precision, device, step, feed. In data, class folders also have folders (split -> its
-    folder) and notes (lines on what is not read).
+    where nothing does), patience, precision, device, step, graph_holds ("" without a graph), feed. In data, class
+    folders also have folders (split -> its folder) and notes (lines on what is not read).
     """
     import torch
 
     from engine.build.devices import choose_device
     from engine.build.model import build_model, check_sizes
     from engine.models.flops import flops_per_image, parameters
+    from engine.training.executors import only_passes
     from engine.training.executors import resolve as resolve_step
     from engine.training.precision import resolve
 
@@ -48,8 +49,10 @@ def make_plan(recipe: Recipe) -> dict:
     check_sizes(recipe, model, training_count(recipe, known.train))
     stages = plan_stages(recipe, model, steps, updates)
     device = choose_device(train.device)
-    policy, feed = policy_of(recipe), recipe.section("data").feed
+    policy, arithmetic, feed = policy_of(recipe), resolve(train.precision, device), recipe.section("data").feed
     feed = auto_feed(device) if feed == "auto" else feed
+    step, reason = resolve_step(train.step, device, train.accumulate), only_passes(arithmetic, train.on_nan == "skip")
+    holds = f"forward and backward pass, as {reason}" if reason else "the whole step"
     return {
         "recipe": recipe.name,
         "data": {"name": recipe.section("data").name, "train": training_count(recipe, known.train),
@@ -70,9 +73,10 @@ def make_plan(recipe: Recipe) -> dict:
         "mixing": describe_mixing(recipe),
         "best_by": measure_of(recipe),
         "patience": train.patience,
-        "precision": resolve(train.precision, device),
+        "precision": arithmetic,
         "device": str(device),
-        "step": resolve_step(train.step, device, train.accumulate),
+        "step": step,
+        "graph_holds": holds if step == "graph" else "",
         "feed": feed,
     }
 
@@ -171,7 +175,8 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         patience = f"; ends after {plan['patience']:,} epochs without a better one" if plan["patience"] else ""
         table.add_row("best epoch", f"by {split} {CRITERIA[name].words}{patience}")
     table.add_row("precision, device, feed, step",
-                  f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}")
+                  f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}"
+                  + (f" of {plan['graph_holds']}" if plan["graph_holds"] else ""))
     Console(highlight=False, markup=False, emoji=False).print(table)
     if json_file:
         write_json(Path(json_file), plan)

@@ -11,7 +11,7 @@ Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale "rms": Liu 
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -67,10 +67,13 @@ class Muon(torch.optim.Optimizer):
     A step: buffer += (1 - momentum) (gradient - buffer); d = the buffer, or with `nesterov` gradient + momentum
     (buffer - gradient); p *= 1 - lr weight_decay; p -= lr SCALES[scale](rows, columns) orthogonal(d). With
     scale "unit" p is first scaled to the Frobenius norm sqrt(rows), in place of weight decay, as in cifar10-airbench.
-    Nothing is random and no step waits for the device; a rate may be a tensor without dimensions on the weights'
-    device. `dtype`: of the iterations, by default the device's fast_dtype. Raises EngineError for a weight of fewer
-    dimensions, an unknown scale, and weight decay with scale "unit".
+    Nothing is random and no step waits for the device; rate and momentum may be tensors without dimensions on the
+    weights' device. `dtype`: of the iterations, by default the device's fast_dtype. Raises EngineError for a weight of
+    fewer dimensions, an unknown scale, and weight decay with scale "unit".
     """
+
+    # What calculates the directions; a caller may set a compiled form.
+    orthogonal = staticmethod(orthogonal)
 
     def __init__(self, params: Iterable[Any], lr: float | torch.Tensor = 1e-3, *, momentum: float = 0.95,
                  nesterov: bool = True, weight_decay: float = 0.0, scale: str = "rms",
@@ -101,7 +104,7 @@ class Muon(torch.optim.Optimizer):
                 _to_unit_rows(parameters)
             elif group["weight_decay"]:
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_sub_(parameters, _updates(group, directions))
+            torch._foreach_sub_(parameters, _updates(group, directions, self.orthogonal))
 
     def _directions(self, group: dict[str, Any], parameters: list[torch.Tensor]) -> Sequence[torch.Tensor]:
         for parameter in parameters:
@@ -109,11 +112,24 @@ class Muon(torch.optim.Optimizer):
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         gradients = [p.grad for p in parameters]
         buffers = [self.state[p]["momentum_buffer"] for p in parameters]
-        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-        return torch._foreach_lerp(gradients, buffers, group["momentum"]) if group["nesterov"] else buffers
+        momentum, nesterov = group["momentum"], group["nesterov"]
+        if isinstance(momentum, torch.Tensor):
+            # foreach_lerp would wait for the device to learn the weight.
+            torch._foreach_add_(buffers, _parts(gradients, buffers, 1 - momentum))
+            return torch._foreach_add(gradients, _parts(buffers, gradients, momentum)) if nesterov else buffers
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        return torch._foreach_lerp(gradients, buffers, momentum) if nesterov else buffers
 
 
-def _updates(group: dict[str, Any], directions: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _parts(ends: Sequence[torch.Tensor], starts: Sequence[torch.Tensor], share: torch.Tensor) -> list[torch.Tensor]:
+    """share * (end - start) of each pair."""
+    parts = torch._foreach_sub(ends, starts)
+    torch._foreach_mul_(parts, share)
+    return parts
+
+
+def _updates(group: dict[str, Any], directions: Sequence[torch.Tensor],
+             orthogonal: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
     """What to subtract from each parameter: its direction orthogonalised, times rate and factor."""
     alike = defaultdict(list)
     for index, direction in enumerate(directions):

@@ -74,17 +74,20 @@ class Loop:
     the best watched epoch is remembered. criterion: what is best, and what `stops.patience` looks at.
     between_steps(loop): called after each step; it may raise to leave, and `progress` is then the position of the next
     batch. between_batches(): where set, `watch` calls it, and it may raise likewise. Batches in `progress.left_out` are
-    passed over.
+    passed over. open_epoch(epoch, start=batch): the feed's batches as the step takes them, by default `feed.epoch`.
+    prepare(epoch): called before an epoch once the steps of the one before are issued, on which a GPU still works.
     """
 
     def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, start_stage: Callable[[Stage], None],
                  set_modes: Callable[[Stage], None], watch: Callable[[], Result] | None = None,
                  select: bool = False, criterion: Criterion = CRITERIA["top1"], stops: Stops = Stops(),
-                 between_steps: Callable[["Loop"], None] | None = None):
+                 between_steps: Callable[["Loop"], None] | None = None,
+                 open_epoch: Callable | None = None, prepare: Callable[[int], None] = lambda epoch: None):
         self.step, self.feed, self.stages, self.epochs = step, feed, stages, stages[-1].end
         self.start_stage, self.set_modes = start_stage, set_modes
         self.watch, self.select, self.criterion, self.stops = watch, select, criterion, stops
         self.between_steps, self.between_batches = between_steps, None
+        self.open_epoch, self.prepare = open_epoch or feed.epoch, prepare
         self.seek(Progress())
 
     def seek(self, progress: Progress) -> None:
@@ -124,7 +127,7 @@ class Loop:
         step.reset_counts()
         step.tally += step.tally.new_tensor(progress.tally)
         began = time.perf_counter() - progress.epoch_seconds
-        with self.feed.epoch(progress.epoch, start=progress.step) as batches:
+        with self.open_epoch(progress.epoch, start=progress.step) as batches:
             asked = time.perf_counter()
             for batch in batches:
                 progress.epoch_wait_seconds += time.perf_counter() - asked
@@ -138,6 +141,8 @@ class Loop:
                     progress.epoch_seconds = time.perf_counter() - began
                     self.between_steps(self)
                 asked = time.perf_counter()
+        if progress.epoch + 1 < self.epochs:
+            self.prepare(progress.epoch + 1)
         return step.totals(), time.perf_counter() - began
 
     def state(self) -> dict:

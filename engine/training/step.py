@@ -5,6 +5,7 @@ The one exception is fp16's GradScaler, which must look at the gradients to know
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ class TrainStep:
         self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
         self.process_group, self.images_of, self.reducer = process_group, images_of, None
         self.draw_mix, self.updates_done, self.skipped = draw_mix, 0, 0
-        self.reset_counts()
+        self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
 
     def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
         """Continue with the optimiser and schedule of a stage, at the schedule's first update."""
@@ -65,6 +66,13 @@ class TrainStep:
                 self.reducer.close()
             self.reducer = GradientReducer(self.parameters)
 
+    def prepare(self, epoch: int) -> None:
+        """Do what can be done for an epoch before it starts: here nothing."""
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Load the state of this stage's optimiser."""
+        self.optimizer.load_state_dict(state)
+
     @property
     def next_rate(self) -> float:
         """The rate of the update that follows."""
@@ -78,7 +86,7 @@ class TrainStep:
 
     def reset_counts(self) -> None:
         """Reset the counts: summed loss, correct predictions, images (float64, on the device)."""
-        self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.tally.zero_()
         if self.guard:
             self.guard.reset()
 
@@ -87,6 +95,9 @@ class TrainStep:
 
         Raises the guard's NotFinite where the loss of this batch, or on a GPU of one shortly before, was bad.
         """
+        self._train_on(images_bhwc, labels, epoch, step)
+
+    def _train_on(self, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int, step: int) -> None:
         size_px = self.size_of(epoch)
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
@@ -149,7 +160,7 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.spoiled = False
 
-    def _update(self) -> None:
+    def _set_rates(self) -> None:
         self.rate, momentum = self.schedule.at(self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * group["lr_scale"]
@@ -159,6 +170,9 @@ class TrainStep:
                 group["betas"] = (momentum, group["betas"][1])
             else:
                 group["momentum"] = momentum
+
+    def _update(self) -> None:
+        self._set_rates()
         if self.precision.update(self.optimizer, self.parameters, self.clip_norm):
             self.updates += 1
             self.updates_done += 1
