@@ -77,7 +77,6 @@ class Resident(Order):
         # A GPU takes about as long for many small batches as for one; a CPU's caches hold one.
         many = max(1, self.policy.chunk // self.local_batch) if self.device.type == "cuda" else 1
         self.samples_per_call = many * self.local_batch
-
         self.uploaded = None
 
     def keys(self, epoch: int) -> torch.Tensor:
