@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from benchmarks.common.counting import Counts, count
 from engine.build.feeds import mean_rgb
@@ -93,10 +93,9 @@ class FakeRun:
         held = Held(images_nhwc, torch.empty(samples, dtype=torch.int64, device=CUDA))
         self.feed = Resident(SimpleNamespace(samples=samples), np.arange(samples), self.batch, policy, shuffle=True,
                              device=CUDA, mean_rgb=mean_rgb(recipe), held=held)
-        with CUDA:
+        with unset_fake_temporarily(), torch.device("meta"):
             self.model = build_model(recipe, classes)
-        if train.channels_last:
-            to_channels_last(self.model)
+        to_fake(self.model, train.channels_last)
         arithmetic = Precision(precision or ("fp32" if train.precision == "fp32" else "bf16"), CUDA)
         arithmetic.backward = self._allocate_gradients
         draw_mix = build_mixing(recipe)
@@ -156,10 +155,15 @@ class FakeRun:
         return [made.graph for made in getattr(self.step.executor, "graphs", {}).values()]
 
 
-def to_channels_last(model: torch.nn.Module) -> None:
-    """Module.to(memory_format=torch.channels_last), which fake parameters refuse."""
+def to_fake(model: torch.nn.Module, channels_last: bool) -> None:
+    """Give a network without memory fake parameters and buffers on the GPU; Module.to refuses to."""
     for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.dim() == 4:
-                moved = parameter.detach().contiguous(memory_format=torch.channels_last)
-                setattr(module, name, torch.nn.Parameter(moved, parameter.requires_grad))
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                made = torch.empty(tensor.shape, dtype=tensor.dtype, device=CUDA)
+                if channels_last and made.dim() == 4:
+                    made = made.contiguous(memory_format=torch.channels_last)
+                is_parameter = tensors is module._parameters
+                tensors[name] = torch.nn.Parameter(made, tensor.requires_grad) if is_parameter else made

@@ -52,16 +52,21 @@ def only_passes(precision: str, skip_bad: bool) -> str:
     return "train.on_nan=skip waits for the loss" if skip_bad else ""
 
 
-def build_executor(mode: str, forward: ForwardPass) -> ForwardPass | Compiled | Captured:
-    """The executor of a resolved mode."""
-    return forward if mode == "eager" else {"compile": Compiled, "graph": Captured}[mode](forward)
+def build_executor(mode: str, forward: ForwardPass, in_parts: bool = False) -> ForwardPass | Compiled | Captured:
+    """The executor of a resolved mode; in_parts: as for Compiled, where that is the mode."""
+    if mode == "compile":
+        return Compiled(forward, in_parts)
+    return forward if mode == "eager" else Captured(forward)
 
 
 def compiled(function: Callable) -> Callable:
     """`function` by torch.compile, once per shape; where the compiler fails, an EngineError of one line."""
     torch._dynamo.config.recompile_limit = MOST_COMPILED
-    inner = torch.compile(function, dynamic=False)
+    return told(torch.compile(function, dynamic=False))
 
+
+def told(inner: Callable) -> Callable:
+    """`inner`, which runs compiled code; where the compiler fails, an EngineError of one line."""
     def call(*arguments):
         try:
             return inner(*arguments)
@@ -74,10 +79,18 @@ def compiled(function: Callable) -> Callable:
 
 
 class Compiled:
-    """Forward and backward as fused kernels, compiled once per batch size, image size and set of trained parameters."""
+    """Forward and backward as fused kernels, compiled once per batch size, image size and set of trained parameters.
 
-    def __init__(self, forward: ForwardPass):
-        self.forward, self.loss = forward, compiled(forward.loss)
+    in_parts: only the network's larger children are compiled, each by itself. A compiled backward pass hands out its
+    gradients at its end; in parts, several processes sum those of the last layers while the first are still at work.
+    """
+
+    def __init__(self, forward: ForwardPass, in_parts: bool = False):
+        self.forward, self.loss = forward, told(forward.loss) if in_parts else compiled(forward.loss)
+        for part in forward.model.children() if in_parts else ():
+            if any(part.children()):
+                torch._dynamo.config.recompile_limit = MOST_COMPILED
+                part.compile(dynamic=False)
 
     def start_stage(self) -> None:
         """Torch itself notices which parameters train."""

@@ -40,7 +40,8 @@ class TrainStep:
                  guard: NanGuard | None = None, skip_bad: bool = False, process_group: ProcessGroup | None = None,
                  images_of: Callable[[int], int] | None = None):
         self.model, self.precision, self.to_input = forward.model, forward.precision, forward.to_input
-        self.mode, self.executor, self.device = mode, build_executor(mode, forward), forward.to_input.device
+        self.mode, self.device = mode, forward.to_input.device
+        self.executor = build_executor(mode, forward, in_parts=process_group is not None)
         self.size_of = size_of
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
         self.followers = [follower for follower in (lookahead, ema) if follower is not None]

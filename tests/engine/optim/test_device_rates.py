@@ -50,7 +50,7 @@ def test_it_updates_as_the_optimizer_itself_and_leaves_plain_numbers(name, moves
         theirs.step()
         rates.step(*torch.tensor([rate, momentum], dtype=torch.float64).unbind())
     for own, other in zip(ours.parameters(), plain.parameters(), strict=True):
-        if not moves and "muon" not in name:
+        if not moves and name.endswith("sgd"):
             assert torch.equal(own, other), "the same kernel has the same bits"
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
     numbers = [value for group in rates.optimizer.param_groups for key, value in group.items()

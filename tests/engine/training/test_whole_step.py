@@ -306,7 +306,7 @@ class Outside(torch.utils._python_dispatch.TorchDispatchMode):
         return results
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
+@pytest.mark.parametrize("feed", ["resident", pytest.param("stream", marks=pytest.mark.slow("imports FFCV"))])
 @pytest.mark.parametrize("way", ["averages", "mixed, resized and clipped", "muon beside sgd"])
 def test_a_step_is_one_launch_and_three_copies(built, monkeypatch, way, feed):
     run, outside, steps = built("graph", **WAYS[way], **{"data.feed": feed}), [], []
@@ -318,6 +318,8 @@ def test_a_step_is_one_launch_and_three_copies(built, monkeypatch, way, feed):
         steps.append(graph)
 
     monkeypatch.setattr(recorded_graph.RecordedGraph, "replay", unseen)
+    # On a GPU it reads the host's own copy.
+    monkeypatch.setattr(NanGuard, "known", lambda guard, wait=False: -1)
     losses(run, 2)
     run.loop.set_modes(run.loop.stage)
     run.step.reset_counts()

@@ -49,14 +49,16 @@ def side(monkeypatch):
 
 
 def test_a_host_batch_is_held_until_it_is_copied_and_indices_stay(side):
-    alive = []
+    alive, lost = [], []
 
     class Watched(torch.Tensor):
-        """Says when nobody holds it any more, and whether its copy was done by then."""
+        """Notes when nobody holds it any more, and whether its copy was done by then."""
 
         def __del__(self):
-            alive.remove(self.number)
-            assert side.done > self.number, f"batch {self.number} was let go before it was copied"
+            if hasattr(self, "number"):
+                alive.remove(self.number)
+                if side.done <= self.number:
+                    lost.append(self.number)
 
     def batches():
         for number in range(5):
@@ -72,3 +74,4 @@ def test_a_host_batch_is_held_until_it_is_copied_and_indices_stay(side):
         assert batch.images_bhwc.device == batch.labels.device == META and batch.indices.device.type == "cpu"
         assert len(side.pending) <= len(taken) + 1, "one batch ahead"
     assert taken == [0, 1, 2, 3, 4] and len(alive) <= 1
+    assert not lost, "let go before they were copied"
