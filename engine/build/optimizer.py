@@ -18,7 +18,8 @@ def build_optimizer(recipe: Recipe, model: nn.Module, stage: stages.Stage) -> to
     """
     settings = vars(recipe.section("optim")).copy()
     name, decay, decay_all = (settings.pop(key) for key in ("name", "weight_decay", "decay_all"))
-    members = param_groups.split_decay(param_groups.by_pattern(model, stage.lrs), decay, decay_all)
+    members = param_groups.split_decay(param_groups.by_pattern(model, stage.lrs), decay, decay_all,
+                                       settings.pop("decay_per", "rate"))
     if name == "muon" and settings["muon_for"]:
         settings["muon_for"] = [pattern for pattern in settings["muon_for"] if trains(model, pattern)]
         if not settings["muon_for"]:

@@ -18,7 +18,7 @@ from engine.build.mixing import build_mixing, size_of
 from engine.build.model import check_sizes, starting_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
 from engine.build.preflight import resolution_of
-from engine.build.schedule import build_schedule, build_stages
+from engine.build.schedule import build_part_schedules, build_schedule, build_stages
 from engine.build.splits import settled
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
@@ -125,7 +125,9 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     def start_stage(stage: stages.Stage) -> None:
         align_statistics()
         stages.freeze(model, stage, frozen)
-        step.start_stage(build_optimizer(recipe, model, stage), build_schedule(recipe, stage, updates_per_epoch))
+        step.start_stage(build_optimizer(recipe, model, stage), build_schedule(recipe, stage, updates_per_epoch),
+                         build_part_schedules(recipe, stage, updates_per_epoch),
+                         partial(stages.set_modes, model, stage))
 
     def evaluate_feed(feed) -> Result:
         align_statistics()

@@ -86,8 +86,12 @@ class Lookahead:
         """Call after each update of the parameters, with the number of updates so far."""
         if updates_done % self.every:
             return
-        torch._foreach_lerp_(self._slow, self._fast, self.share)
-        torch._foreach_copy_(self._fast, self._slow)
+        # Frozen weights stay where they are.
+        training = [index for index, p in enumerate(self._fast) if p.requires_grad]
+        slow, fast = ([side[index] for index in training] for side in (self._slow, self._fast))
+        if training:
+            torch._foreach_lerp_(slow, fast, self.share)
+            torch._foreach_copy_(fast, slow)
 
     def reset(self) -> None:
         """Restart from the parameters' present values."""

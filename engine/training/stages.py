@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,12 @@ def in_order(stages: Iterable[Mapping[str, object]]) -> tuple[Stage, ...]:
 def stage_of(stages: Sequence[Stage], epoch: int) -> Stage:
     """The stage that epoch `epoch` belongs to; the last one for an epoch past the end."""
     return next((stage for stage in stages if epoch < stage.end), stages[-1])
+
+
+def updates_in(epochs: float, updates_per_epoch: int) -> int:
+    """The updates of the first `epochs` epochs, of which a fraction counts as the next whole number of updates."""
+    # Rounded first: 8.2 * 25 is a little more than 205.
+    return math.ceil(round(epochs * updates_per_epoch, 6))
 
 
 def always_frozen(model: nn.Module) -> frozenset[str]:

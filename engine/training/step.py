@@ -4,7 +4,8 @@ The one exception is fp16's GradScaler, which must look at the gradients to know
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 
@@ -48,22 +49,47 @@ class TrainStep:
         self.draw_mix, self.updates_done, self.skipped = draw_mix, 0, 0
         self.reset_counts()
 
-    def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
-        """Continue with the optimiser and schedule of a stage, at the schedule's first update."""
+    def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule,
+                    parts: Mapping[str, Schedule] = MappingProxyType({}),
+                    part_ended: Callable[[], None] = lambda: None) -> None:
+        """Continue with the optimiser and schedule of a stage, at the schedule's first update.
+
+        parts: the optimiser's groups with a schedule of their own, by pattern; when it ends they are frozen, and
+        `part_ended` is called.
+        """
         self.optimizer, self.schedule, self.updates = optimizer, schedule, 0
+        self.parts, self.part_ended = dict(parts), part_ended
         # `updated`: whether the last batch completed an update; `spoiled`: whether the open one has a bad batch.
         self.updated, self.spoiled = True, False
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rate = schedule.at(0)[0]
-        self.executor.start_stage()
+        self._train([p for group in optimizer.param_groups for p in group["params"]])
         if self.lookahead:
-            # Its copy must not pull weights that no longer train, nor hold what those that now train were before. The
-            # average goes on: it follows all weights, frozen ones to where they stand.
+            # Its copy must not hold what the parameters that now train were before. The average goes on: it follows all
+            # weights, frozen ones to where they stand.
             self.lookahead.reset()
+
+    def _train(self, parameters: list[torch.nn.Parameter]) -> None:
+        """From now on these are trained."""
+        self.parameters = parameters
+        self.executor.start_stage()
         if self.process_group:
             if self.reducer:
                 self.reducer.close()
-            self.reducer = GradientReducer(self.parameters)
+            self.reducer = GradientReducer(parameters)
+
+    def _freeze_ended(self) -> None:
+        """Freeze the parts whose schedule is over: no gradient is computed for them any more."""
+        ended = [pattern for pattern, schedule in self.parts.items() if self.updates >= schedule.total_steps]
+        if not ended:
+            return
+        for group in self.optimizer.param_groups:
+            if group["pattern"] in ended:
+                for parameter in group["params"]:
+                    parameter.requires_grad_(False)
+        for pattern in ended:
+            del self.parts[pattern]
+        self._train([p for p in self.parameters if p.requires_grad])
+        self.part_ended()
 
     @property
     def next_rate(self) -> float:
@@ -87,6 +113,7 @@ class TrainStep:
 
         Raises the guard's NotFinite where the loss of this batch, or on a GPU of one shortly before, was bad.
         """
+        self._freeze_ended()
         size_px = self.size_of(epoch)
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
@@ -150,9 +177,11 @@ class TrainStep:
         self.spoiled = False
 
     def _update(self) -> None:
-        self.rate, momentum = self.schedule.at(self.updates)
+        self.rate, momentum_of_all = self.schedule.at(self.updates)
+        of_parts = {pattern: schedule.at(self.updates) for pattern, schedule in self.parts.items()}
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * group["lr_scale"]
+            group["lr"], momentum = of_parts.get(group["pattern"],
+                                                 (self.rate * group["lr_scale"], momentum_of_all))
             if momentum is None:
                 continue
             if "betas" in group:

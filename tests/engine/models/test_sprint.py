@@ -8,7 +8,8 @@ from torch import nn
 
 from engine.common.errors import EngineError
 from engine.models.flops import flops_per_image, parameters
-from engine.models.sprint import WHITEN_EPS, Group, Sprint
+from engine.models.sprint import Group, Sprint
+from engine.models.whitening import WHITEN_EPS
 
 
 @pytest.fixture(scope="module")

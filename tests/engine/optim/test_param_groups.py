@@ -228,7 +228,7 @@ def test_state_of_another_layout_is_loaded_correctly(name, settings):
         ("adamw", {"muon_for": ("*",)}, "optim.muon_for is not a setting of adamw, which has beta1, beta2, eps"),
         ("muon", {"rest": "adam"}, "optim.rest=adam must be one of sgd, adamw"),
         ("muon", {"rest_momentum": 0.9}, "optim.rest_momentum is not a setting of muon beside adamw, which has "
-         "momentum, nesterov, muon_for, muon_scale, rest, beta1, beta2, eps"),
+         "momentum, nesterov, muon_for, muon_scale, muon_iterations, rest, beta1, beta2, eps"),
         ("muon", {"rest": "sgd", "beta1": 0.9}, "optim.beta1 is not a setting of muon beside sgd, which has .* rest_"),
         ("muon", {"rest": "sgd", "rest_momentum": 1.0}, "optim.rest_momentum=1.0 must be at least 0 and below 1"),
         ("muon", {"momentum": 0.0, "nesterov": True}, "optim.nesterov=true needs optim.momentum above 0"),
