@@ -38,7 +38,7 @@ def check_stages(recipe: Recipe, model: nn.Module, fixed: frozenset[str], update
             build_optimizer(recipe, model, stage)
         except EngineError as error:
             raise EngineError(f"stage {stage.name}: {error}" if len(planned) > 1 else str(error)) from None
-    updates = updates_per_epoch * planned[-1].end
+    updates = stages.updates_in(planned[-1].end, updates_per_epoch)
     for setting in ("average.ema_every", "average.lookahead"):
         if recipe.get(setting, 0) > updates:
             raise EngineError(f"{setting}={recipe.get(setting)} has no effect in a run of {updates:,} updates: make it "

@@ -3,6 +3,7 @@
 Class folders are listed, and their images counted.
 """
 
+import math
 from pathlib import Path
 
 from engine.build.preflight import dataset_info_of, policy_of, refuse_large_batches, resolution_of, training_count
@@ -80,23 +81,25 @@ def make_plan(recipe: Recipe) -> dict:
 def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
     """What each stage trains, for how long and at which rates; checked as in a run, on parameters without weights."""
     from engine.build.optimizer import build_optimizer
-    from engine.build.schedule import build_schedule, build_stages
+    from engine.build.schedule import build_part_schedules, build_schedule, build_stages
     from engine.models.flops import parameters
     from engine.optim.schedule import lr_after_epochs
-    from engine.training.stages import always_frozen, freeze
+    from engine.training.stages import always_frozen, freeze, updates_in
 
     fixed, planned = always_frozen(model), []
     for stage in build_stages(recipe):
         freeze(model, stage, fixed)
         total, trainable = parameters(model)
-        rates = lr_after_epochs(build_schedule(recipe, stage, updates), updates, stage.epochs)
+        rates = lr_after_epochs(build_schedule(recipe, stage, updates), updates, math.ceil(stage.epochs))
+        parts = {pattern: lr_after_epochs(schedule, updates, len(rates))
+                 for pattern, schedule in build_part_schedules(recipe, stage, updates).items()}
         groups: dict[str, dict] = {}
         for group in build_optimizer(recipe, model, stage).param_groups:
             known = groups.setdefault(group["pattern"], {
                 "pattern": group["pattern"], "parameters": 0, "lr_max": stage.lrs[group["pattern"]],
-                "lr_after_epoch": [rate * group["lr_scale"] for rate in rates]})
+                "lr_after_epoch": parts.get(group["pattern"], [rate * group["lr_scale"] for rate in rates])})
             known["parameters"] += sum(p.numel() for p in group["params"])
-        planned.append({"name": stage.name, "epochs": stage.epochs, "steps": steps * stage.epochs,
+        planned.append({"name": stage.name, "epochs": stage.epochs, "steps": updates_in(stage.epochs, steps),
                         "trainable": trainable, "frozen": total - trainable,
                         "frozen_statistics": "move" if stage.moving_statistics else "stay",
                         "lr_after_epoch": rates, "groups": list(groups.values())})

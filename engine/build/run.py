@@ -14,7 +14,7 @@ from torch import nn
 from engine.build.datasets import OnProgress, OnWarning, open_betons, open_data
 from engine.build.devices import choose_device, flush_denormals, place_threads, take_own_gpu
 from engine.build.feeds import build_all_feeds
-from engine.build.mixing import build_mixing, size_of
+from engine.build.mixing import build_mixing, build_sizes
 from engine.build.model import check_sizes, starting_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
 from engine.build.preflight import resolution_of
@@ -109,8 +109,8 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
                           smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
     mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1)
     step = TrainStep(forward, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
-                     size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
-                     ema=ema, lookahead=build_lookahead(recipe, model), guard=NanGuard(device),
+                     size_of=build_sizes(recipe, len(feeds.train)), clip_norm=train.clip_norm,
+                     accumulate=train.accumulate, ema=ema, lookahead=build_lookahead(recipe, model), guard=NanGuard(device),
                      skip_bad=train.on_nan == "skip", process_group=process_group,
                      images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
     frozen, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)

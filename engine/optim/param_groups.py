@@ -148,7 +148,8 @@ def build_optimizer(name: str, groups: Sequence[dict[str, Any]],
 
 def _muon_and_rest(groups: Sequence[dict[str, Any]], rest: str, muon_for: Sequence[str] = ("*",),
                    muon_scale: str = "rms", muon_iterations: int = ITERATIONS, momentum: float = 0.95,
-                   nesterov: bool = True, rest_momentum: float = 0.0, **of_rest: Any) -> torch.optim.Optimizer | OptimizerList:
+                   nesterov: bool = True, rest_momentum: float = 0.0,
+                   **of_rest: Any) -> torch.optim.Optimizer | OptimizerList:
     by_muon, others = split_muon(groups, muon_for)
     if muon_scale == "unit":
         if any(group["weight_decay"] for group in by_muon) and not any(group["weight_decay"] for group in others):

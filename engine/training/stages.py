@@ -15,7 +15,7 @@ from engine.optim.param_groups import matches
 
 @dataclass(frozen=True)
 class Stage:
-    """`epochs` epochs from `first_epoch` (from 0) on.
+    """`epochs` epochs from `first_epoch` (from 0) on; the last stage's may end within one (8.75).
 
     lrs: pattern -> highest rate of what trains; frozen: patterns of what does not; between them they name every
     parameter. Without `moving_statistics` a batch norm whose parameters are all frozen keeps its statistics too.
@@ -23,14 +23,14 @@ class Stage:
 
     name: str
     first_epoch: int
-    epochs: int
+    epochs: float
     lrs: Mapping[str, float]
     frozen: tuple[str, ...] = ()
     moving_statistics: bool = False
 
     @property
-    def end(self) -> int:
-        """The epoch after its last."""
+    def end(self) -> float:
+        """The epoch after its last, or the moment within it."""
         return self.first_epoch + self.epochs
 
 

@@ -24,9 +24,9 @@ class TrainStep:
 
     steps_per_epoch: batches; `accumulate` of them share an update, the last group of an epoch may be smaller. mode:
     "eager", "compile" or "graph". draw_mix(epoch, step, height, width): the batch's Mix or None; without it none is
-    mixed. size_of(epoch): the side in px that images are resized to before mixing, None for none. `ema` and `lookahead`
-    follow each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or gradient is
-    left out and counted in `skipped`; that waits for the device in each step.
+    mixed. size_of(epoch, step): the side in px that images are resized to before mixing, None for none. `ema` and
+    `lookahead` follow each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or
+    gradient is left out and counted in `skipped`; that waits for the device in each step.
 
     images_of(step): the size of a whole batch, needed where batches are accumulated or come as the blocks of several
     processes, in `process_group`. Each update is that of the whole batch, `totals` are those of all processes, and what
@@ -35,7 +35,7 @@ class TrainStep:
 
     def __init__(self, forward: ForwardPass, *, steps_per_epoch: int, mode: str = "eager",
                  draw_mix: Callable[[int, int, int, int], Mix | None] | None = None,
-                 size_of: Callable[[int], int | None] = lambda epoch: None, clip_norm: float = 0.0,
+                 size_of: Callable[[int, int], int | None] = lambda epoch, step: None, clip_norm: float = 0.0,
                  accumulate: int = 1, ema: Ema | None = None, lookahead: Lookahead | None = None,
                  guard: NanGuard | None = None, skip_bad: bool = False, process_group: ProcessGroup | None = None,
                  images_of: Callable[[int], int] | None = None):
@@ -114,7 +114,7 @@ class TrainStep:
         Raises the guard's NotFinite where the loss of this batch, or on a GPU of one shortly before, was bad.
         """
         self._freeze_ended()
-        size_px = self.size_of(epoch)
+        size_px = self.size_of(epoch, step)
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
         # Each mean loss counts by its images, so that the sum over the batches of an update, and over the blocks of

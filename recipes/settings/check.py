@@ -95,8 +95,9 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
     run = f"stages of {epochs} epochs" if values["train.stages"] else f"train.epochs={epochs}"
     if "checkpoint.every" in given and values["checkpoint.every"] > epochs:
         yield f"checkpoint.every={values['checkpoint.every']} has no effect in {run}: make it smaller, or 0"
-    for late in [epoch for epoch in values["train.sizes"] if epoch >= epochs]:
-        yield f"train.sizes: epoch {late} (from 0) is never reached in {run}: leave it out"
+    for late in [moment for moment in values["train.sizes"] if in_epochs(moment, epochs) >= epochs]:
+        shown = late if isinstance(late, str) else f"epoch {late} (from 0)"
+        yield f"train.sizes: {shown} is never reached in {run}: leave it out"
     if not values["optim.decay_all"] and not values["optim.weight_decay"]:
         yield "optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out"
     if "mix.smooth" in given and not values["train.label_smoothing"]:

@@ -43,8 +43,8 @@ class Recipe:
         return self.values.get(path, otherwise)
 
     @property
-    def epochs(self) -> int:
-        """Passes over the training set, over all stages."""
+    def epochs(self) -> float:
+        """Passes over the training set, over all stages; not whole where the last one is not."""
         return self.values[LENGTH]
 
     def nested(self) -> dict:

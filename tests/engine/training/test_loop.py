@@ -21,6 +21,9 @@ class CountingFeed:
     def __init__(self, batches=2):
         self.batches, self.given, self.open = batches, [], 0
 
+    def __len__(self):
+        return self.batches
+
     @contextmanager
     def epoch(self, epoch, start=0):
         self.open += 1
@@ -39,7 +42,8 @@ class CountingStep:
 
     next_rate = 0.1
 
-    def __init__(self):
+    def __init__(self, accumulate=1):
+        self.accumulate = accumulate
         self.model, self.calls = torch.nn.Linear(1, 1), []
         self.reset_counts()
 
