@@ -11,6 +11,7 @@ from engine.build.splits import fit_to_splits, list_folders
 from engine.common.files import write_json
 from loaders.kernels.plan import describe
 from recipes.settings.load import Recipe
+from recipes.settings.moments import in_epochs
 
 # Counted in epochs too, but as a number of epochs to wait, whatever the length of the run.
 WAITS = ("train.patience", "checkpoint.every")
@@ -86,7 +87,7 @@ def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
     from engine.optim.schedule import lr_after_epochs
     from engine.training.stages import always_frozen, freeze, updates_in
 
-    fixed, planned = always_frozen(model), []
+    fixed, ends, planned = always_frozen(model), recipe.get("schedule.ends", {}), []
     for stage in build_stages(recipe):
         freeze(model, stage, fixed)
         total, trainable = parameters(model)
@@ -97,6 +98,7 @@ def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
         for group in build_optimizer(recipe, model, stage).param_groups:
             known = groups.setdefault(group["pattern"], {
                 "pattern": group["pattern"], "parameters": 0, "lr_max": stage.lrs[group["pattern"]],
+                "epochs": in_epochs(ends.get(group["pattern"], stage.epochs), stage.epochs),
                 "lr_after_epoch": parts.get(group["pattern"], [rate * group["lr_scale"] for rate in rates])})
             known["parameters"] += sum(p.numel() for p in group["params"])
         planned.append({"name": stage.name, "epochs": stage.epochs, "steps": updates_in(stage.epochs, steps),
@@ -159,7 +161,9 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         table.add_row("scaled to these epochs", ", ".join(plan["scaled"]) + stay)
     table.add_row("learning rate after epoch", "  ".join(f"{epoch}: {rates[epoch]:.6f}" for epoch in shown))
     for stage in plan["stages"] if len(plan["stages"]) > 1 or len(plan["stages"][0]["groups"]) > 1 else ():
-        groups = ", ".join(f"{group['pattern']} {group['lr_max']:g}" for group in stage["groups"])
+        groups = ", ".join(f"{group['pattern']} {group['lr_max']:g}" + (
+            f" (for {group['epochs']:g} epochs)" if group["epochs"] < stage["epochs"] else "")
+            for group in stage["groups"])
         table.add_row(f"stage {stage['name']}", f"{stage['epochs']:,} epochs, {stage['trainable']:,} trainable "
                                                 f"parameters, highest rates: {groups}")
     if plan["sizes_px"]:

@@ -110,8 +110,8 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1)
     step = TrainStep(forward, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
                      size_of=build_sizes(recipe, len(feeds.train)), clip_norm=train.clip_norm,
-                     accumulate=train.accumulate, ema=ema, lookahead=build_lookahead(recipe, model), guard=NanGuard(device),
-                     skip_bad=train.on_nan == "skip", process_group=process_group,
+                     accumulate=train.accumulate, ema=ema, lookahead=build_lookahead(recipe, model),
+                     guard=NanGuard(device), skip_bad=train.on_nan == "skip", process_group=process_group,
                      images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
     frozen, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
     check_stages(recipe, model, frozen, updates_per_epoch)

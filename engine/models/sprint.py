@@ -38,11 +38,21 @@ def norm(channels: int, eps: float) -> nn.BatchNorm2d:
     return made
 
 
-def conv(before: int, channels: int) -> nn.Conv2d:
-    """A 3x3 convolution without bias whose first filters pass the input channels on (Dirac initialisation)."""
-    made = nn.Conv2d(before, channels, 3, padding=1, bias=False)
+def conv(before: int, channels: int, kernel_px: int = 3) -> nn.Conv2d:
+    """A convolution without bias whose first filters pass the input channels on (Dirac initialisation).
+
+    An odd kernel keeps the images' size, a kernel of 2 px makes them 1 px smaller.
+    """
+    made = nn.Conv2d(before, channels, kernel_px, padding=(kernel_px - 1) // 2, bias=False)
     nn.init.dirac_(made.weight[:before])
     return made
+
+
+def check_widths(widths: Sequence[int]) -> None:
+    """EngineError unless each group can pass the channels before it on."""
+    check("model.widths", ",".join(map(str, widths)),
+          len(widths) == 3 and list(widths) == sorted(widths) and widths[0] >= FILTERS,
+          f"three numbers, none below the one before it, the first at least {FILTERS}")
 
 
 class Group(nn.Module):
@@ -86,9 +96,7 @@ class Sprint(nn.Module):
         # shares become 0 / 0.
         check("model.pool", pool, pool != "amax" or activation == "relu",
               f"max: amax needs model.activation=relu, not {activation}")
-        check("model.widths", ",".join(map(str, widths)),
-              len(widths) == 3 and list(widths) == sorted(widths) and widths[0] >= FILTERS,
-              f"three numbers, none below the one before it, the first at least {FILTERS}")
+        check_widths(widths)
         self.stem = WhiteningStem(stem_bias)
         self.act, self.pool = ACTIVATIONS[activation](), pool
         self.groups = nn.Sequential(*(Group(a, b, convs, activation, norm_eps)

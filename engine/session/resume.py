@@ -99,8 +99,8 @@ def refuse_passed(loop: Loop, saved: dict) -> None:
     """EngineError where the run's new end lies within its last epoch and before the checkpoint's position."""
     epoch, step = saved["progress"]["epoch"], saved["progress"]["step"]
     if step > (left := loop.steps_in(epoch)):
-        raise EngineError(f"train.epochs={loop.stages[-1].end} ends after step {left} of epoch {epoch + 1}, and the run "
-                          f"is at step {step}: ask for more")
+        raise EngineError(f"train.epochs={loop.stages[-1].end} ends after step {left} of epoch {epoch + 1}, and the "
+                          f"run is at step {step}: ask for more")
 
 
 def refuse_finished(folder: Path, saved: dict, recipe: Recipe, has_summary: bool) -> None:

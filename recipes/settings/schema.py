@@ -12,7 +12,7 @@ from recipes.settings.moments import Epochs, Moment
 from recipes.settings.setting import Condition, Setting, either, every, given, unless, when
 
 DATASETS = ("cifar10", "cifar100", "folder", "shapes")
-MODELS = ("baseline", "cnn", "cnn4", "resnet34", "sprint", "torchvision", "timm")
+MODELS = ("baseline", "cnn", "cnn4", "resnet34", "sprint", "sprint_pairs", "torchvision", "timm")
 SHARE = Number(0, 1)
 
 
@@ -77,13 +77,16 @@ def declare() -> Config:
         dropout=Setting(Number(0, 0.95), None, "before the last layers; unset: the network's own", "probability"))
     section("model", "residual blocks", when("model.name", "resnet34")).params(
         stochastic_depth=Setting(Number(0, 0.9), 0.0, "chance to skip the last block; less for others", "probability"))
-    section("model", "the sprint family", when("model.name", "sprint")).params(
+    section("model", "the sprint family", when("model.name", "sprint", "sprint_pairs")).params(
         widths=Setting(Several(Whole(8, 1024), 3), (64, 256, 256), "channels of the three groups", "channels"),
+        activation=Setting(Choice("gelu", "relu", "silu"), "gelu", "after each norm"))
+    section("model", "sprint with residual pairs", when("model.name", "sprint_pairs")).params(
+        inner=Setting(Several(Whole(1, 1024), 3), (64, 192, 512), "channels within each group's pair", "channels"))
+    section("model", "sprint", when("model.name", "sprint")).params(
         convs=Setting(Whole(1, 4), 2, "convolutions of each group", "layers"),
-        activation=Setting(Choice("gelu", "relu", "silu"), "gelu", "after each norm"),
         pool=Setting(Choice("max", "amax"), "max",
-                     "before the head: of equal maxima the first gets the gradient (max), or each its share (amax, with "
-                     "ReLU only)"),
+                     "before the head: of equal maxima the first gets the gradient (max), or each its share (amax, for "
+                     "ReLU)"),
         norm_eps=Setting(Number(0, above=True), 1e-5, "added to the variances by the norms"),
         stem_bias=Setting(Choice("zero", "uniform"), "zero",
                           "where the first layer's bias starts; uniform: as torch's"))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from engine.common.errors import EngineError
+from engine.models import registry
 from engine.models.cnn import Cnn
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant
@@ -76,6 +77,23 @@ def test_gradients_of_several_batches_are_added_up_in_a_compiled_step_too():
     plain, fast = step_of("eager", accumulate=2), step_of("compile", accumulate=2)
     torch.testing.assert_close(train(fast, [0]), train(plain, [0]), rtol=1e-3, atol=1e-4)
     assert plain.updates_done == fast.updates_done == 2
+
+
+@compiles
+def test_a_compiled_sprint_step_in_bf16_has_the_plain_ones_gradients():
+    """Compiled, the backward pass calculates GELU and SiLU again, in fp32: pooling must not look for maxima there."""
+    torch.manual_seed(1)
+    images, labels = torch.randint(0, 256, (32, 32, 32, 3), dtype=torch.uint8), torch.randint(0, 10, (32,))
+    for name, options in (("sprint", {"activation": "gelu"}), ("sprint_pairs", {"inner": (8, 8, 8)})):
+        gradients = []
+        for mode in ("eager", "compile"):
+            torch.manual_seed(0)
+            model = registry.build(name, 10, 32, widths=(24, 24, 24), **options).to(memory_format=torch.channels_last)
+            forward = ForwardPass(model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("bf16", CPU))
+            build_executor(mode, forward)(images, labels, None, None, 1.0)
+            gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+        plain, fast = gradients
+        assert fast.isfinite().all() and (fast - plain).norm() < 0.05 * plain.norm(), name
 
 
 CUDA = torch.device("cuda")
