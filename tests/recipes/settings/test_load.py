@@ -142,3 +142,12 @@ def test_a_changed_recipe_says_so_in_its_values_and_its_command_and_the_first_on
                                "'--run.folder=a b'")
     assert recipe.command() == "python -m engine.train --recipe quickstart --train.batch=64"
     assert load("quickstart", settings=of_command(other)).values == other.values
+
+
+def test_a_sprint_network_of_a_former_version_pools_as_it_did():
+    former = {path: value for path, value in load("pocket10").values.items()
+              if path not in ("model.pool", "model.norm_eps", "model.stem_bias", "optim.muon_iterations",
+                              "optim.decay_per")}
+    assert dict(restore("pocket10", former).values) == dict(load("pocket10").values)
+    gelu = {path: value for path, value in load("sprint10").values.items() if path != "model.pool"}
+    assert restore("sprint10", gelu).get("model.pool") == "max"
