@@ -167,8 +167,9 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         table.add_row(f"stage {stage['name']}", f"{stage['epochs']:,} epochs, {stage['trainable']:,} trainable "
                                                 f"parameters, highest rates: {groups}")
     if plan["sizes_px"]:
-        sizes = [f"{epoch}: {px} px" for epoch, px in sorted(plan["sizes_px"].items())]
-        table.add_row("image sizes from epoch", "  ".join(sizes))
+        sizes = sorted(plan["sizes_px"].items(), key=lambda size: in_epochs(size[0], plan["epochs"]))
+        table.add_row("image sizes from", "  ".join(
+            f"{moment if isinstance(moment, str) else f'epoch {moment}'}: {px} px" for moment, px in sizes))
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
     if plan["kernels"]:
         table.add_row("augmentation on the device", "\n".join(plan["kernels"]))

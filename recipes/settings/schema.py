@@ -127,7 +127,7 @@ def declare() -> Config:
     section("train", "fp32", when("train.precision", "fp32")).params(
         tf32=Setting(Truth(), True, "GPUs may round the factors of fp32 products to TF32"))
     section("train", "length").params(
-        epochs=Setting(Epochs(100_000), 10, "passes over the training set; 8.75 ends within the ninth; a recipe's stages, "
+        epochs=Setting(Epochs(100_000), 10, "passes over the training set, the last may be a part; a recipe's stages, "
                                             "sizes and schedule follow in proportion", "epochs"))
     section("train", "early stopping", when("train.patience")).params(
         min_delta=Setting(Number(0), 0.0, "by how much eval.best_by must improve to count as better (shares: of 1)"))

@@ -66,9 +66,10 @@ def test_a_plan_shows_what_follows_other_epochs_and_what_does_not(capsys):
 
 
 def test_a_plan_shows_the_sizes_of_images(capsys):
-    show_plan(make_plan(load("sprint100", settings={"train.epochs": 7, "train.device": "cpu"})), None)
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "image sizes from epoch 0: 24 px 4: 28 px 6: 32 px" in shown
+    for name, sizes in (("pocket10", "epoch 0: 20 px epoch 4: 24 px epoch 5: 32 px"),
+                        ("sprint100", "0%: 20 px 15%: 24 px 50%: 32 px")):
+        show_plan(make_plan(load(name, settings={"train.epochs": 7, "train.device": "cpu"})), None)
+        assert f"image sizes from {sizes}" in " ".join(capsys.readouterr().out.replace("│", " ").split())
     show_plan(make_plan(load("sprint10", settings={"train.device": "cpu"})), None)
     assert "image sizes" not in capsys.readouterr().out
 
