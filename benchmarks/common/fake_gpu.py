@@ -19,11 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from benchmarks.common.counting import Counts, count
 from engine.build.feeds import mean_rgb
-from engine.build.mixing import build_mixing, size_of
+from engine.build.mixing import build_mixing, build_sizes
 from engine.build.model import build_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer
 from engine.build.preflight import dataset_info_of, policy_of
-from engine.build.schedule import build_schedule, build_stages
+from engine.build.schedule import build_part_schedules, build_schedule, build_stages
 from engine.training import executors, recording, stages
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.nan_guard import NanGuard
@@ -105,14 +105,15 @@ class FakeRun:
         lookahead = build_lookahead(recipe, self.model)
         self.step: TrainStep = (build_step if whole else TrainStep)(
             forward, mode=mode, steps_per_epoch=len(self.feed), draw_mix=draw_mix,
-            size_of=lambda epoch: size_of(train.sizes, epoch), clip_norm=train.clip_norm,
+            size_of=build_sizes(recipe, len(self.feed)), clip_norm=train.clip_norm,
             ema=build_ema(recipe, self.model), lookahead=lookahead, guard=NanGuard(CUDA),
             images_of=lambda step: self.batch)
         stage = build_stages(recipe)[-1]
         stages.freeze(self.model, stage, stages.always_frozen(self.model))
         stages.set_modes(self.model, stage)
         self.step.start_stage(build_optimizer(recipe, self.model, stage),
-                              build_schedule(recipe, stage, len(self.feed)))
+                              build_schedule(recipe, stage, len(self.feed)),
+                              build_part_schedules(recipe, stage, len(self.feed)))
 
     def _allocate_gradients(self, loss: torch.Tensor) -> None:
         for parameter in self.model.parameters():

@@ -15,11 +15,11 @@ from torch import nn
 from engine.build.datasets import OnProgress, OnWarning, open_betons, open_data
 from engine.build.devices import choose_device, flush_denormals, place_threads, take_own_gpu
 from engine.build.feeds import build_all_feeds
-from engine.build.mixing import build_mixing, size_of
+from engine.build.mixing import build_mixing, build_sizes
 from engine.build.model import check_sizes, starting_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
 from engine.build.preflight import resolution_of
-from engine.build.schedule import build_schedule, build_stages
+from engine.build.schedule import build_part_schedules, build_schedule, build_stages
 from engine.build.splits import settled
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
@@ -114,9 +114,9 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
                           smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
     mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1)
     step = build_step(forward, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
-                      size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
-                      ema=ema, lookahead=build_lookahead(recipe, model), guard=NanGuard(device),
-                      skip_bad=train.on_nan == "skip", process_group=process_group,
+                      size_of=build_sizes(recipe, len(feeds.train)), clip_norm=train.clip_norm,
+                      accumulate=train.accumulate, ema=ema, lookahead=build_lookahead(recipe, model),
+                      guard=NanGuard(device), skip_bad=train.on_nan == "skip", process_group=process_group,
                       images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
     frozen, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
     check_stages(recipe, model, frozen, updates_per_epoch)
@@ -130,7 +130,9 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     def start_stage(stage: stages.Stage) -> None:
         align_statistics()
         stages.freeze(model, stage, frozen)
-        step.start_stage(build_optimizer(recipe, model, stage), build_schedule(recipe, stage, updates_per_epoch))
+        step.start_stage(build_optimizer(recipe, model, stage), build_schedule(recipe, stage, updates_per_epoch),
+                         build_part_schedules(recipe, stage, updates_per_epoch),
+                         partial(stages.set_modes, model, stage))
 
     def evaluate_feed(feed) -> Result:
         align_statistics()

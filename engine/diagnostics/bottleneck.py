@@ -116,7 +116,7 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
     wait = waiter(run.device)
     # The run's precision, fp32, and the one that `auto` chooses here.
     peaked = run.device, [precision.name, "fp32", resolve("auto", run.device)], min(LONGEST_PEAK_S, seconds / 6)
-    side_px = step.size_of(0) or policy_of(feed).output_px
+    side_px = step.size_of(0, 0) or policy_of(feed).output_px
     run.loop.set_modes(run.loop.stage)
     # It counts on a copy, so before there are gradients to copy.
     work = count_work(run.model, side_px, train.batch, precision.dtype.itemsize)

@@ -116,9 +116,12 @@ class Lookahead:
     @torch.no_grad()
     def follow(self, what: str) -> None:
         """Do what is `due`, on the device alone."""
-        if what:
-            torch._foreach_lerp_(self._slow, self._fast, self.share)
-            torch._foreach_copy_(self._fast, self._slow)
+        # Frozen weights stay where they are.
+        training = [index for index, p in enumerate(self._fast) if what and p.requires_grad]
+        slow, fast = ([side[index] for index in training] for side in (self._slow, self._fast))
+        if training:
+            torch._foreach_lerp_(slow, fast, self.share)
+            torch._foreach_copy_(fast, slow)
 
     def count(self, what: str) -> None:
         """Nothing is counted."""

@@ -25,49 +25,39 @@ class DeviceRates:
         self.optimizer, self.moves = optimizer, moves
         self.parts = getattr(optimizer, "optimizers", (optimizer,))
         device = optimizer.param_groups[0]["params"][0].device
-        self.scales = torch.ones(len(optimizer.param_groups), dtype=torch.float64, device=device)
         # A fused kernel reads 32 bits.
-        self.rates, self.momentum = self.scales.float(), torch.zeros((), device=device)
+        self.numbers = torch.zeros(2, len(optimizer.param_groups), device=device)
         self.sgd, self.adam = compiled(sgd), compiled(adam)
         for part in self.parts:
             if isinstance(part, Muon):
                 part.orthogonal = compiled(orthogonal)
-        self.take_scales(optimizer)
-
-    def take_scales(self, optimizer) -> None:
-        """Use the groups' shares of the rate, "lr_scale", of an optimiser with the same groups."""
-        scales = [group["lr_scale"] for group in optimizer.param_groups]
-        for own, scale in zip(self.optimizer.param_groups, scales, strict=True):
-            own["lr_scale"] = scale
-        self.scales.copy_(torch.tensor(scales, dtype=torch.float64))
 
     @torch.no_grad()
-    def step(self, rate: torch.Tensor, momentum: torch.Tensor) -> None:
-        """Update the parameters. rate, momentum: float64 without dimensions, on the device; `rate` is the highest
-        group's."""
-        self.rates.copy_(self.scales * rate)
-        self.momentum.copy_(momentum)
-        rates = iter(self.rates.unbind())
+    def step(self, numbers: torch.Tensor) -> None:
+        """Update the parameters. numbers: (2, groups), each group's rate, then each group's momentum, on the device."""
+        self.numbers.copy_(numbers)
+        rates, momenta = (iter(row.unbind()) for row in self.numbers)
         for part in self.parts:
-            own = [next(rates) for _ in part.param_groups]
+            own = [(group, next(rates), next(momenta)) for group in part.param_groups]
             if self.moves and not isinstance(part, Muon):
-                for group, group_rate in zip(part.param_groups, own, strict=True):
-                    self._moving_step(part, group, group_rate)
+                for group, rate, momentum in own:
+                    self._moving_step(part, group, rate, momentum)
             else:
-                with on_device(part.param_groups, own, self.momentum if self.moves else None):
+                with on_device(own, self.moves):
                     part.step()
 
-    def _moving_step(self, optimizer: torch.optim.Optimizer, group: dict[str, Any], rate: torch.Tensor) -> None:
+    def _moving_step(self, optimizer: torch.optim.Optimizer, group: dict[str, Any], rate: torch.Tensor,
+                     momentum: torch.Tensor) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
         if not parameters:
             return
         gradients = [p.grad for p in parameters]
         if "betas" in group:
             states = zip(*(adam_state(optimizer, p) for p in parameters), strict=True)
-            self.adam(parameters, gradients, *map(list, states), rate, self.momentum, group["betas"][1], group["eps"],
+            self.adam(parameters, gradients, *map(list, states), rate, momentum, group["betas"][1], group["eps"],
                       group["weight_decay"], isinstance(optimizer, torch.optim.AdamW))
         else:
-            self.sgd(parameters, gradients, [sgd_state(optimizer, p) for p in parameters], rate, self.momentum,
+            self.sgd(parameters, gradients, [sgd_state(optimizer, p) for p in parameters], rate, momentum,
                      group["weight_decay"], group["nesterov"])
 
     def clear(self) -> None:
@@ -83,12 +73,11 @@ class DeviceRates:
 
 
 @contextmanager
-def on_device(groups: list[dict[str, Any]], rates: list[torch.Tensor], momentum: torch.Tensor | None) -> Iterator[None]:
-    """Give the groups tensors in place of their numbers, for as long as a step takes."""
-    kept = [dict(group) for group in groups]
-    for group, rate in zip(groups, rates, strict=True):
-        group["lr"] = rate
-        if momentum is not None:
+def on_device(groups: list[tuple[dict[str, Any], torch.Tensor, torch.Tensor]], moves: bool) -> Iterator[None]:
+    """Give each group its rate, and its momentum where that moves, in place of its numbers, while a step takes place."""
+    kept = [dict(group) for group, *_ in groups]
+    for group, group["lr"], momentum in groups:
+        if moves:
             group["momentum"] = momentum
         if "capturable" in group:
             # Adam refuses to be recorded without it; its fused kernel does the same either way.
@@ -96,7 +85,7 @@ def on_device(groups: list[dict[str, Any]], rates: list[torch.Tensor], momentum:
     try:
         yield
     finally:
-        for group, former in zip(groups, kept, strict=True):
+        for (group, *_), former in zip(groups, kept, strict=True):
             group.update(former)
 
 

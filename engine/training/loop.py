@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 
 from engine.training.criterion import CRITERIA, Criterion
 from engine.training.metrics import Result
-from engine.training.stages import Stage, stage_of
+from engine.training.stages import Stage, stage_of, updates_in
 from engine.training.step import TrainStep
 
 
@@ -83,7 +84,7 @@ class Loop:
                  select: bool = False, criterion: Criterion = CRITERIA["top1"], stops: Stops = Stops(),
                  between_steps: Callable[["Loop"], None] | None = None,
                  open_epoch: Callable | None = None, prepare: Callable[[int], None] = lambda epoch: None):
-        self.step, self.feed, self.stages, self.epochs = step, feed, stages, stages[-1].end
+        self.step, self.feed, self.stages, self.epochs = step, feed, stages, math.ceil(stages[-1].end)
         self.start_stage, self.set_modes = start_stage, set_modes
         self.watch, self.select, self.criterion, self.stops = watch, select, criterion, stops
         self.between_steps, self.between_batches = between_steps, None
@@ -120,6 +121,13 @@ class Loop:
                 progress.epochs_without_gain = 0
             yield record
 
+    def steps_in(self, epoch: int) -> int:
+        """The batches of an epoch: all, or in the last one those that its fraction needs for whole updates."""
+        per_epoch, accumulate = len(self.feed), self.step.accumulate
+        updates_per_epoch = -(-per_epoch // accumulate)
+        updates = updates_in(self.stages[-1].end, updates_per_epoch) - epoch * updates_per_epoch
+        return min(per_epoch, updates * accumulate)
+
     def _train_epoch(self) -> tuple[tuple[float, float, int], float]:
         """Train from `progress.step` to the epoch's end: (loss, top-1, images), and the epoch's seconds of training."""
         progress, step = self.progress, self.step
@@ -129,7 +137,7 @@ class Loop:
         began = time.perf_counter() - progress.epoch_seconds
         with self.open_epoch(progress.epoch, start=progress.step) as batches:
             asked = time.perf_counter()
-            for batch in batches:
+            for batch in islice(batches, max(0, self.steps_in(progress.epoch) - progress.step)):
                 progress.epoch_wait_seconds += time.perf_counter() - asked
                 if [progress.epoch, progress.step] in progress.left_out:
                     step.leave_out(progress.step)

@@ -2,7 +2,7 @@
 
 A recording holds the augmentation that a resident feed leaves to the step, mixing, forward and backward pass, clipping,
 guard, counts, optimiser and averages. All that changes from step to step it reads from the device: the batch, and a row
-of numbers (rate, momentum, number of the step, mix) of a table that the host writes once an epoch. A step costs the
+of numbers (number of the step, rates, momenta, mix) of a table that the host writes once an epoch. A step costs the
 host three small copies and one launch.
 """
 
@@ -20,8 +20,8 @@ from engine.training import executors, recording
 from engine.training.forward import ForwardPass, to_device
 from engine.training.step import TrainStep
 
-# A row's numbers before the mix.
-RATE, MOMENTUM, STEP, MIX = range(4)
+# The numbers of a mix, at a row's end.
+MIX = 8
 
 
 class Unmade(Protocol):
@@ -54,22 +54,27 @@ class WholeStep(TrainStep):
         super().__init__(forward, **options)
         self.mode, self.forward, self.loss = "graph", forward, executors.compiled(forward.loss)
         self.pool, self.recorded = recording.new_pool(), {}
-        self.row = torch.zeros(MIX + (8 if forward.mixes else 0), dtype=torch.float64, device=self.device)
         self.keys = torch.zeros(3, dtype=torch.int64, device=self.device)
         self.keys_from = self.table = self.table_of = self.shape = None
 
-    def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+    def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule, *parts: Any) -> None:
         """As TrainStep's; where an optimiser with the same groups was used before, that one continues as if new."""
         moves = schedule.at(0)[1] is not None
         described = description_of(optimizer, moves)
         if described not in self.recorded:
-            self.recorded[described] = DeviceRates(optimizer, moves, executors.compiled), {}
-        self.rates, self.graphs = self.recorded[described]
+            numbers = 1 + 2 * len(optimizer.param_groups) + (MIX if self.forward.mixes else 0)
+            self.recorded[described] = (DeviceRates(optimizer, moves, executors.compiled), {},
+                                        torch.zeros(numbers, dtype=torch.float64, device=self.device))
+        self.rates, self.graphs, self.row = self.recorded[described]
         if optimizer is not self.rates.optimizer:
-            self.rates.take_scales(optimizer)
+            for group, new in zip(self.rates.optimizer.param_groups, optimizer.param_groups, strict=True):
+                group |= {"pattern": new["pattern"], "lr_scale": new["lr_scale"]}
             self.rates.clear()
-        super().start_stage(self.rates.optimizer, schedule)
-        self.table_of = None
+        super().start_stage(self.rates.optimizer, schedule, *parts)
+
+    def _train(self, parameters: list[torch.nn.Parameter]) -> None:
+        super()._train(parameters)
+        self.trained, self.table_of = tuple(map(id, parameters)), None
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """As TrainStep's. The loaded tensors are others than the recorded ones, so the recordings are dropped."""
@@ -84,20 +89,20 @@ class WholeStep(TrainStep):
     def prepare(self, epoch: int) -> None:
         """Draw the numbers of an epoch that will start next, while the device still works on this one."""
         if self.shape is not None:
-            self._tabulate(epoch, 0, self.size_of(epoch), self.shape)
+            self._tabulate(epoch, 0, self.shape)
 
     def leave_out(self, step: int) -> None:
         """Pass over a batch, and the update that is due after it."""
         self.updated = True
 
     def _train_on(self, images_bhwc: torch.Tensor | Unmade, labels: torch.Tensor, epoch: int, step: int) -> None:
-        size_px, self.shape = self.size_of(epoch), tuple(images_bhwc.shape)[1:]
-        if not self._tabulated(epoch, step, size_px, self.shape):
-            self._tabulate(epoch, step, size_px, self.shape)
+        size_px, self.shape = self.size_of(epoch, step), tuple(images_bhwc.shape)[1:]
+        if not self._tabulated(epoch, step, self.shape):
+            self._tabulate(epoch, step, self.shape)
         self._set_rates()
         due = tuple(follower.due(self.updates_done + 1) for follower in self.followers)
         make = getattr(images_bhwc, "make", None)
-        key = (make, len(labels), self.shape, size_px, due, self.guard is not None, self.training)
+        key = (make, len(labels), self.shape, size_px, due, self.guard is not None, self.trained, self.training)
         if make is not None and images_bhwc.keys is not self.keys_from:
             self.keys_from = images_bhwc.keys
             self.keys.copy_(self.keys_from)
@@ -117,24 +122,25 @@ class WholeStep(TrainStep):
         if self.guard:
             self.guard.check()
 
-    def _tabulated(self, epoch: int, step: int, size_px: int | None, shape: tuple[int, ...]) -> bool:
-        same = self.table_of == (epoch, self.updates - step, size_px, shape)
+    def _tabulated(self, epoch: int, step: int, shape: tuple[int, ...]) -> bool:
+        same = self.table_of == (epoch, self.updates - step, shape)
         return same and 0 <= step - self.first < len(self.table)
 
-    def _tabulate(self, epoch: int, first: int, size_px: int | None, shape: tuple[int, ...]) -> None:
+    def _tabulate(self, epoch: int, first: int, shape: tuple[int, ...]) -> None:
         """Write the rows of the epoch's steps from `first` on, whose updates follow the present one without a gap."""
-        self.table_of, self.first = (epoch, self.updates - first, size_px, shape), first
+        self.table_of, self.first = (epoch, self.updates - first, shape), first
         # Which batch norms are frozen is set before an epoch.
         self.training = tuple(module.training for module in self.model.modules())
         steps = min(self.steps_per_epoch - first, getattr(self.schedule, "total_steps", math.inf) + 1 - self.updates)
-        rows = [self._numbers(epoch, first + number, self.updates + number, size_px, shape) for number in range(steps)]
+        rows = [self._numbers(epoch, first + number, self.updates + number, shape) for number in range(steps)]
         self.table = to_device(torch.tensor(rows, dtype=torch.float64), self.device)
 
-    def _numbers(self, epoch: int, step: int, update: int, size_px: int | None, shape: tuple[int, ...]) -> list[float]:
-        rate, momentum = self.schedule.at(update)
-        numbers = [rate, momentum or 0.0, float(step)]
+    def _numbers(self, epoch: int, step: int, update: int, shape: tuple[int, ...]) -> list[float]:
+        rates, momenta = zip(*self.rates_at(update), strict=True)
+        numbers = [float(step), *rates, *(momentum or 0.0 for momentum in momenta)]
         if not self.forward.mixes:
             return numbers
+        size_px = self.size_of(epoch, step)
         height, width = (size_px, size_px) if size_px else shape[:2]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
         return numbers + self.forward.mix_numbers(mix)
@@ -171,20 +177,20 @@ class WholeStep(TrainStep):
         for parameter in self.parameters:
             parameter.grad = None
         images_bhwc = make(batch, self.keys) if make else batch
-        mix = self.row[MIX:].float() if self.forward.mixes else None
-        loss, counts = self.loss(images_bhwc, labels, size_px, mix)
+        step, numbers, mix = self.row.split([1, self.rates.numbers.numel(), MIX if self.forward.mixes else 0])
+        loss, counts = self.loss(images_bhwc, labels, size_px, mix.float() if self.forward.mixes else None)
         self.forward.backward(loss, 1)
         if self.guard:
-            self.guard.mark(counts, self.row[STEP].long())
+            self.guard.mark(counts, step[0].long())
         self.tally += counts
         self.precision.clip(self.parameters, self.clip_norm)
-        self.rates.step(self.row[RATE], self.row[MOMENTUM])
+        self.rates.step(numbers.view_as(self.rates.numbers))
         for follower, what in zip(self.followers, due, strict=True):
             follower.follow(what)
 
 
 def description_of(optimizer: torch.optim.Optimizer, moves: bool) -> tuple:
-    """What a recording keeps of an optimiser: the parameters of each group, in order, and their fixed settings.
+    """What a recording keeps of an optimiser: the parameters of each group, in order, and its fixed settings.
 
     moves: whether the schedule moves the momentum.
     """

@@ -48,7 +48,8 @@ def test_it_updates_as_the_optimizer_itself_and_leaves_plain_numbers(name, moves
             elif moves:
                 group["momentum"] = momentum
         theirs.step()
-        rates.step(*torch.tensor([rate, momentum], dtype=torch.float64).unbind())
+        scales = torch.tensor([group["lr_scale"] for group in rates.optimizer.param_groups], dtype=torch.float64)
+        rates.step(torch.stack([scales * rate, torch.full_like(scales, momentum)]))
     for own, other in zip(ours.parameters(), plain.parameters(), strict=True):
         if not moves and name.endswith("sgd"):
             assert torch.equal(own, other), "the same kernel has the same bits"
@@ -63,15 +64,15 @@ def test_it_updates_as_the_optimizer_itself_and_leaves_plain_numbers(name, moves
 def test_a_cleared_state_is_a_new_one():
     first, second = network(), network()
     rates = DeviceRates(optimizer_over(first, "adam"), True, lambda function: function)
-    numbers = torch.tensor([0.1, 0.9], dtype=torch.float64).unbind()
+    numbers = torch.tensor([[0.1], [0.9]], dtype=torch.float64).expand(2, len(rates.optimizer.param_groups))
     set_gradients(first, 7)
-    rates.step(*numbers)
+    rates.step(numbers)
     first.load_state_dict(network().state_dict())
     rates.clear()
     fresh = DeviceRates(optimizer_over(second, "adam"), True, lambda function: function)
     for net, each in ((first, rates), (second, fresh)):
         set_gradients(net, 1)
-        each.step(*numbers)
+        each.step(numbers)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from engine.common.errors import EngineError
+from engine.models import registry
 from engine.models.cnn import Cnn
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant
@@ -23,6 +24,10 @@ compiles = pytest.mark.slow("compiles the step with a C++ compiler")
 CPU = torch.device("cpu")
 
 
+def side_of(epoch, step):
+    return 12 if epoch == 1 else None
+
+
 def step_of(mode, device=CPU, **options):
     torch.manual_seed(0)
     model = Cnn(5, 16, dropout=0.0, depth=3, width=16).to(device, memory_format=torch.channels_last)
@@ -33,8 +38,8 @@ def step_of(mode, device=CPU, **options):
         return draw_mix(3, epoch, step, height, width, cutmix_p=0.4, mixup_p=0.3)
 
     kind = WholeStep if mode == "whole" else partial(TrainStep, mode=mode)
-    step = kind(compute, steps_per_epoch=4, draw_mix=mix, size_of={0: None, 1: 12}.get,
-                images_of=(6, 6, 6, 3).__getitem__, **options)
+    step = kind(compute, steps_per_epoch=4, draw_mix=mix, size_of=side_of, images_of=(6, 6, 6, 3).__getitem__,
+                **options)
     enter(step)
     return step
 
@@ -77,6 +82,23 @@ def test_gradients_of_several_batches_are_added_up_in_a_compiled_step_too():
     plain, fast = step_of("eager", accumulate=2), step_of("compile", accumulate=2)
     torch.testing.assert_close(train(fast, [0]), train(plain, [0]), rtol=1e-3, atol=1e-4)
     assert plain.updates_done == fast.updates_done == 2
+
+
+@compiles
+def test_a_compiled_sprint_step_in_bf16_has_the_plain_ones_gradients():
+    """Compiled, the backward pass calculates GELU and SiLU again, in fp32: pooling must not look for maxima there."""
+    torch.manual_seed(1)
+    images, labels = torch.randint(0, 256, (32, 32, 32, 3), dtype=torch.uint8), torch.randint(0, 10, (32,))
+    for name, options in (("sprint", {"activation": "gelu"}), ("sprint_pairs", {"inner": (8, 8, 8)})):
+        gradients = []
+        for mode in ("eager", "compile"):
+            torch.manual_seed(0)
+            model = registry.build(name, 10, 32, widths=(24, 24, 24), **options).to(memory_format=torch.channels_last)
+            forward = ForwardPass(model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("bf16", CPU))
+            build_executor(mode, forward)(images, labels, None, None, 1.0)
+            gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+        plain, fast = gradients
+        assert fast.isfinite().all() and (fast - plain).norm() < 0.05 * plain.norm(), name
 
 
 CUDA = torch.device("cuda")

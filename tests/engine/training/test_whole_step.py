@@ -14,6 +14,7 @@ from engine.session.run_state import restore_state, state_of
 from engine.training import executors
 from engine.training.loop import Progress
 from engine.training.nan_guard import NanGuard, NotFinite
+from engine.training.whole_step import MIX as MIX_NUMBERS
 from engine.training.whole_step import WholeStep
 from recipes.settings.load import load
 from tests.engine.training import recorded_graph
@@ -44,6 +45,10 @@ WAYS = {
     "averages": {"average.ema": 0.9, "average.ema_every": 2, "average.lookahead": 3},
     "dropout": {"model.dropout": 0.3},
     "stages": STAGES | MIX | {"average.ema": 0.9},
+    # Both within an epoch of six batches; the part's momentum moves by its own schedule.
+    "a part ends early, and sizes change at shares of the run": {
+        "schedule.lrs": {"features.0.*": 0.02, "*": 0.05}, "schedule.ends": {"features.0.*": "40%"},
+        "schedule.lr": None, "train.sizes": {"0%": 12, "25%": 16}, "average.lookahead": 3} | MIX,
 }
 
 
@@ -224,7 +229,7 @@ def test_the_guard_tells_the_step_that_was_bad(built, monkeypatch, baked):
 
     def poisoned(self, counts, step):
         """The loss of batch 4 of the second epoch is not finite, as the device learns from its number."""
-        bad = (step == 4) & (run.step.row[0] < 0.05)
+        bad = (step == 4) & (run.step.row[1] < 0.05)
         mark(self, torch.where(bad, counts * float("nan"), counts), run.step.updates if baked else step)
 
     monkeypatch.setattr(NanGuard, "mark", poisoned)
@@ -248,13 +253,14 @@ class Plain(dict):
 
 def bake_rate(run, patch):
     step = DeviceRates.step
-    patch(DeviceRates, "step", lambda self, rate, momentum: step(self, torch.full_like(rate, run.step.rate), momentum))
+    patch(DeviceRates, "step", lambda self, numbers: step(self, torch.stack(
+        [torch.full_like(numbers[0], run.step.rate), numbers[1]])))
 
 
 def bake_momentum(run, patch):
     step = DeviceRates.step
-    patch(DeviceRates, "step", lambda self, rate, momentum: step(
-        self, rate, torch.full_like(momentum, run.step.schedule.at(run.step.updates)[1])))
+    patch(DeviceRates, "step", lambda self, numbers: step(self, torch.stack(
+        [numbers[0], torch.full_like(numbers[1], run.step.schedule.at(run.step.updates)[1])])))
 
 
 def bake_mix(run, patch):
@@ -262,7 +268,7 @@ def bake_mix(run, patch):
     held = []
     patch(run.step, "_numbers", lambda *arguments: held.append(numbers(*arguments)) or held[-1])
     patch(run.step, "loss", lambda images, labels, size_px, mix: loss(images, labels, size_px, torch.tensor(
-        held[0][3:])))
+        held[0][-MIX_NUMBERS:])))
 
 
 def forget_what_is_due(run, patch):
