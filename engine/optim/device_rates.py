@@ -74,7 +74,7 @@ class DeviceRates:
 
 @contextmanager
 def on_device(groups: list[tuple[dict[str, Any], torch.Tensor, torch.Tensor]], moves: bool) -> Iterator[None]:
-    """Give each group its rate, and its momentum where that moves, in place of its numbers, while a step takes place."""
+    """Give each group its rate, and its momentum where that moves, in place of its numbers, for a step."""
     kept = [dict(group) for group, *_ in groups]
     for group, group["lr"], momentum in groups:
         if moves:

@@ -189,7 +189,7 @@ class TrainStep:
         self.spoiled = False
 
     def rates_at(self, update: int) -> list[tuple[float, float | None]]:
-        """(rate, momentum) of each of the optimiser's groups in an update of the stage; None: its own momentum holds."""
+        """(rate, momentum) of each group of the optimiser in an update of the stage; None: its own momentum holds."""
         rate, momentum = self.schedule.at(update)
         of_parts = {pattern: part.at(min(update, part.total_steps)) for pattern, part in self.parts.items()}
         return [of_parts.get(group["pattern"], (rate * group["lr_scale"], momentum))
