@@ -37,7 +37,7 @@ def combined(layers: Iterable[Mapping[str, object]], epochs: float,
             meant_for = dict.fromkeys(meant_for)
         values |= layer
         meant_for |= {path: epochs if own or not number else None for path in IN_PROPORTION if path in layer}
-    ways = {"train.stages": _last_stage} if started else IN_PROPORTION
+    ways = IN_PLACE if started else IN_PROPORTION
     moved = {path: ways[path](values[path], meant, epochs) for path, meant in meant_for.items()
              if path in ways and meant not in (None, epochs) and values[path]}
     scaled = tuple(path for path, value in moved.items() if value != values[path])
@@ -101,6 +101,24 @@ def _sizes(sizes: Mapping[int | str, int], meant: float, epochs: float) -> dict[
     return {moved(moment): px for moment, px in sorted(sizes.items(), key=lambda size: in_epochs(size[0], meant))}
 
 
+def _kept(moment: int | str, meant: float, epochs: float) -> int | str:
+    """The same moment of the run, which may be past: a share becomes one of the new length."""
+    if not isinstance(moment, str):
+        return moment
+    if (share := float(moment[:-1]) * meant / epochs) >= 100:
+        raise RecipeError(f"train.epochs={epochs} ends before {moment} of the {meant} epochs that this run began with, "
+                          "where a size or a rate changes: ask for more")
+    return f"{share:.10g}%"
+
+
+def _kept_sizes(sizes: Mapping[int | str, int], meant: float, epochs: float) -> dict[int | str, int]:
+    return {_kept(moment, meant, epochs): px for moment, px in sizes.items()}
+
+
+def _kept_ends(ends: Mapping[str, int | str], meant: float, epochs: float) -> dict[str, int | str]:
+    return {pattern: _kept(moment, meant, epochs) for pattern, moment in ends.items()}
+
+
 def _milestones(milestones: Sequence[int], meant: float, epochs: float) -> tuple[int, ...]:
     return tuple(max(1, _scaled(epoch, meant, epochs)) for epoch in milestones)
 
@@ -118,3 +136,5 @@ def _ends(ends: Mapping[str, int | str], meant: float, epochs: float) -> dict[st
 # What is counted in epochs of the whole run. A wait, such as train.patience or checkpoint.every, stays.
 IN_PROPORTION = {"train.stages": _stages, "train.sizes": _sizes, "schedule.milestones": _milestones,
                  "schedule.warmup_epochs": _warmup, "schedule.ends": _ends}
+# The same for a run that has begun: what was stays as it was.
+IN_PLACE = {"train.stages": _last_stage, "train.sizes": _kept_sizes, "schedule.ends": _kept_ends}

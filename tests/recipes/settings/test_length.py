@@ -217,5 +217,12 @@ def test_a_run_that_has_begun_keeps_its_past_and_its_last_stage_takes_the_differ
     assert lengths(restore("resnet50", recipe.values, {"train.epochs": "26"})) == [10, 15, 1]
     with pytest.raises(RecipeError, match="train.epochs=25 must be above 25, where the last stage begins"):
         restore("resnet50", recipe.values, {"train.epochs": "25"})
-    longer = restore("sprint100", load("sprint100").values, {"train.epochs": "28"})
-    assert longer.values["train.sizes"] == {0: 24, 8: 28, 12: 32} and longer.epochs == 28
+    by_epochs = load("sprint100", settings={"train.sizes": "0:24,5:32"})
+    assert restore("sprint100", by_epochs.values, {"train.epochs": "28"}).values["train.sizes"] == {0: 24, 5: 32}
+    # Shares of twice the length: the same moments.
+    longer = restore("sprint100", load("sprint100").values, {"train.epochs": "17.5"})
+    assert longer.values["train.sizes"] == {"0%": 20, "7.5%": 24, "25%": 32} and longer.epochs == 17.5
+    longer = restore("sprint10", load("sprint10").values, {"train.epochs": "12"})
+    assert longer.values["schedule.ends"] == {"stem.bias": "25%"}
+    with pytest.raises(RecipeError, match="train.epochs=2 ends before 37.5% of the 8 epochs that this run began with"):
+        restore("sprint10", load("sprint10").values, {"train.epochs": "2"})
