@@ -85,20 +85,19 @@ def test_gradients_of_several_batches_are_added_up_in_a_compiled_step_too():
 
 
 @compiles
-def test_a_compiled_sprint_step_in_bf16_has_the_plain_ones_gradients():
-    """Compiled, the backward pass calculates GELU and SiLU again, in fp32: pooling must not look for maxima there."""
+def test_a_compiled_sprint_step_in_bf16_has_gradients_as_good_as_the_plain_ones():
+    """Compiled, the backward pass calculates GELU again, in fp32: pooling must not look for maxima there."""
     torch.manual_seed(1)
     images, labels = torch.randint(0, 256, (32, 32, 32, 3), dtype=torch.uint8), torch.randint(0, 10, (32,))
-    for name, options in (("sprint", {"activation": "gelu"}), ("sprint_pairs", {"inner": (8, 8, 8)})):
-        gradients = []
-        for mode in ("eager", "compile"):
-            torch.manual_seed(0)
-            model = registry.build(name, 10, 32, widths=(24, 24, 24), **options).to(memory_format=torch.channels_last)
-            forward = ForwardPass(model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision("bf16", CPU))
-            build_executor(mode, forward)(images, labels, None, None, 1.0)
-            gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
-        plain, fast = gradients
-        assert fast.isfinite().all() and (fast - plain).norm() < 0.05 * plain.norm(), name
+    gradients = []
+    for mode, precision in (("eager", "fp32"), ("eager", "bf16"), ("compile", "bf16")):
+        torch.manual_seed(0)
+        model = registry.build("sprint", 10, 32, widths=(24, 24, 24)).to(memory_format=torch.channels_last)
+        forward = ForwardPass(model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision(precision, CPU))
+        build_executor(mode, forward)(images, labels, None, None, 1.0)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+    exact, plain, fast = gradients
+    assert fast.isfinite().all() and (fast - exact).norm() < 1.25 * (plain - exact).norm() < 0.25 * exact.norm()
 
 
 CUDA = torch.device("cuda")
