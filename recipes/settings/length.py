@@ -90,7 +90,9 @@ def _sizes(sizes: Mapping[int, int], meant: int, epochs: int) -> dict[int, int]:
 
 
 def _milestones(milestones: Sequence[int], meant: int, epochs: int) -> tuple[int, ...]:
-    return tuple(max(1, _scaled(epoch, meant, epochs)) for epoch in milestones)
+    """Those that fall together are one, and those at the end of the run are none."""
+    moved = (max(1, _scaled(epoch, meant, epochs)) for epoch in milestones)
+    return tuple(dict.fromkeys(epoch for epoch in moved if epoch < epochs))
 
 
 def _warmup(warmup_epochs: float, meant: int, epochs: int) -> float:
