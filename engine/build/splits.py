@@ -53,7 +53,7 @@ def fit_to_splits(recipe: Recipe, splits: Collection[str]) -> Recipe:
         return recipe
     if recipe.section("eval").select == "test":
         raise EngineError(f"eval.select=test chooses on the test set though {root} has a folder of validation images: "
-                          "leave it out, or move that folder away")
+                          "set eval.select=auto, or move that folder away")
     refuse_share(recipe)
     return recipe.changed({"data.validation": 0}) if data.validation else recipe
 

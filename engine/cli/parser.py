@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,6 +100,10 @@ def print_help(parser: Parser) -> None:
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit: with 0 or its status, 2 after a user's mistake, 130 after Ctrl-C."""
     line = ""
+    for name in ("stdout", "stderr"):
+        # Closed by whoever started the command (`>&-`): what is shown is lost, and no other file takes the descriptor.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A class or folder may have a name that the terminal's encoding lacks.
         if hasattr(stream, "reconfigure"):

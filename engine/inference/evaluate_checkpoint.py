@@ -1,5 +1,6 @@
 """Evaluate a checkpoint on a data set's test images, or its validation images where it has none."""
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import closing
 
@@ -27,6 +28,9 @@ def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[
     classes. If `settings` name another data set, the recipe loses the settings that only fit its own.
     """
     values = dict(trained.recipe.values)
+    if "data.root" in settings:
+        # What is white in these images, they tell themselves.
+        values.pop("data.float_max", None)
     if settings.get("data.name", values["data.name"]) != values["data.name"]:
         values = {path: value for path, value in values.items() if path in ("data.mean", "data.std", "data.cache")
                   or not path.startswith(("data.", *HELD_OUT))}
@@ -51,12 +55,15 @@ def evaluate_trained(trained: Trained, settings: Mapping[str, object]) -> tuple[
 
 def file_stem(trained: Trained, recipe: Recipe, split: str, data_sha256: str) -> str:
     """The name for the files of an evaluation, without a suffix: "confusion" for a run's last checkpoint on the run's
-    own data. Another checkpoint, other data or another way to predict are in the name:
+    own data. Another checkpoint, other data, another normalisation or way to predict are in the name:
     "confusion_best_cifar10-1a2b3c4d_flip".
     """
     own, known = trained.recipe, trained.trained_on
     other_data = known.get(split) != data_sha256 if known else recipe.get("data.name") != own.get("data.name")
     parts = [trained.path.stem] * (trained.path.suffix == ".pt" and trained.path.stem != "last")
     parts += [f"{recipe.get('data.name')}-{data_sha256[:8]}"] * other_data
+    colours = [recipe.get(path) for path in ("data.mean", "data.std")]
+    if colours != [own.get(path) for path in ("data.mean", "data.std")]:
+        parts.append(f"normalised-{hashlib.sha256(repr(colours).encode()).hexdigest()[:8]}")
     parts += [recipe.get(path) for path in ("eval.tta", "train.precision") if recipe.get(path) != own.get(path)]
     return "_".join(("confusion", *parts))

@@ -42,7 +42,8 @@ def write_comparison(run_folders: Sequence[Path], out: Path | None = None) -> Pa
         Section("commands", "Run them again", [part for name, record in records.items()
                                                for part in (Heading(name), Code(record.command or NONE))]),
     ]
-    write_atomic(path, render(f"{len(records)} runs compared", ", ".join(names), sections).encode())
+    page = render(f"{len(records)} runs compared", ", ".join(names), sections)
+    write_atomic(path, page.encode(errors="backslashreplace"))
     return path
 
 

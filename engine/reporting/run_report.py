@@ -31,7 +31,7 @@ def write_report(run_folder: Path, out: Path | None = None, settings: Mapping[st
     record, path = read_record(run_folder), out or run_folder / "report.html"
     plots, _ = make_folder(run_folder / "plots"), make_folder(path.parent)
     sections = sections_of(record, plots, settings, say)
-    write_atomic(path, render(record.title, str(run_folder), sections).encode())
+    write_atomic(path, render(record.title, str(run_folder), sections).encode(errors="backslashreplace"))
     return path
 
 

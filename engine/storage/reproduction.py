@@ -8,16 +8,19 @@ from engine.storage.history import read_history
 from engine.storage.run_lookup import read_recipe
 from recipes.settings.load import Recipe, restore
 
-# What a summary says of the machine and the code; differences there explain differences in the result.
-CIRCUMSTANCES = ("device", "processes", "precision", "step", "feed", "versions", "hardware", "commit")
+# What a run folder says of machine, code and data; differences there explain differences in the result.
+CIRCUMSTANCES = ("device", "processes", "precision", "step", "feed", "versions", "hardware", "commit", "data")
 SECONDS = ("train_seconds", "wall_seconds")
 RESULTS = ("train_loss", "train_top1", "validation_loss", "validation_top1", "test_loss", "test_top1")
 
 
 def read_run(folder: Path) -> tuple[dict, list[dict]]:
-    """summary.json and the rows of metrics.csv; EngineError where one is missing or damaged."""
+    """summary.json with the data's checksums, and the rows of metrics.csv; EngineError where one is missing or damaged.
+    """
     way, problems = "give the folder of a finished run", []
     summary = read_json(folder / "summary.json", way)
+    checksums = read_json(folder / "env.json", way).get("data") or {}
+    summary["data"] = ", ".join(f"{split} {str(checksum)[:8]}" for split, checksum in sorted(checksums.items()))
     # A run that diverged is compared too: its NaN equals another's.
     history = finite(read_history(folder / "metrics.csv", problems))
     if problems or not history or not all(set(RESULTS) <= set(row) for row in history):

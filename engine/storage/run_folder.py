@@ -41,7 +41,8 @@ def write_start(folder: Path, recipe_name: str, nested_values: dict, command: st
 
     head = f"# python -m engine.train --recipe {recipe_name} --config-file THIS\n"
     write_atomic(folder / "config.yaml", (head + yaml.safe_dump(nested_values, sort_keys=False)).encode())
-    write_atomic(folder / "command.txt", (without_folder(command) + "\n").encode())
+    # A folder's name may hold bytes that are no text.
+    write_atomic(folder / "command.txt", (without_folder(command) + "\n").encode(errors="surrogateescape"))
     env = {"recipe": recipe_name, "versions": versions(), "hardware": hardware(device), "commit": commit(),
            "argv": sys.argv, "data": data, "processes": processes, "launch": launch}
     if folders:

@@ -70,7 +70,8 @@ def why_missing(folder: Path, which: str) -> str:
         return ": give a run folder or a .pt file"
     recipe = read_recipe(folder)
     watch, select, best_by = (recipe.get(f"eval.{name}") for name in ("watch", "select", "best_by"))
-    if best_by is None:
+    own_folder = "validation" in read_json(folder / "env.json", "start again").get("folders", {})
+    if not (recipe.section("data").validation or select == "test" or own_folder):
         reason = "choosing the best epoch needs held-out images, and it was trained with data.validation=0"
     elif "none" in (watch, select):
         reason = f"it was trained with eval.watch={watch} and eval.select={select}"

@@ -60,7 +60,7 @@ def read_record(folder: Path) -> Record:
     if not history:
         missing.append("No epoch has been recorded: there are no curves.")
     try:
-        command = without_folder((folder / "command.txt").read_text("utf-8"))
+        command = without_folder((folder / "command.txt").read_text("utf-8", "surrogateescape"))
     except (OSError, ValueError):
         command = ""
         missing.append("command.txt cannot be read: the command is not known.")

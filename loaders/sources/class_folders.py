@@ -16,8 +16,8 @@ from loaders.sources.float_images import dark_notes, highest_value, white_of
 from loaders.sources.folder_layout import MAX_FILE_BYTES, list_folder
 from loaders.sources.image_file import square_rgb
 
-# The endings of images that may hold floating-point values.
-FLOAT_SUFFIXES = (".tif", ".tiff", ".pfm")
+# The first bytes of the kinds of file that may hold floating-point values, whatever their names: TIFF and PFM.
+FLOAT_KINDS = (b"II", b"MM", b"Pf")
 _THREADS = min(4, len(os.sched_getaffinity(0)))
 
 
@@ -45,7 +45,14 @@ def open_folder(root: Path, resolution: int, float_max: int | None = None) -> So
 
 def _highest_values(paths: list[Path]) -> dict[Path, float]:
     """The highest value of each floating-point image."""
-    possible = [path for path in paths if path.suffix.lower() in FLOAT_SUFFIXES]
+    def first_bytes(path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                return file.read(2)
+        except OSError:  # it is told where the file is hashed
+            return b""
+
+    possible = [path for path in paths if first_bytes(path) in FLOAT_KINDS]
     with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as pool:
         warnings.simplefilter("ignore")
         highest = dict(zip(possible, pool.map(highest_value, possible), strict=True))

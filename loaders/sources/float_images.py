@@ -45,7 +45,7 @@ def white_of(highest: Mapping[Path, float]) -> int:
     if unit:
         raise DataError(f"{len(unit):,} floating-point images stay within 0 to 1 ({listed(unit, MOST_SHOWN)}) and "
                         f"{len(above):,} go up to {most:.6g} ({listed(above, MOST_SHOWN)}), so what is white is not "
-                        "known; bring all into 0 to 1, or set --data.float_max=1 or --data.float_max=255")
+                        "known; bring all into 0 to 1, or set --data.float_max=255 if 255 is white")
     if most < 2:
         raise DataError(f"{len(above):,} floating-point images go up to {most:.6g} ({listed(above, MOST_SHOWN)}), and "
                         "white is 1 or 255; bring them into 0 to 1")

@@ -104,10 +104,15 @@ def _classes_in(folder: Path, beside_splits: bool, faults: Faults, passed: list[
         if not os.path.isdir(entry):
             if entry.suffix.lower() in SUFFIXES:
                 loose = True
-                faults.add(entry, f"lies beside the class folders; images belong in {folder}/<class>/")
+                # A class may have the name of a split: "valid", beside "invalid".
+                else_where = "" if split_of(folder) in ("", "train") else \
+                    f", or, where {folder.name} is a class, all classes in {folder.parent}/train/"
+                faults.add(entry, f"lies beside the class folders; images belong in {folder}/<class>/{else_where}")
             else:
                 passed.append(entry)
             continue
+        if any("\udc80" <= character <= "\udcff" for character in entry.name):
+            faults.add(entry, f"is a class whose name, {os.fsencode(entry.name)!r}, is not UTF-8; rename the folder")
         twin = forms.setdefault(one_form(entry.name), entry)
         if twin != entry:
             faults.add(entry, f"is class {twin.name!a} in another Unicode form, {entry.name!a}; move its images there")

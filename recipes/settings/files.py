@@ -35,7 +35,8 @@ def read_file(path: str) -> dict[str, object]:
     try:
         with source.open("rb") as file:
             content = file.read(LARGEST_FILE_BYTES + 1)
-        text = content.decode("utf-8")
+        # Some editors begin a file with a mark.
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise RecipeError(f"config file {path} cannot be read ({error.strerror}): give a .yaml, .json or .toml "
                           "file") from None

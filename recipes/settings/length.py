@@ -120,7 +120,9 @@ def _kept_ends(ends: Mapping[str, int | str], meant: float, epochs: float) -> di
 
 
 def _milestones(milestones: Sequence[int], meant: float, epochs: float) -> tuple[int, ...]:
-    return tuple(max(1, _scaled(epoch, meant, epochs)) for epoch in milestones)
+    """Those that fall together are one, and those at the end of the run are none."""
+    moved = (max(1, _scaled(epoch, meant, epochs)) for epoch in milestones)
+    return tuple(dict.fromkeys(epoch for epoch in moved if epoch < epochs))
 
 
 def _warmup(warmup_epochs: float, meant: float, epochs: float) -> float:

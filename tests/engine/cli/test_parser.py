@@ -1,10 +1,13 @@
 """The command line's own part: settings, options, and errors as one line with status 2. Real commands, in process."""
 
+import os
+import sys
 from functools import partial
 
 import pytest
 
 from engine import data, evaluate, train
+from engine.cli.console import Screen
 from engine.cli.parser import Parser, run_command
 from engine.common.errors import EngineError
 from recipes.settings.schema import declare
@@ -75,6 +78,20 @@ def test_without_settings_only_options_are_meant():
         with pytest.raises(EngineError) as caught:
             parser.read(words)
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_was_closed_at_the_start_is_the_null_device(monkeypatch, name):
+    def shows():
+        stream = getattr(sys, name)
+        assert stream.name == os.devnull
+        Screen(stream).say("into nothing")
+
+    monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as left:
+        run_command(shows)
+    getattr(sys, name).close()
+    assert left.value.code == 0
 
 
 def test_a_bug_is_not_taken_for_a_users_mistake():

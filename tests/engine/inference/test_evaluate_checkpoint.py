@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 
 import pytest
 from PIL import Image
@@ -85,10 +86,12 @@ def test_other_data_do_not_overwrite_the_runs_own_files(place, capsys):
 
 @pytest.mark.parametrize(("words", "stem"), [
     (["--best"], "confusion_best"), (["--eval.tta=flip"], "confusion_flip"),
-    (["--train.precision=bf16"], "confusion_bf16"), (["--eval.batch=1"], "confusion")], ids=str)
+    (["--train.precision=bf16"], "confusion_bf16"), (["--data.mean=.5,.4,.3"], "confusion_normalised-*"),
+    (["--eval.batch=1"], "confusion")], ids=str)
 def test_another_checkpoint_and_another_way_to_predict_are_named_too(place, words, stem):
     measured(place / "run", place / "a.json", *words)
-    assert confusions(place / "run") == [f"{stem}.csv", f"{stem}.png"]
+    assert [fnmatch(name, f"{stem}.{suffix}") for name, suffix in
+            zip(confusions(place / "run"), ("csv", "png"), strict=True)] == [True, True]
 
 
 def test_lone_checkpoints_in_a_folder_keep_apart(place):

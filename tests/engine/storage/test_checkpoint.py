@@ -114,13 +114,18 @@ def test_a_missing_file_and_an_empty_run_folder(tmp_path):
         checkpoint.find(str(tmp_path))
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"data.validation": 0},
-     "choosing the best epoch needs held-out images, and it was trained with data.validation=0"),
-    ({"eval.select": "none"}, "it was trained with eval.watch=auto and eval.select=none"),
-    ({}, "no epoch with a finite top1 has ended yet")], ids=str)
-def test_without_a_best_checkpoint_the_reason_is_told(tmp_path, settings, said):
-    write_start(tmp_path, "quickstart", load("quickstart", settings=settings).nested(), "", torch.device("cpu"), {}, {})
+NOT_HELD_OUT = "choosing the best epoch needs held-out images, and it was trained with data.validation=0"
+FOLDER = {"data.name": "folder", "data.root": "D", "data.validation": 0}
+
+
+@pytest.mark.parametrize(("settings", "folders", "said"), [
+    ({"data.validation": 0}, {}, NOT_HELD_OUT), (FOLDER, {"train": "D"}, NOT_HELD_OUT),
+    (FOLDER, {"train": "D/train", "validation": "D/val"}, "no epoch with a finite top1 has ended yet"),
+    ({"eval.select": "none"}, {}, "it was trained with eval.watch=auto and eval.select=none"),
+    ({}, {}, "no epoch with a finite top1 has ended yet")], ids=str)
+def test_without_a_best_checkpoint_the_reason_is_told(tmp_path, settings, folders, said):
+    write_start(tmp_path, "quickstart", load("quickstart", settings=settings).nested(), "", torch.device("cpu"), {},
+                folders)
     with pytest.raises(EngineError) as caught:
         checkpoint.find(str(tmp_path), "best")
     assert str(caught.value) == f"{tmp_path} has no checkpoints/best.pt: {said}; without --best its last.pt is used"

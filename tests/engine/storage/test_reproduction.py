@@ -34,10 +34,11 @@ OTHER_RATES = [{**row, "lr": row["lr"] / 2, "train_loss": 0.25} for row in ROWS]
      ["the run was given more epochs after its end, which changed its schedule: its first epochs used a different "
       "one"]),
     (compared({**OTHER, "versions": "y", "hardware": "z"}), NOT + SAME, ["other circumstances: versions, hardware"]),
+    (compared({**OTHER, "data": "train 0a1b2c3d"}), NOT + SAME, ["other circumstances: data"]),
     (compared(OTHER, first=SUMMARY | {"device": "cuda"}), NOT + SAME,
      ["a GPU need not give the same bits without train.deterministic=true"]),
     (compared(OTHER, first=SUMMARY | {"device": "cuda"}, deterministic=True), NOT + SAME, UNKNOWN),
-], ids=range(10))
+], ids=range(11))
 def test_the_verdict_and_its_reasons(found, verdict, reasons, capsys):
     assert (found["verdict"], found["reasons"]) == (verdict, reasons)
     show(found)

@@ -41,7 +41,7 @@ def test_files_that_disagree_are_refused_unless_the_user_says_what_is_white(tmp_
     save(tmp_path / "train/a/0.tif", [[0, 250], [127.6, 3]])
     save(tmp_path / "train/b/dark.tif", [[0.2, 0.6], [0.9, 1]])
     said = ("1 floating-point images stay within 0 to 1 (.*/b/dark.tif) and 1 go up to 250 (.*/a/0.tif), so what is "
-            "white is not known; .* set --data.float_max=1 or --data.float_max=255")
+            "white is not known; .* set --data.float_max=255 if 255 is white")
     with pytest.raises(DataError, match=said.replace("(", r"\(").replace(")", r"\)")) as caught:
         open_source("folder", root=tmp_path)
     assert "\n" not in str(caught.value)
@@ -76,6 +76,17 @@ def test_the_fingerprint_follows_the_scale_and_that_of_other_images_does_not(tmp
               for kind in ("float", "plain") for white in (None, 1, 255)}
     assert prints["float", None] == prints["float", 1] != prints["float", 255]
     assert prints["plain", None] == prints["plain", 1] == prints["plain", 255]
+
+
+@pytest.mark.parametrize("name", ["0", "0.png", "0.TIF"])
+def test_a_float_image_is_known_by_its_content_whatever_its_name(tmp_path, name):
+    save(tmp_path / "0.tif", [[0, 240], [5, 3]])
+    for of_class in "ab":
+        (tmp_path / "set/train" / of_class).mkdir(parents=True)
+        (tmp_path / "set/train" / of_class / name).write_bytes((tmp_path / "0.tif").read_bytes())
+    source, pixels = pixels_of(tmp_path / "set")
+    assert source.float_max == 255 and pixels == [[[0, 240], [5, 3]]] * 2
+    assert source.fingerprint != open_source("folder", root=tmp_path / "set", resolution=2, float_max=1).fingerprint
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

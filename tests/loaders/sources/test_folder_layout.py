@@ -55,6 +55,8 @@ def test_class_folders_in_the_root_are_the_training_images(tmp_path, others):
     ([], (), "has no class folders"), (both("pets/train", "pets/test"), (), "but .*/pets has; use --data.root=.*/pets"),
     ([*both("train"), "val/cow", "test/eel", "val/ant"], (), "2 faults: .*/val/cow, .*/test/eel: each is a class "),
     (both("train"), ("test/1.png", "test/2.png"), "2 faults: .*/test/1.png, .*/test/2.png: each lies beside the class"),
+    (["invalid"], ("valid/1.png",), "valid/<class>/, or, where valid is a class, all classes in .*/train/"),
+    (["train/ant", os.fsdecode(b"train/caf\xe9")], (), r"is a class whose name, b'caf\\xe9', is not UTF-8; rename the"),
     ([*both("train"), "train/cat/more", "train/dog/more"], (), "train/cat/more: is a folder; .* images lie directly"),
     ([f"train/{NFC}", f"train/{NFD}", "train/bee"], (), r"is class '.*' in another Unicode form, '.*'; move its"),
 ])

@@ -119,6 +119,14 @@ def test_toml_is_read_in_tables_dotted_or_quoted(tmp_path):
         load("quickstart", str(file))
 
 
+@pytest.mark.parametrize(("name", "text"), [
+    ("own.yaml", "train.epochs: 7"), ("own.json", '{"train.epochs": 7}'),
+    pytest.param("own.toml", "train.epochs = 7", marks=toml)])
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path, name, text):
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_file(str(tmp_path / name)) == {"train.epochs": 7}
+
+
 def test_without_tomllib_a_toml_file_is_told_what_else_to_give(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tomllib", None)
     (tmp_path / "own.toml").write_text("train.epochs = 7")
