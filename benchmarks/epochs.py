@@ -21,7 +21,7 @@ from benchmarks.common.readme import fill
 from benchmarks.common.results import label_of, read_rows, save_rows
 from benchmarks.common.step_check import check_mode
 from benchmarks.throughput.contenders import time_ways
-from benchmarks.throughput.epoch_rows import failed_row
+from benchmarks.throughput.epoch_rows import PEERS, failed_row
 from benchmarks.throughput.epoch_table import draw, show, summary
 from engine.build.devices import choose_device
 from engine.build.preflight import refuse_early
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--recipes", metavar="A,B", default="", help="recipes to time, separated by commas")
     parser.add_argument("--modes", metavar="A,B", default="", help=f"of {','.join(MODES)} (default: all possible here)")
     parser.add_argument("--feeds", metavar="A,B", default=",".join(FEEDS), help="feeds (default: both)")
+    parser.add_argument("--peers", metavar="A,B", default=",".join(PEERS), help="of a,b,c, or none (default: all)")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time per round and way (3)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (5)")
     parser.add_argument("--check-steps", type=int, default=50, metavar="N", help="steps that check a mode (50)")
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--seconds, --repeats and --check-steps must be above 0, and finite")
     modes = chosen("--modes", options.modes or ",".join(MODES if torch.cuda.is_available() else MODES[:2]), MODES)
     feeds = chosen("--feeds", options.feeds, FEEDS)
+    peers = [] if options.peers == "none" else chosen("--peers", options.peers, PEERS)
     for path in OPTION_OF.keys() & settings.keys():
         raise EngineError(f"--{path} has no effect here: choose with {OPTION_OF[path]}")
     recipes = [load.load(name, settings=settings) for name in names]
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         refuse_early(recipe)
     file = Path(options.json) if options.json else RESULTS if options.render else None
     for recipe in recipes:
-        rows = time_recipe(recipe, feeds, modes, options.seconds, options.repeats, options.check_steps)
+        rows = time_recipe(recipe, feeds, modes, peers, options.seconds, options.repeats, options.check_steps)
         show(rows)
         if file:
             # After each recipe, so that a command that is interrupted keeps its rows.
@@ -86,7 +88,7 @@ def for_timing(recipe: load.Recipe) -> load.Recipe:
     return recipe.changed({"train.sizes": {}, "model.weights": "", **length})
 
 
-def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds: float, repeats: int,
+def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], peers: list[str], seconds: float, repeats: int,
                 check_steps: int) -> list[dict]:
     """A row for each way of training `recipe`, timed in turns after the step modes were checked."""
     label, timed, checks, failed = label_of(recipe), for_timing(recipe), {}, []
@@ -97,7 +99,7 @@ def time_recipe(recipe: load.Recipe, feeds: list[str], modes: list[str], seconds
         except (EngineError, load.RecipeError) as error:
             print(f"{label}, step {mode} is not timed: {error}")
             failed.append(failed_row(label, f"step {mode}", "ours", str(error)))
-    rows = time_ways(timed, feeds, checks, seconds, repeats, label) if checks else []
+    rows = time_ways(timed, feeds, checks, peers, seconds, repeats, label) if checks else []
     # So that the next recipe starts with the compiler's limits unused and the workers' memory free.
     torch._dynamo.reset()
     gc.collect()

@@ -3,9 +3,10 @@
     python -m benchmarks.suite --budget-minutes 9 --json FILE --data.root=DIR     # run it again to continue
     python -m benchmarks.suite --small --json FILE                                # all of it, tiny, on embedded data
 
-Self-checks of every step mode and of the device's pixels, then the loaders, then epochs of each recipe against its
-peers, then accuracies. Each part is a command whose rows lie beside FILE; FILE lists the parts that are done, so a
-suite that is stopped keeps its results. The page <device>-<date>.md beside FILE shows them all, with a picture.
+Self-checks of every step mode and of the device's pixels; on a GPU then the sprint's accuracy and the rates of the
+ResNets beside the matrix peak; then the loaders, epochs of each recipe against its peers, and accuracies. Each part is
+a command whose rows lie beside FILE; FILE lists the parts that are done, so a suite that is stopped keeps its results.
+The page <device>-<date>.md beside FILE shows them all, with a picture.
 """
 
 import sys
@@ -22,11 +23,13 @@ from engine.common.errors import EngineError
 from engine.common.files import make_folder, read_json, write_json
 from recipes.settings import load
 
-RECIPES = ("resnet34", "resnet50", "sprint10", "baseline")
+# Timed alone, in the way that is fastest on a GPU; beside their peers.
+RATED, COMPARED = "resnet34,fast34", ("resnet34", "resnet50", "sprint10", "baseline")
 # Settings that --small gives a recipe.
-SMALL = {"resnet34": ["--train.batch=4"], "resnet50": ["--train.batch=2", "--model.weights=", "--model.arch=resnet18",
-                                                      "--augment.policy=resize(px=64), flip()"],
-         "sprint10": ["--train.batch=50"], "baseline": ["--train.batch=16"]}
+SMALL = {RATED: ["--train.batch=4"], "resnet34": ["--train.batch=4"], "sprint10": ["--train.batch=50"],
+         "baseline": ["--train.batch=16"],
+         "resnet50": ["--train.batch=2", "--model.weights=", "--model.arch=resnet18",
+                      "--augment.policy=resize(px=64), flip()"]}
 EMBEDDED = ["--data.name=shapes", "--data.train_count=500", "--data.test_count=100"]
 
 
@@ -49,26 +52,32 @@ def parts(small: bool, settings: dict[str, str], gpu: bool) -> list[Part]:
     # The only given setting that suits parts on the embedded shapes.
     cache = [word for word in given if word.startswith("--data.cache=")]
     quick = ["--seconds", "0.05", "--repeats", "1"] if small else ["--seconds", "1.5", "--repeats", "3"]
+
+    def epochs(part: str, names: str, *words: str) -> Part:
+        own = [*EMBEDDED, *SMALL[names], "--check-steps", "5", *cache] if small else given
+        # On a CPU, compiling takes most of a minute and is not the default: one recipe shows it.
+        modes = [] if gpu or names == "baseline" else ["--modes", "eager"]
+        return Part(part, ("benchmarks.epochs", "--recipes", names, *quick, *modes, *words, *own))
+
+    def accuracy(name: str, seeds: int) -> Part:
+        own = [*EMBEDDED, "--train.batch=50", "--train.epochs=1", "--eval.batch=50", *cache] if small else given
+        return Part(f"accuracy-{name}", ("benchmarks.accuracy", "--recipes", name, "--seeds", str(seeds), *own),
+                    resumable=True)
+
     checked = "quickstart" if small or not gpu else "baseline,sprint10"
     found = [Part("selfcheck", ("benchmarks.selfcheck", "--recipes", checked, *(["--steps", "5"] if small else []),
-                                *(given if gpu and not small else cache))),
-             Part("loaders", ("benchmarks.loaders", *quick, *cache))]
-    for name in RECIPES:
-        own = [*EMBEDDED, *SMALL[name], "--check-steps", "5", *cache] if small else given
-        # On a CPU, compiling takes most of a minute and is not the default: one recipe shows it.
-        modes = [] if gpu or name == "baseline" else ["--modes", "eager"]
-        found.append(Part(f"epochs-{name}", ("benchmarks.epochs", "--recipes", name, *quick, *modes, *own)))
+                                *(given if gpu and not small else cache)))]
+    if small or gpu:
+        # A GPU may be lent for minutes: what tells most comes first.
+        way = ["--modes", "graph"] if gpu else []
+        found += [accuracy("sprint10", 2 if small else 5),
+                  epochs("rates", RATED, "--feeds", "resident", "--peers", "none", *way)]
+    found += [Part("loaders", ("benchmarks.loaders", *quick, *cache)),
+              *(epochs(f"epochs-{name}", name) for name in COMPARED)]
     if small:
-        scores = [("quickstart", 1, [*EMBEDDED[1:], "--train.epochs=1", *cache])]
-    elif gpu:
-        scores = [("sprint10", 30, given), ("sprint100", 30, given), ("fast34", 1, given), ("resnet34", 1, given),
-                  ("best34", 1, given)]
-    else:
-        scores = [("pocket10", 3, given), ("baseline", 1, given)]
-    for name, seeds, own in scores:
-        found.append(Part(f"accuracy-{name}", ("benchmarks.accuracy", "--recipes", name, "--seeds", str(seeds), *own),
-                          resumable=True))
-    return found
+        return [*found, accuracy("quickstart", 1)]
+    scores = {"sprint100": 5, "fast34": 1, "resnet34": 1, "best34": 1} if gpu else {"pocket10": 3, "baseline": 1}
+    return found + [accuracy(name, seeds) for name, seeds in scores.items()]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--budget-minutes={options.budget_minutes:g} must be above 0")
     if options.small and (other := [path for path in settings if path != "data.cache"]):
         parser.error(f"--small runs on embedded data with its own settings: leave --{other[0]} out")
-    for name in [] if options.small else RECIPES:
+    for name in [] if options.small else COMPARED:
         load.load(name, settings=settings)
     file, device = Path(options.json), choose_device("auto").type
     make_folder(file.parent)

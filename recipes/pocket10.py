@@ -10,16 +10,22 @@ Widths, rates and sizes were chosen on 5,000 held-out training images.
 from recipes import sprint10
 
 values = {
-    **{path: value for path, value in sprint10.values.items() if path not in ("train.epochs", "schedule.lrs")},
+    **{path: value for path, value in sprint10.values.items()
+       if path not in ("train.epochs", "schedule.lrs", "schedule.ends")},
     "model.widths": (32, 96, 128),
     "model.activation": "relu",
+    "model.pool": "amax",
+    "model.norm_eps": 1e-5,
+    "model.stem_bias": "zero",
     "train.stages": (
         {"name": "all", "epochs": 10, "lrs": {"head": 100.0, "groups.*.bias": 10.0, "groups": 0.1},
          "frozen": ("stem",)},
     ),
     "train.batch": 500,
     "train.sizes": {0: 20, 5: 24, 7: 32},
+    "optim.muon_iterations": 5,
     "optim.weight_decay": 1e-5,
+    "optim.decay_per": "rate",
     "schedule.warmup_epochs": 0.5,
     "eval.batch": 500,
     "eval.tta": "none",

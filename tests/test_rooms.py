@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "engine": "recipes/settings engine/common engine/plots engine/storage engine/cli engine/build engine/inference "
               "engine/data_tools engine/diagnostics engine/tuning engine/exporting engine/reporting engine/session",
 
-    "benchmarks/common": "recipes/settings engine/common engine/training engine/build",
+    "benchmarks/common": "recipes/settings loaders/feeds engine/common engine/training engine/build",
     "benchmarks/throughput": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/feeds "
                              "engine/common engine/plots engine/training engine/models engine/build "
                              "engine/diagnostics benchmarks/common",

@@ -10,6 +10,7 @@ from torchvision.ops import StochasticDepth
 from engine.build.run import Run, build
 from engine.common.errors import EngineError
 from engine.training.nan_guard import NotFinite
+from engine.training.stages import updates_in
 from recipes.settings.load import Recipe
 
 # Allowed deviation of a step's loss, as a share of it: rounding differs and accumulates.
@@ -33,14 +34,14 @@ def step_losses(run: Run, steps: int) -> list[float]:
     for module in run.model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
             module.p = 0.0
-    if steps > (most := len(run.feeds.train) * run.loop.stage.epochs):
+    if steps > (most := updates_in(run.loop.stage.epochs, len(run.feeds.train))):
         raise EngineError(f"{steps} steps cannot be compared, stage {run.loop.stage.name} of {run.recipe.name} has "
                           f"{most}: ask for at most that many")
     step, totals, epoch = run.step, [], 0
     step.reset_counts()
     run.loop.set_modes(run.loop.stage)
     while len(totals) < steps:
-        with run.feeds.train.epoch(epoch) as batches:
+        with run.loop.open_epoch(epoch) as batches:
             for number, batch in zip(range(steps - len(totals)), batches, strict=False):
                 step(batch.images_bhwc, batch.labels, epoch, number)
                 totals.append(step.tally.clone())

@@ -2,7 +2,7 @@
 
 import itertools
 import resource
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict
 
@@ -25,14 +25,15 @@ HELD_BATCHES, IN_HANDS = 24, 2
 PRODUCT = "matrix product"
 
 
-def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviation | None], seconds: float,
-              repeats: int, label: str) -> list[dict]:
-    """A row for each feed with each step mode of `checks`, each peer and a matrix product, timed in turns."""
+def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviation | None], peers: Collection[str],
+              seconds: float, repeats: int, label: str) -> list[dict]:
+    """A row for each feed with each step mode of `checks`, each of `peers` (of a, b, c) and a matrix product, in turns.
+    """
     with closing(build(recipe.changed({"train.step": "eager", "data.feed": "stream"}))) as run:
         setup, precision = setup_of(run), run.precision.name
     del run
     with ExitStack() as opened:
-        contenders, failed = prepare_all(recipe, setup, precision, feeds, checks, seconds, opened)
+        contenders, failed = prepare_all(recipe, setup, precision, feeds, checks, peers, seconds, opened)
         unit_s: dict[str, list[float]] = {way: [] for way in contenders}
         for each in contenders.values():
             each.unit()
@@ -52,7 +53,7 @@ def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviati
 
 
 def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Iterable[str],
-                checks: Mapping[str, Deviation | None], seconds: float,
+                checks: Mapping[str, Deviation | None], peers: Collection[str], seconds: float,
                 opened: ExitStack) -> tuple[dict[str, Contender], dict[str, str]]:
     """({way: its contender after its first steps}, {way that did not compile: why}); `opened` closes them."""
     contenders: dict[str, Contender] = {}
@@ -84,14 +85,17 @@ def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Ite
         add(f"{feed}, {mode}", ours, feed, mode)
     for mode, run in runs.items():
         add(f"step alone, {mode}", step_alone, run, mode)
-    add("peer a: author's style", peer_loops.author, setup)
-    add("peer b: tuned", peer_loops.tuned, setup, False)
-    way = "peer b: tuned, compiled"
-    try:
-        add(way, peer_loops.tuned, setup, True)
-    except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
-        failed[way] = str(error).strip().splitlines()[0][:200]
-    add("peer c: FFCV's operations", peer_loops.stock, setup)
+    if "a" in peers:
+        add("peer a: author's style", peer_loops.author, setup)
+    if "b" in peers:
+        add("peer b: tuned", peer_loops.tuned, setup, False)
+        way = "peer b: tuned, compiled"
+        try:
+            add(way, peer_loops.tuned, setup, True)
+        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+            failed[way] = str(error).strip().splitlines()[0][:200]
+    if "c" in peers:
+        add("peer c: FFCV's operations", peer_loops.stock, setup)
     add(PRODUCT, matrix_product, setup.device, setup.dtype or torch.float32, precision)
     return contenders, failed
 
@@ -102,7 +106,7 @@ def whole_run(run: Run, mode: str, check: Deviation | None) -> Contender:
     step, feed, streams = run.step, run.feeds.train, run.feeds.kind == "stream"
     facts = {"feed": run.feeds.kind, "step": mode, "precision": run.precision.name,
              "workers": feed.threads if streams else 0, "self_check": asdict(check) if check else None}
-    return Contender("ours", feed.epoch,
+    return Contender("ours", run.loop.open_epoch,
                      lambda batch, epoch, index: step(batch.images_bhwc, batch.labels, epoch, index),
                      batch=run.recipe.section("train").batch, images=feed.samples,
                      ahead=run.recipe.get("data.batches_ahead", 3) + IN_HANDS if streams else 0, device=run.device,

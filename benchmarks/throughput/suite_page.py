@@ -27,7 +27,7 @@ def write_page(file: Path, state: dict) -> Path:
         rows_file = file.with_name(f"{file.stem}-{name}.json")
         rows = read_rows(rows_file) if rows_file.exists() else []
         lines += [f"## {name}", "", f"`{part['command']}`: {outcome(part)}", "", *table(rows), ""]
-        epochs += rows if name.startswith("epochs") else []
+        epochs += rows if name.startswith(("epochs", "rates")) else []
     if epoch_table.timed_rows(epochs):
         picture = page.with_suffix(".png")
         epoch_table.draw(epochs, picture)

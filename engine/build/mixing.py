@@ -1,10 +1,11 @@
 """How batches are mixed and resized, from the settings of a recipe."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from engine.training import mixing
 from recipes.settings.load import Recipe
+from recipes.settings.moments import in_epochs
 
 
 def build_mixing(recipe: Recipe) -> Callable[[int, int, int, int], mixing.Mix | None] | None:
@@ -18,6 +19,13 @@ def build_mixing(recipe: Recipe) -> Callable[[int, int, int, int], mixing.Mix | 
                    cutmix_p=mix.p * cutmix_share, mixup_p=mix.p * (1 - cutmix_share), **alphas)
 
 
-def size_of(sizes: Mapping[int, int], epoch: int) -> int | None:
-    """Progressive resolution: the side in px of the images of `epoch`, None for unchanged."""
-    return next((px for first, px in sorted(sizes.items(), reverse=True) if epoch >= first), None)
+def build_sizes(recipe: Recipe, steps_per_epoch: int) -> Callable[[int, int], int | None]:
+    """Progressive resolution: (epoch, step) -> the side in px of that batch's images, None for unchanged."""
+    starts = sorted(((round(in_epochs(moment, recipe.epochs) * steps_per_epoch, 6), side_px)
+                     for moment, side_px in recipe.section("train").sizes.items()), reverse=True)
+
+    def size_of(epoch: int, step: int) -> int | None:
+        before = epoch * steps_per_epoch + step
+        return next((side_px for start, side_px in starts if before >= start), None)
+
+    return size_of

@@ -18,7 +18,8 @@ def build_optimizer(recipe: Recipe, model: nn.Module, stage: stages.Stage) -> to
     """
     settings = vars(recipe.section("optim")).copy()
     name, decay, decay_all = (settings.pop(key) for key in ("name", "weight_decay", "decay_all"))
-    members = param_groups.split_decay(param_groups.by_pattern(model, stage.lrs), decay, decay_all)
+    members = param_groups.split_decay(param_groups.by_pattern(model, stage.lrs), decay, decay_all,
+                                       settings.pop("decay_per", "rate"))
     if name == "muon" and settings["muon_for"]:
         settings["muon_for"] = [pattern for pattern in settings["muon_for"] if trains(model, pattern)]
         if not settings["muon_for"]:
@@ -37,7 +38,7 @@ def check_stages(recipe: Recipe, model: nn.Module, fixed: frozenset[str], update
             build_optimizer(recipe, model, stage)
         except EngineError as error:
             raise EngineError(f"stage {stage.name}: {error}" if len(planned) > 1 else str(error)) from None
-    updates = updates_per_epoch * planned[-1].end
+    updates = stages.updates_in(planned[-1].end, updates_per_epoch)
     for setting in ("average.ema_every", "average.lookahead"):
         if recipe.get(setting, 0) > updates:
             raise EngineError(f"{setting}={recipe.get(setting)} has no effect in a run of {updates:,} updates: make it "

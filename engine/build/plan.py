@@ -3,6 +3,7 @@
 Class folders are listed, and their images counted.
 """
 
+import math
 from pathlib import Path
 
 from engine.build.preflight import dataset_info_of, policy_of, refuse_large_batches, resolution_of, training_count
@@ -10,6 +11,7 @@ from engine.build.splits import fit_to_splits, list_folders
 from engine.common.files import write_json
 from loaders.kernels.plan import describe
 from recipes.settings.load import Recipe
+from recipes.settings.moments import in_epochs
 
 # Counted in epochs too, but as a number of epochs to wait, whatever the length of the run.
 WAITS = ("train.patience", "checkpoint.every")
@@ -21,14 +23,15 @@ def make_plan(recipe: Recipe) -> dict:
     Keys: recipe, data, parameters, trainable, flops_per_image (forward, two per multiply-add), epochs, steps_per_epoch,
     scaled (settings that followed train.epochs), unscaled (waits, which did not), lr_after_epoch (a list), stages,
     sizes_px, augmentation, kernels and mixing (lines, in order), best_by (what the best epoch and patience go by, None
-    where nothing does), patience, precision, device, step, feed. In data, class folders also have folders (split -> its
-    folder) and notes (lines on what is not read).
+    where nothing does), patience, precision, device, step, graph_holds ("" without a graph), feed. In data, class
+    folders also have folders (split -> its folder) and notes (lines on what is not read).
     """
     import torch
 
     from engine.build.devices import choose_device
     from engine.build.model import build_model, check_sizes
     from engine.models.flops import flops_per_image, parameters
+    from engine.training.executors import only_passes
     from engine.training.executors import resolve as resolve_step
     from engine.training.precision import resolve
 
@@ -48,8 +51,10 @@ def make_plan(recipe: Recipe) -> dict:
     check_sizes(recipe, model, training_count(recipe, known.train))
     stages = plan_stages(recipe, model, steps, updates)
     device = choose_device(train.device)
-    policy, feed = policy_of(recipe), recipe.section("data").feed
+    policy, arithmetic, feed = policy_of(recipe), resolve(train.precision, device), recipe.section("data").feed
     feed = auto_feed(device) if feed == "auto" else feed
+    step, reason = resolve_step(train.step, device, train.accumulate), only_passes(arithmetic, train.on_nan == "skip")
+    holds = f"forward and backward pass, as {reason}" if reason else "the whole step"
     return {
         "recipe": recipe.name,
         "data": {"name": recipe.section("data").name, "train": training_count(recipe, known.train),
@@ -70,9 +75,10 @@ def make_plan(recipe: Recipe) -> dict:
         "mixing": describe_mixing(recipe),
         "best_by": measure_of(recipe),
         "patience": train.patience,
-        "precision": resolve(train.precision, device),
+        "precision": arithmetic,
         "device": str(device),
-        "step": resolve_step(train.step, device, train.accumulate),
+        "step": step,
+        "graph_holds": holds if step == "graph" else "",
         "feed": feed,
     }
 
@@ -80,23 +86,26 @@ def make_plan(recipe: Recipe) -> dict:
 def plan_stages(recipe: Recipe, model, steps: int, updates: int) -> list[dict]:
     """What each stage trains, for how long and at which rates; checked as in a run, on parameters without weights."""
     from engine.build.optimizer import build_optimizer
-    from engine.build.schedule import build_schedule, build_stages
+    from engine.build.schedule import build_part_schedules, build_schedule, build_stages
     from engine.models.flops import parameters
     from engine.optim.schedule import lr_after_epochs
-    from engine.training.stages import always_frozen, freeze
+    from engine.training.stages import always_frozen, freeze, updates_in
 
-    fixed, planned = always_frozen(model), []
+    fixed, ends, planned = always_frozen(model), recipe.get("schedule.ends", {}), []
     for stage in build_stages(recipe):
         freeze(model, stage, fixed)
         total, trainable = parameters(model)
-        rates = lr_after_epochs(build_schedule(recipe, stage, updates), updates, stage.epochs)
+        rates = lr_after_epochs(build_schedule(recipe, stage, updates), updates, math.ceil(stage.epochs))
+        parts = {pattern: lr_after_epochs(schedule, updates, len(rates))
+                 for pattern, schedule in build_part_schedules(recipe, stage, updates).items()}
         groups: dict[str, dict] = {}
         for group in build_optimizer(recipe, model, stage).param_groups:
             known = groups.setdefault(group["pattern"], {
                 "pattern": group["pattern"], "parameters": 0, "lr_max": stage.lrs[group["pattern"]],
-                "lr_after_epoch": [rate * group["lr_scale"] for rate in rates]})
+                "epochs": in_epochs(ends.get(group["pattern"], stage.epochs), stage.epochs),
+                "lr_after_epoch": parts.get(group["pattern"], [rate * group["lr_scale"] for rate in rates])})
             known["parameters"] += sum(p.numel() for p in group["params"])
-        planned.append({"name": stage.name, "epochs": stage.epochs, "steps": steps * stage.epochs,
+        planned.append({"name": stage.name, "epochs": stage.epochs, "steps": updates_in(stage.epochs, steps),
                         "trainable": trainable, "frozen": total - trainable,
                         "frozen_statistics": "move" if stage.moving_statistics else "stay",
                         "lr_after_epoch": rates, "groups": list(groups.values())})
@@ -156,12 +165,15 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         table.add_row("scaled to these epochs", ", ".join(plan["scaled"]) + stay)
     table.add_row("learning rate after epoch", "  ".join(f"{epoch}: {rates[epoch]:.6f}" for epoch in shown))
     for stage in plan["stages"] if len(plan["stages"]) > 1 or len(plan["stages"][0]["groups"]) > 1 else ():
-        groups = ", ".join(f"{group['pattern']} {group['lr_max']:g}" for group in stage["groups"])
+        groups = ", ".join(f"{group['pattern']} {group['lr_max']:g}" + (
+            f" (for {group['epochs']:g} epochs)" if group["epochs"] < stage["epochs"] else "")
+            for group in stage["groups"])
         table.add_row(f"stage {stage['name']}", f"{stage['epochs']:,} epochs, {stage['trainable']:,} trainable "
                                                 f"parameters, highest rates: {groups}")
     if plan["sizes_px"]:
-        sizes = [f"{epoch}: {px} px" for epoch, px in sorted(plan["sizes_px"].items())]
-        table.add_row("image sizes from epoch", "  ".join(sizes))
+        sizes = sorted(plan["sizes_px"].items(), key=lambda size: in_epochs(size[0], plan["epochs"]))
+        table.add_row("image sizes from", "  ".join(
+            f"{moment if isinstance(moment, str) else f'epoch {moment}'}: {px} px" for moment, px in sizes))
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
     if plan["kernels"]:
         table.add_row("augmentation on the device", "\n".join(plan["kernels"]))
@@ -171,7 +183,8 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         patience = f"; ends after {plan['patience']:,} epochs without a better one" if plan["patience"] else ""
         table.add_row("best epoch", f"by {split} {CRITERIA[name].words}{patience}")
     table.add_row("precision, device, feed, step",
-                  f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}")
+                  f"{plan['precision']}, {plan['device']}, {plan['feed']}, {plan['step']}"
+                  + (f" of {plan['graph_holds']}" if plan["graph_holds"] else ""))
     Console(highlight=False, markup=False, emoji=False).print(table)
     if json_file:
         write_json(Path(json_file), plan)

@@ -3,7 +3,8 @@
 Nothing below this folder builds anything from a recipe.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,11 @@ from torch import nn
 from engine.build.datasets import OnProgress, OnWarning, open_betons, open_data
 from engine.build.devices import choose_device, flush_denormals, place_threads, take_own_gpu
 from engine.build.feeds import build_all_feeds
-from engine.build.mixing import build_mixing, size_of
+from engine.build.mixing import build_mixing, build_sizes
 from engine.build.model import check_sizes, starting_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
 from engine.build.preflight import resolution_of
-from engine.build.schedule import build_schedule, build_stages
+from engine.build.schedule import build_part_schedules, build_schedule, build_stages
 from engine.build.splits import settled
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
@@ -30,9 +31,12 @@ from engine.training.loop import Loop, Progress, Stops
 from engine.training.metrics import Result
 from engine.training.nan_guard import NanGuard
 from engine.training.step import TrainStep
+from engine.training.whole_step import WholeStep, build_step
 from loaders.beton.cache import Beton
 from loaders.common.counter_rng import hash64
-from loaders.feeds.build import Feeds
+from loaders.feeds.build import Feed, Feeds
+from loaders.feeds.resident import Resident
+from loaders.feeds.stream import Batch
 from recipes.settings.load import Recipe
 
 
@@ -78,6 +82,7 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     arithmetic = precision.Precision(precision.resolve(train.precision, device), device)
     precision.allow_tf32(recipe.get("train.tf32", True))
     precision.be_deterministic(train.deterministic)
+    precision.tune_convolutions(device.type == "cuda" and not train.deterministic)
     loader_threads = place_threads(recipe, device, process_group.local_ranks if process_group else 1)
     # Weights decay towards denormal numbers, on which CPUs are many times slower.
     if not flush_denormals(device.type == "cpu") and on_warning:
@@ -108,11 +113,11 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     forward = ForwardPass(model, to_input, arithmetic, smoothing=train.label_smoothing,
                           smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
     mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1)
-    step = TrainStep(forward, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
-                     size_of=partial(size_of, train.sizes), clip_norm=train.clip_norm, accumulate=train.accumulate,
-                     ema=ema, lookahead=build_lookahead(recipe, model), guard=NanGuard(device),
-                     skip_bad=train.on_nan == "skip", process_group=process_group,
-                     images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
+    step = build_step(forward, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
+                      size_of=build_sizes(recipe, len(feeds.train)), clip_norm=train.clip_norm,
+                      accumulate=train.accumulate, ema=ema, lookahead=build_lookahead(recipe, model),
+                      guard=NanGuard(device), skip_bad=train.on_nan == "skip", process_group=process_group,
+                      images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
     frozen, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
     check_stages(recipe, model, frozen, updates_per_epoch)
 
@@ -125,13 +130,19 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     def start_stage(stage: stages.Stage) -> None:
         align_statistics()
         stages.freeze(model, stage, frozen)
-        step.start_stage(build_optimizer(recipe, model, stage), build_schedule(recipe, stage, updates_per_epoch))
+        step.start_stage(build_optimizer(recipe, model, stage), build_schedule(recipe, stage, updates_per_epoch),
+                         build_part_schedules(recipe, stage, updates_per_epoch),
+                         partial(stages.set_modes, model, stage))
 
     def evaluate_feed(feed) -> Result:
         align_statistics()
         return evaluate(eval_model, feed, classes, to_input, arithmetic, eval_settings.tta,
                         process_group.sum_in_place if process_group else None,
                         lambda: loop.between_batches and loop.between_batches())
+
+    def prepare(epoch: int) -> None:
+        feeds.train.prepare(epoch)
+        step.prepare(epoch)
 
     watched = "none" if eval_settings.watch == "none" else "validation" if feeds.validation is not None else "test"
     watched_feed = {"validation": feeds.validation, "test": feeds.test}.get(watched)
@@ -142,12 +153,19 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
                 watch=None if watched_feed is None else partial(evaluate_feed, watched_feed),
                 select=(watched, eval_settings.select) in (("validation", "auto"), ("test", "test")),
                 criterion=criterion,
-                stops=Stops(train.stop_at, train.patience, recipe.get("train.min_delta", 0.0)))
+                stops=Stops(train.stop_at, train.patience, recipe.get("train.min_delta", 0.0)),
+                open_epoch=opener(step, feeds.train), prepare=prepare)
     if process_group and not process_group.leads:
         # Dropout differs between the blocks of a batch; the first process draws what a single one would.
         torch.manual_seed(int(hash64(train.seed, process_group.rank)[0]))
     return Run(recipe, device, arithmetic, source.class_names, resolution_of(recipe), source.folders, betons, feeds,
                model, eval_model, step, loop, evaluate_feed, watched, process_group)
+
+
+def opener(step: TrainStep, feed: Feed) -> Callable[..., AbstractContextManager[Iterator[Batch]]]:
+    """(epoch, start=batch) -> the feed's batches as the step takes them: one that is recorded as a whole augments the
+    images of a resident feed itself."""
+    return feed.unmade_epoch if isinstance(step, WholeStep) and isinstance(feed, Resident) else feed.epoch
 
 
 def synchronised(recipe: Recipe, model: nn.Module, process_group: ProcessGroup) -> nn.Module:

@@ -1,8 +1,12 @@
 """The stages of a recipe and the learning-rate schedule of each."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from engine.optim import schedule
 from engine.training import stages
 from recipes.settings.load import Recipe
+from recipes.settings.moments import in_epochs
 
 
 def build_stages(recipe: Recipe) -> tuple[stages.Stage, ...]:
@@ -14,7 +18,8 @@ def build_stages(recipe: Recipe) -> tuple[stages.Stage, ...]:
 
 def build_schedule(recipe: Recipe, stage: stages.Stage, updates_per_epoch: int) -> schedule.Schedule:
     """The learning-rate schedule of a stage, for the group with the highest rate."""
-    settings, lr, total = recipe.section("schedule"), max(stage.lrs.values()), updates_per_epoch * stage.epochs
+    settings, lr = recipe.section("schedule"), max(stage.lrs.values())
+    total = stages.updates_in(stage.epochs, updates_per_epoch)
     if settings.name == "constant":
         return schedule.Constant(lr)
     if settings.name in ("cosine", "linear"):
@@ -26,3 +31,11 @@ def build_schedule(recipe: Recipe, stage: stages.Stage, updates_per_epoch: int) 
         low, high = recipe.get("schedule.momentum_low"), recipe.get("schedule.momentum_high")
         return schedule.OneCycle(lr, total, settings.pct_start, settings.div, settings.final_div, low, high)
     raise KeyError(settings.name)
+
+
+def build_part_schedules(recipe: Recipe, stage: stages.Stage,
+                         updates_per_epoch: int) -> Mapping[str, schedule.Schedule]:
+    """Pattern -> own schedule of each part of the network that ends before the run; there it is frozen."""
+    return {pattern: build_schedule(recipe, replace(stage, epochs=in_epochs(moment, stage.epochs),
+                                                    lrs={pattern: stage.lrs[pattern]}), updates_per_epoch)
+            for pattern, moment in recipe.get("schedule.ends", {}).items()}

@@ -146,7 +146,7 @@ class Screen:
 
     def _training(self, loop, detail: str) -> None:
         progress = loop.progress
-        self._bar(f"epoch {progress.epoch + 1}/{loop.epochs}", progress.step, len(loop.feed), detail)
+        self._bar(f"epoch {progress.epoch + 1}/{loop.epochs}", progress.step, loop.steps_in(progress.epoch), detail)
 
     def _bar(self, title: str, done: int, total: int, detail: str) -> None:
         if self.bars is None:

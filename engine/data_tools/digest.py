@@ -31,7 +31,7 @@ def batch_digests(feed, epoch: int, start: int = 0) -> list[list[bytes]]:
     digests = []
     with feed.epoch(epoch, start) as batches:
         for batch in batches:
-            heads = torch.stack([batch.indices, batch.labels], 1).cpu().numpy().astype("<i8")
+            heads = torch.stack([batch.indices.cpu(), batch.labels.cpu()], 1).numpy().astype("<i8")
             images = np.ascontiguousarray(batch.images_bhwc.cpu().numpy())
             digests.append([hashlib.sha256(head.tobytes() + image.tobytes()).digest()
                             for head, image in zip(heads, images, strict=True)])

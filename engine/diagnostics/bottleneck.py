@@ -116,14 +116,14 @@ def diagnose(run: Run, seconds: float) -> Diagnosis:
     wait = waiter(run.device)
     # The run's precision, fp32, and the one that `auto` chooses here.
     peaked = run.device, [precision.name, "fp32", resolve("auto", run.device)], min(LONGEST_PEAK_S, seconds / 6)
-    side_px = step.size_of(0) or policy_of(feed).output_px
+    side_px = step.size_of(0, 0) or policy_of(feed).output_px
     run.loop.set_modes(run.loop.stage)
     # It counts on a copy, so before there are gradients to copy.
     work = count_work(run.model, side_px, train.batch, precision.dtype.itemsize)
     # It measures twice, as other load on the machine may end in between.
     peaks = measure_peaks(*peaked)
-    held = hold_and_warm_up(feed, step, wait)
-    rates = measure_rates(feed, step, held, seconds, transfer_of(run), wait)
+    held = hold_and_warm_up(feed, step, wait, run.loop.open_epoch)
+    rates = measure_rates(feed, step, held, seconds, transfer_of(run), wait, run.loop.open_epoch)
     issue_s = issue_share = None
     # fp16's scaler waits for the device in each step, so the time to issue one has no meaning.
     if run.device.type == "cuda" and precision.scaler is None:
@@ -161,10 +161,10 @@ def kernels_of(run: Run) -> list[str]:
 
 
 def transfer_of(run: Run) -> Transfer | None:
-    """The copy of a batch to the device, from pinned memory; None if nothing is copied."""
+    """The copy of a batch to the device, from its pinned memory; None if nothing is copied."""
     if run.device.type == "cpu" or run.feeds.kind == "resident":
         return None
-    return lambda batch: [tensor.pin_memory().to(run.device, non_blocking=True) for tensor in batch]
+    return lambda batch: [tensor.to(run.device, non_blocking=True) for tensor in (batch.images_bhwc, batch.labels)]
 
 
 def operation_gains(run: Run, seconds: float, wait: Wait) -> dict[str, float]:

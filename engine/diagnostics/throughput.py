@@ -32,8 +32,11 @@ def stepper(step: TrainStep) -> Callable[[Batch], None]:
     return train
 
 
-def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait) -> list[Batch]:
-    """Some full batches on the device, after the step compiled, captured and tuned for them and for an epoch's last."""
+def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait, open_epoch: Callable | None = None) -> list[Batch]:
+    """Some full batches on the device, after the step compiled, captured and tuned for them and for an epoch's last.
+
+    open_epoch: opens the feed as the training loop does, by default `feed.epoch`.
+    """
     with feed.epoch(0) as batches:
         held = list(itertools.islice(batches, min(HELD_BATCHES, max(1, len(feed) - 1))))
     with feed.epoch(0, start=len(feed) - 1) as batches:
@@ -41,19 +44,23 @@ def hold_and_warm_up(feed: Feed, step: TrainStep, wait: Wait) -> list[Batch]:
     train = stepper(step)
     for batch in (held[0], held[0], last):
         train(batch)
+    for start in {0, len(feed) - 1} if open_epoch not in (None, feed.epoch) else ():
+        with open_epoch(0, start=start) as batches:
+            train(next(batches))
     wait()
     return held
 
 
 def measure_rates(feed: Feed, step: TrainStep, held: list[Batch], seconds: float, transfer: Transfer | None,
-                  wait: Wait) -> Rates:
+                  wait: Wait, open_epoch: Callable | None = None) -> Rates:
     """Measure each part for about `seconds`. `held`: batches on the device; `transfer` copies a batch there, None where
-    nothing is copied."""
+    nothing is copied. open_epoch: as in `hold_and_warm_up`."""
     host_epochs = feed.host_epoch if isinstance(feed, Stream) else feed.epoch
-    on_host = Batch(*(tensor.cpu() for tensor in held[0]))
+    # From a GPU this gives pinned memory, as the stream feed has.
+    on_host = Batch(*(tensor.to("cpu", non_blocking=True) for tensor in held[0]))
     parts = {"feed": lambda: (endless(host_epochs), lambda batch: None),
              "step": lambda: ((batch for batch in itertools.cycle(held)), stepper(step)),
-             "together": lambda: (endless(feed.epoch), stepper(step)),
+             "together": lambda: (endless(open_epoch or feed.epoch), stepper(step)),
              "transfer": lambda: ((on_host for _ in itertools.count()), transfer)}
     names = [name for name in parts if name != "transfer" or transfer]
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}

@@ -32,9 +32,12 @@ def tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
     last = build_stages(recipe)[-1]
     stage = {key: value for key, value in asdict(last).items() if key != "first_epoch"}
     stage |= {"epochs": epochs, "lrs": {pattern: lr * RATE_SHARE for pattern, lr in last.lrs.items()}}
-    return recipe.changed({"train.stages": (stage,), "train.sizes": {}, "train.stop_at": 0.0, "train.patience": 0,
-                           "average.ema": 0.0, "average.lookahead": 0, "eval.watch": "none", "eval.select": "none",
-                           "schedule.name": "constant"})
+    # Counted by the step, it would not fall with the rates.
+    own = {"optim.weight_decay": recipe.get("optim.weight_decay") * RATE_SHARE} \
+        if recipe.get("optim.decay_per") == "step" else {}
+    return recipe.changed({**own, "train.stages": (stage,), "train.sizes": {}, "train.stop_at": 0.0,
+                           "train.patience": 0, "average.ema": 0.0, "average.lookahead": 0, "eval.watch": "none",
+                           "eval.select": "none", "schedule.name": "constant"})
 
 
 def prune_and_tune(trained: Trained, recipe: Recipe, samples: SampleImages, *, kind: str, share: float,

@@ -17,6 +17,7 @@ MODELS = {
     "cnn4": ("engine.models.cnn4", "Cnn4"),
     "resnet34": ("engine.models.resnet", "ResNet"),
     "sprint": ("engine.models.sprint", "Sprint"),
+    "sprint_pairs": ("engine.models.sprint_pairs", "SprintPairs"),
     "torchvision": ("engine.models.torchvision_timm", "from_torchvision"),
     "timm": ("engine.models.torchvision_timm", "from_timm"),
 }

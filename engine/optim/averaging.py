@@ -37,16 +37,35 @@ class Ema:
             by_dtype[pair[0].dtype].append(pair)
         self._pairs = [list(map(list, zip(*pairs, strict=True))) for pairs in by_dtype.values()]
 
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All that an update changes."""
+        return [*self.model.parameters(), *self.model.buffers()]
+
     def update(self, updates_done: int) -> None:
         """Call after each update of the network, with the number of updates so far."""
+        what = self.due(updates_done)
+        self.follow(what)
+        self.count(what)
+
+    def due(self, updates_done: int) -> str:
+        """What follows update number `updates_done`: "copy" the first time, else "average", or "" for nothing."""
         if updates_done % self.every:
-            return
-        for averages, currents in self._pairs:
-            if self.averages and averages[0].is_floating_point():
+            return ""
+        return "average" if self.averages else "copy"
+
+    @torch.no_grad()
+    def follow(self, what: str) -> None:
+        """Do what is `due`, on the device alone."""
+        for averages, currents in self._pairs if what else ():
+            if what == "average" and averages[0].is_floating_point():
                 self._average(averages, currents, None)
             else:
                 _copy(averages, currents)
-        self.averages += 1
+
+    def count(self, what: str) -> None:
+        """Note that what was due is done."""
+        self.averages += bool(what)
 
     def reset(self) -> None:
         """Restart from the network's present weights."""
@@ -81,13 +100,31 @@ class Lookahead:
         self._fast = list(parameters)
         self._slow = [p.detach().clone() for p in self._fast]
 
-    @torch.no_grad()
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All that an update changes besides the parameters."""
+        return self._slow
+
     def update(self, updates_done: int) -> None:
         """Call after each update of the parameters, with the number of updates so far."""
-        if updates_done % self.every:
-            return
-        torch._foreach_lerp_(self._slow, self._fast, self.share)
-        torch._foreach_copy_(self._fast, self._slow)
+        self.follow(self.due(updates_done))
+
+    def due(self, updates_done: int) -> str:
+        """What follows update number `updates_done`: "pull", or "" for nothing."""
+        return "" if updates_done % self.every else "pull"
+
+    @torch.no_grad()
+    def follow(self, what: str) -> None:
+        """Do what is `due`, on the device alone."""
+        # Frozen weights stay where they are.
+        training = [index for index, p in enumerate(self._fast) if what and p.requires_grad]
+        slow, fast = ([side[index] for index in training] for side in (self._slow, self._fast))
+        if training:
+            torch._foreach_lerp_(slow, fast, self.share)
+            torch._foreach_copy_(fast, slow)
+
+    def count(self, what: str) -> None:
+        """Nothing is counted."""
 
     def reset(self) -> None:
         """Restart from the parameters' present values."""

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from engine.common.errors import EngineError, check, check_one_of, check_share
-from engine.optim.muon import Muon
+from engine.optim.muon import ITERATIONS, Muon
 from engine.optim.optimizer_list import OptimizerList
 from engine.optim.param_patterns import matches, nothing_among, nothing_for
 
@@ -25,7 +25,7 @@ OPTIMIZERS = {
     "sgd": (torch.optim.SGD, ("momentum", "nesterov")),
     "adam": (torch.optim.Adam, ("beta1", "beta2", "eps")),
     "adamw": (torch.optim.AdamW, ("beta1", "beta2", "eps")),
-    "muon": (Muon, ("momentum", "nesterov", "muon_for", "muon_scale", "rest")),
+    "muon": (Muon, ("momentum", "nesterov", "muon_for", "muon_scale", "muon_iterations", "rest")),
 }
 # Muon's `rest` -> the settings of that optimiser
 REST = {"sgd": ("rest_momentum",), "adamw": ("beta1", "beta2", "eps")}
@@ -60,20 +60,27 @@ def by_pattern(model: nn.Module, lrs: Mapping[str, float]) -> list[dict[str, Any
             for pattern, members in taken.items()]
 
 
-def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float, decay_all: bool) -> list[dict[str, Any]]:
+def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float, decay_all: bool,
+                decay_per: str = "rate") -> list[dict[str, Any]]:
     """The same groups with "weight_decay", in the same order.
+
+    A step takes rate * "weight_decay" off a weight. This is `weight_decay`, or with decay_per="step" `weight_decay`
+    over the group's highest rate, so that one step at that rate takes `weight_decay` off the weights of any group.
 
     With decay_all every parameter decays. Without, a group's parameters of fewer than two dimensions (biases, scales
     and shifts of norms) become a separate group with decay 0, after the others. Raises EngineError for a negative
     decay and for decay_all=False with nothing to decay.
     """
     check("optim.weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more and finite")
+    check_one_of("optim.decay_per", decay_per, ("rate", "step"))
+    groups = [{**group, "weight_decay": weight_decay / (group["lr"] if decay_per == "step" else 1)}
+              for group in groups]
     if decay_all:
-        return [{**group, "weight_decay": weight_decay} for group in groups]
+        return groups
     if weight_decay == 0:
         raise EngineError("optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out")
     return [{**part, "weight_decay": decay} for group in groups
-            for part, decay in zip(_parted(group, lambda _, p: p.ndim >= 2), (weight_decay, 0.0), strict=True)
+            for part, decay in zip(_parted(group, lambda _, p: p.ndim >= 2), (group["weight_decay"], 0.0), strict=True)
             if part["params"]]
 
 
@@ -115,9 +122,9 @@ def build_optimizer(name: str, groups: Sequence[dict[str, Any]],
     adamw (Loshchilov & Hutter 2019) and muon. The update is one fused kernel where torch has one for the parameters'
     device and type. Loaded optimiser state is brought into each parameter's memory layout.
 
-    muon also has muon_for (patterns, "*"), muon_scale ("rms"; "unit" decays no weight of Muon's) and rest: "adamw" or
-    "sgd", the latter with rest_momentum (0) in Nesterov's form, for the parameters that `split_muon` leaves. Both are
-    returned as one; Muon alone where nothing is left.
+    muon also has muon_for (patterns, "*"), muon_scale ("rms"; "unit" decays no weight of Muon's), muon_iterations (5)
+    and rest: "adamw" or "sgd", the latter with rest_momentum (0) in Nesterov's form, for the parameters that
+    `split_muon` leaves. Both are returned as one; Muon alone where nothing is left.
 
     Raises EngineError for an unknown name, a setting that this optimiser does not have, and values out of range.
     """
@@ -140,15 +147,16 @@ def build_optimizer(name: str, groups: Sequence[dict[str, Any]],
 
 
 def _muon_and_rest(groups: Sequence[dict[str, Any]], rest: str, muon_for: Sequence[str] = ("*",),
-                   muon_scale: str = "rms", momentum: float = 0.95, nesterov: bool = True,
-                   rest_momentum: float = 0.0, **of_rest: Any) -> torch.optim.Optimizer | OptimizerList:
+                   muon_scale: str = "rms", muon_iterations: int = ITERATIONS, momentum: float = 0.95,
+                   nesterov: bool = True, rest_momentum: float = 0.0,
+                   **of_rest: Any) -> torch.optim.Optimizer | OptimizerList:
     by_muon, others = split_muon(groups, muon_for)
     if muon_scale == "unit":
         if any(group["weight_decay"] for group in by_muon) and not any(group["weight_decay"] for group in others):
             raise EngineError("optim.weight_decay has no effect with optim.muon_scale=unit, which sets the norms of "
                               "all weights that would decay: make it 0")
         by_muon = [{**group, "weight_decay": 0.0} for group in by_muon]
-    muon = Muon(by_muon, momentum=momentum, nesterov=nesterov, scale=muon_scale)
+    muon = Muon(by_muon, momentum=momentum, nesterov=nesterov, scale=muon_scale, iterations=muon_iterations)
     muon.register_load_state_dict_post_hook(_match_layout)
     if not others:
         return muon

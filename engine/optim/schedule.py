@@ -173,8 +173,12 @@ class OneCycle(Schedule):
 
 
 def lr_after_epochs(schedule: Schedule, steps_per_epoch: int, epochs: int) -> list[float]:
-    """The rate after each epoch e (from 0): that of step (e + 1) * steps_per_epoch, as a torch scheduler shows it."""
-    return [schedule.at((epoch + 1) * steps_per_epoch)[0] for epoch in range(epochs)]
+    """The rate after each epoch e (from 0): that of step (e + 1) * steps_per_epoch, as a torch scheduler shows it.
+
+    A schedule that ends within an epoch has its last rate from then on.
+    """
+    last = getattr(schedule, "total_steps", math.inf)
+    return [schedule.at(min((epoch + 1) * steps_per_epoch, last))[0] for epoch in range(epochs)]
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -78,7 +78,7 @@ class Checkpointer:
             # The statistics of batch norms differ between processes.
             bad, finite = process_group.first_bad(bad), not process_group.largest(not finite)
         if bad < 0 and not finite:
-            bad = (progress.step or len(self.run.feeds.train)) - 1
+            bad = (progress.step or self.run.loop.steps_in(progress.epoch - 1)) - 1
         if bad >= 0:
             raise NotFinite(bad, progress.epoch if progress.step else progress.epoch - 1)
 

@@ -1,5 +1,6 @@
 """Resume a run that was stopped, however it was stopped."""
 
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from engine.session.session import Session, write_config
 from engine.storage import checkpoint
 from engine.storage.folder_lock import FolderLock
 from engine.storage.run_lookup import changed, finished, read_recipe, refuse_other_recipe
-from engine.training.loop import Progress
+from engine.training.loop import Loop, Progress
 from recipes.settings import load
 from recipes.settings.load import Recipe, as_plain
 
@@ -68,6 +69,7 @@ def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = No
                 f"then it had the splits {splits[0]}, now {splits[1]}"
             raise EngineError(f"{folder} was trained on another {recipe.section('data').name} ({why}): give the data "
                               "it started with, or start a new run")
+        refuse_passed(run.loop, saved)
         try:
             restore_state(run, saved, folder)
         except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
@@ -93,6 +95,14 @@ def resume_run(folder_text: str, screen: Screen, resume_folder: Path | None = No
                        began=began).train()
 
 
+def refuse_passed(loop: Loop, saved: dict) -> None:
+    """EngineError where the run's new end lies within its last epoch and before the checkpoint's position."""
+    epoch, step = saved["progress"]["epoch"], saved["progress"]["step"]
+    if step > (left := loop.steps_in(epoch)):
+        raise EngineError(f"train.epochs={loop.stages[-1].end} ends after step {left} of epoch {epoch + 1}, and the "
+                          f"run is at step {step}: ask for more")
+
+
 def refuse_finished(folder: Path, saved: dict, recipe: Recipe, has_summary: bool) -> None:
     """EngineError where a checkpoint leaves `recipe` nothing to train. Other settings for stopping early undo a stop.
     """
@@ -106,6 +116,6 @@ def refuse_finished(folder: Path, saved: dict, recipe: Recipe, has_summary: bool
         raise EngineError(f"{folder} is finished ({progress.stopped or f'{progress.epoch} epochs'}): nothing is left "
                           f"to resume; --resume {folder} {way}")
     started_epochs = progress.epoch + (progress.step > 0)
-    if started_epochs > recipe.epochs:
+    if started_epochs > math.ceil(recipe.epochs):
         raise EngineError(f"train.epochs={recipe.epochs}: the run has {started_epochs} already, or is in the last of "
                           "them: ask for as many or more")

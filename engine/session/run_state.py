@@ -47,7 +47,7 @@ def restore_state(run: Run, saved: dict, folder: Path) -> None:
         tallies = [[sum(counts) for counts in zip(*tallies, strict=True)]] + [[0.0] * 3] * (ranks - 1)
     progress.tally = tallies[rank] if progress.step else [0.0] * 3
     run.loop.seek(progress)
-    run.step.optimizer.load_state_dict(saved["optimizer"])
+    run.step.load_optimizer(saved["optimizer"])
     for follower, key in ((run.step.ema, "ema"), (run.step.lookahead, "lookahead")):
         if follower is not None:
             follower.load_state_dict(saved[key])

@@ -36,7 +36,8 @@ def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: 
     """
     progress, criterion = run.loop.progress, run.loop.criterion
     chosen = progress.best_epoch >= 0
-    last, train_s = history[-1], progress.train_seconds
+    # The last epoch may be a part of one.
+    last, train_s, passes = history[-1], progress.train_seconds, min(progress.epoch, run.recipe.epochs)
     return {
         "recipe": run.recipe.name,
         "dataset": run.recipe.section("data").name,
@@ -55,8 +56,8 @@ def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: 
         "stopped": progress.stopped or None,
         "train_seconds": train_s,
         "wall_seconds": None if math.isnan(wall_seconds) else wall_seconds,
-        "epochs_per_second": progress.epoch / train_s,
-        "images_per_second": progress.epoch * run.feeds.train.samples / train_s,
+        "epochs_per_second": passes / train_s,
+        "images_per_second": passes * run.feeds.train.samples / train_s,
         "feed_wait_share": sum(row["feed_wait_s"] for row in history) / train_s,
         "compile_seconds": compile_seconds,
         "first_step_seconds": first_step_seconds,

@@ -1,7 +1,8 @@
 """Ways to run a step's forward and backward pass: operation by operation, compiled, or as one captured CUDA graph.
 
 An executor takes a batch on the device, leaves its gradients in the parameters and returns the counts. The eager one
-is the ForwardPass itself. None waits for the device; the optimiser follows in a few fused launches.
+is the ForwardPass itself. None waits for the device; the optimiser follows in a few fused launches. Where nothing has
+to be known on the host between backward pass and update, `whole_step.WholeStep` captures both.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Callable
 import torch
 
 from engine.common.errors import EngineError
+from engine.training import recording
 from engine.training.forward import Before, ForwardPass
 from engine.training.mixing import Mix
 
 MODES = ("eager", "compile", "graph")
 # Each size, last batch and stage, and evaluation, compiles a program of its own; torch's own limit is 8.
 MOST_COMPILED = 128
-WARM_UPS = 3
 
 
 def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1, sync_bn: bool = False) -> str:
@@ -44,16 +45,28 @@ def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1
     return mode
 
 
-def build_executor(mode: str, forward: ForwardPass) -> ForwardPass | Compiled | Captured:
-    """The executor of a resolved mode."""
-    return forward if mode == "eager" else {"compile": Compiled, "graph": Captured}[mode](forward)
+def only_passes(precision: str, skip_bad: bool) -> str:
+    """Why a graph holds no more than the forward and backward pass; "" where it holds the whole step."""
+    if precision == "fp16":
+        return "fp16's loss scaler waits for the gradients"
+    return "train.on_nan=skip waits for the loss" if skip_bad else ""
+
+
+def build_executor(mode: str, forward: ForwardPass, in_parts: bool = False) -> ForwardPass | Compiled | Captured:
+    """The executor of a resolved mode; in_parts: as for Compiled, where that is the mode."""
+    if mode == "compile":
+        return Compiled(forward, in_parts)
+    return forward if mode == "eager" else Captured(forward)
 
 
 def compiled(function: Callable) -> Callable:
     """`function` by torch.compile, once per shape; where the compiler fails, an EngineError of one line."""
     torch._dynamo.config.recompile_limit = MOST_COMPILED
-    inner = torch.compile(function, dynamic=False)
+    return told(torch.compile(function, dynamic=False))
 
+
+def told(inner: Callable) -> Callable:
+    """`inner`, which runs compiled code; where the compiler fails, an EngineError of one line."""
     def call(*arguments):
         try:
             return inner(*arguments)
@@ -66,10 +79,18 @@ def compiled(function: Callable) -> Callable:
 
 
 class Compiled:
-    """Forward and backward as fused kernels, compiled once per batch size, image size and set of trained parameters."""
+    """Forward and backward as fused kernels, compiled once per batch size, image size and set of trained parameters.
 
-    def __init__(self, forward: ForwardPass):
-        self.forward, self.loss = forward, compiled(forward.loss)
+    in_parts: only the network's larger children are compiled, each by itself. A compiled backward pass hands out its
+    gradients at its end; in parts, several processes sum those of the last layers while the first are still at work.
+    """
+
+    def __init__(self, forward: ForwardPass, in_parts: bool = False):
+        self.forward, self.loss = forward, told(forward.loss) if in_parts else compiled(forward.loss)
+        for part in forward.model.children() if in_parts else ():
+            if any(part.children()):
+                torch._dynamo.config.recompile_limit = MOST_COMPILED
+                part.compile(dynamic=False)
 
     def start_stage(self) -> None:
         """Torch itself notices which parameters train."""
@@ -92,7 +113,7 @@ class Captured:
     def start_stage(self) -> None:
         """Drop the recordings: they train the parameters of the stage before."""
         self.graphs: dict[tuple, Graph] = {}
-        self.pool = torch.cuda.graph_pool_handle()
+        self.pool = recording.new_pool()
 
     def __call__(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
                  share: float, before: Before = None) -> torch.Tensor:
@@ -108,34 +129,25 @@ class Captured:
 
 
 class Graph:
-    """One recorded step: inputs are copied to where it reads them, gradients and counts lie where it wrote them."""
+    """One recorded pass: inputs are copied to where it reads them, gradients and counts lie where it wrote them."""
 
     def __init__(self, function: Callable, forward: ForwardPass, inputs: tuple, pool):
+        self.function, self.forward = function, forward
         self.inputs = [None if tensor is None else tensor.clone() for tensor in inputs]
         self.parameters = [p for p in forward.model.parameters() if p.requires_grad]
-        self._warm_up(function, forward)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
-            loss, self.counts = function(*self.inputs)
-            forward.backward(loss, 1)
-        self.gradients = [p.grad for p in self.parameters]
-
-    def _warm_up(self, function: Callable, forward: ForwardPass) -> None:
-        # Compiling and tuning must be over before recording, and leave no trace in statistics or generators.
         buffers = list(forward.model.buffers())
-        kept, random = [buffer.clone() for buffer in buffers], torch.cuda.get_rng_state()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                loss, _ = function(*self.inputs)
-                forward.backward(loss, 1)
-                for parameter in self.parameters:
-                    parameter.grad = None
-        torch.cuda.current_stream().wait_stream(side)
+        kept = [buffer.clone() for buffer in buffers]
+        recording.warm_up(self._pass, forward.to_input.device)
         for buffer, value in zip(buffers, kept, strict=True):
             buffer.copy_(value)
-        torch.cuda.set_rng_state(random)
+        self.graph = recording.record(self._pass, pool)
+        self.gradients = [p.grad for p in self.parameters]
+
+    def _pass(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss, self.counts = self.function(*self.inputs)
+        self.forward.backward(loss, 1)
 
     def replay(self, inputs: tuple) -> torch.Tensor:
         """Run on new inputs; returns the counts."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.training.loss import mixed_cross_entropy
-from engine.training.mixing import Mix, apply_mix, apply_row, row_of
+from engine.training.mixing import Mix, apply_mix, apply_row, numbers_of, row_of
 from engine.training.precision import Precision
 
 # An image and its label, (1, ...) each: the partner of the first image of one process's block of a batch.
@@ -93,10 +93,11 @@ class ForwardPass:
 
     def row_of(self, mix: Mix | None) -> torch.Tensor | None:
         """`mix` as a row float32 (8,) on the device; None where no batch is ever mixed."""
-        if not self.mixes:
-            return None
-        row, device = row_of(mix, self._smoothing(mix)), self.to_input.device
-        return row.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else row
+        return to_device(row_of(mix, self._smoothing(mix)), self.to_input.device) if self.mixes else None
+
+    def mix_numbers(self, mix: Mix | None) -> list[float]:
+        """The numbers of `row_of`."""
+        return numbers_of(mix, self._smoothing(mix))
 
     def _sized(self, images_bhwc: torch.Tensor, size_px: int | None) -> torch.Tensor:
         images = self.to_input(images_bhwc)
@@ -104,6 +105,11 @@ class ForwardPass:
 
     def _smoothing(self, mix: Mix | None) -> float:
         return self.smoothing if mix is None or self.smooth_mixed else 0.0
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A host tensor on the device, copied without waiting."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def counted(logits: torch.Tensor, labels_a: torch.Tensor, labels_b: torch.Tensor, lam: float | torch.Tensor,

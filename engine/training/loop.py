@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 
 from engine.training.criterion import CRITERIA, Criterion
 from engine.training.metrics import Result
-from engine.training.stages import Stage, stage_of
+from engine.training.stages import Stage, stage_of, updates_in
 from engine.training.step import TrainStep
 
 
@@ -74,17 +75,20 @@ class Loop:
     the best watched epoch is remembered. criterion: what is best, and what `stops.patience` looks at.
     between_steps(loop): called after each step; it may raise to leave, and `progress` is then the position of the next
     batch. between_batches(): where set, `watch` calls it, and it may raise likewise. Batches in `progress.left_out` are
-    passed over.
+    passed over. open_epoch(epoch, start=batch): the feed's batches as the step takes them, by default `feed.epoch`.
+    prepare(epoch): called before an epoch once the steps of the one before are issued, on which a GPU still works.
     """
 
     def __init__(self, step: TrainStep, feed, stages: Sequence[Stage], *, start_stage: Callable[[Stage], None],
                  set_modes: Callable[[Stage], None], watch: Callable[[], Result] | None = None,
                  select: bool = False, criterion: Criterion = CRITERIA["top1"], stops: Stops = Stops(),
-                 between_steps: Callable[["Loop"], None] | None = None):
-        self.step, self.feed, self.stages, self.epochs = step, feed, stages, stages[-1].end
+                 between_steps: Callable[["Loop"], None] | None = None,
+                 open_epoch: Callable | None = None, prepare: Callable[[int], None] = lambda epoch: None):
+        self.step, self.feed, self.stages, self.epochs = step, feed, stages, math.ceil(stages[-1].end)
         self.start_stage, self.set_modes = start_stage, set_modes
         self.watch, self.select, self.criterion, self.stops = watch, select, criterion, stops
         self.between_steps, self.between_batches = between_steps, None
+        self.open_epoch, self.prepare = open_epoch or feed.epoch, prepare
         self.seek(Progress())
 
     def seek(self, progress: Progress) -> None:
@@ -117,6 +121,13 @@ class Loop:
                 progress.epochs_without_gain = 0
             yield record
 
+    def steps_in(self, epoch: int) -> int:
+        """The batches of an epoch: all, or in the last one those that its fraction needs for whole updates."""
+        per_epoch, accumulate = len(self.feed), self.step.accumulate
+        updates_per_epoch = -(-per_epoch // accumulate)
+        updates = updates_in(self.stages[-1].end, updates_per_epoch) - epoch * updates_per_epoch
+        return min(per_epoch, updates * accumulate)
+
     def _train_epoch(self) -> tuple[tuple[float, float, int], float]:
         """Train from `progress.step` to the epoch's end: (loss, top-1, images), and the epoch's seconds of training."""
         progress, step = self.progress, self.step
@@ -124,9 +135,9 @@ class Loop:
         step.reset_counts()
         step.tally += step.tally.new_tensor(progress.tally)
         began = time.perf_counter() - progress.epoch_seconds
-        with self.feed.epoch(progress.epoch, start=progress.step) as batches:
+        with self.open_epoch(progress.epoch, start=progress.step) as batches:
             asked = time.perf_counter()
-            for batch in batches:
+            for batch in islice(batches, max(0, self.steps_in(progress.epoch) - progress.step)):
                 progress.epoch_wait_seconds += time.perf_counter() - asked
                 if [progress.epoch, progress.step] in progress.left_out:
                     step.leave_out(progress.step)
@@ -138,6 +149,8 @@ class Loop:
                     progress.epoch_seconds = time.perf_counter() - began
                     self.between_steps(self)
                 asked = time.perf_counter()
+        if progress.epoch + 1 < self.epochs:
+            self.prepare(progress.epoch + 1)
         return step.totals(), time.perf_counter() - began
 
     def state(self) -> dict:

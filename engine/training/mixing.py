@@ -104,13 +104,18 @@ def apply_mix(images: torch.Tensor, labels: torch.Tensor, mix: Mix,
 
 
 def row_of(mix: Mix | None, smoothing: float) -> torch.Tensor:
-    """A batch's mix as float32 (8,), on the CPU: the weight of the image outside and inside the box, the box (top,
-    bottom, left, right), lam, the label smoothing. An unmixed batch keeps its pixels and labels."""
+    """A batch's mix as float32 (8,), on the CPU."""
+    return torch.tensor(numbers_of(mix, smoothing), dtype=torch.float32)
+
+
+def numbers_of(mix: Mix | None, smoothing: float) -> list[float]:
+    """A batch's mix as eight numbers: the weight of the image outside and inside the box, the box (top, bottom, left,
+    right), lam, the label smoothing. An unmixed batch keeps its pixels and labels."""
     weights, box_px, lam = (1.0, 1.0), (0, 0, 0, 0), 1.0
     if mix is not None:
         weights = (mix.lam, 1.0) if mix.box_px is None else (1.0, 0.0)
         box_px, lam = mix.box_px or box_px, mix.lam
-    return torch.tensor([*weights, *box_px, lam, smoothing], dtype=torch.float32)
+    return [*weights, *map(float, box_px), lam, smoothing]
 
 
 def apply_row(images: torch.Tensor, labels: torch.Tensor, row: torch.Tensor,

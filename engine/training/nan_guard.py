@@ -43,12 +43,16 @@ class NanGuard:
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.reset()
+        self.first = torch.full((), -1, dtype=torch.int64, device=device)
+        # What the host reads; a GPU writes it whole, eight aligned bytes at once.
+        self.copy = torch.full((), -1, dtype=torch.int64)
+        if device.type == "cuda":
+            self.copy = self.copy.pin_memory()
 
     def reset(self) -> None:
-        """Start an epoch: nothing bad has been seen."""
-        self.first = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.copy = self.arrived = None
+        """Start an epoch: nothing bad has been seen. Waits for the device, whose copies under way would be old."""
+        self.first.fill_(-1)
+        self.copy.copy_(self.first)
 
     def note(self, counts: torch.Tensor, step: int) -> None:
         """Check the counts of a batch, float64 (3,): summed loss, correct predictions, images. Does not wait."""
@@ -56,8 +60,13 @@ class NanGuard:
             if self.first < 0 and not healthy(counts):
                 self.first.fill_(step)
             return
+        self.mark(counts, step)
+
+    def mark(self, counts: torch.Tensor, step: int | torch.Tensor) -> None:
+        """As `note`, in a few operations that no host decides; `step` may be a tensor without dimensions."""
         bad = ~(counts[0] <= EXPLODED * counts[2])
-        self.first = torch.where(bad & (self.first < 0), step, self.first)
+        self.first.copy_(torch.where(bad & (self.first < 0), step, self.first))
+        self.copy.copy_(self.first, non_blocking=True)
 
     def check(self, wait: bool = False) -> None:
         """Raise NotFinite for the first bad step known here: on a GPU a few steps late, unless it may `wait`."""
@@ -69,14 +78,7 @@ class NanGuard:
         """The first bad step known here, -1 where none is: on a GPU a few steps late, unless it may `wait`."""
         if wait or self.device.type == "cpu":
             return int(self.first.item())
-        if self.arrived is None:
-            self.copy = self.first.to("cpu", non_blocking=True)
-            self.arrived = torch.cuda.Event()
-            self.arrived.record()
-        elif self.arrived.query():
-            self.arrived = None
-            return int(self.copy.item())
-        return -1
+        return int(self.copy.item())
 
 
 def healthy(counts: torch.Tensor) -> bool:

@@ -43,6 +43,12 @@ def be_deterministic(wanted: bool) -> None:
     torch.use_deterministic_algorithms(wanted)
 
 
+def tune_convolutions(wanted: bool) -> None:
+    """Whether cuDNN tries its algorithms on each new shape and keeps the fastest, which may round otherwise from run to
+    run; process-wide."""
+    torch.backends.cudnn.benchmark = wanted
+
+
 class Precision:
     """Autocast, backward, clip and update in one precision ("fp32", "bf16" or "fp16")."""
 
@@ -63,19 +69,22 @@ class Precision:
         """Backward, scaled where fp16 needs it."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
+    def clip(self, parameters: list[torch.nn.Parameter], norm: float) -> None:
+        """Scale the gradients down to a total norm of at most `norm`; 0 leaves them."""
+        if norm:
+            torch.nn.utils.clip_grad_norm_(parameters, norm)
+
     def update(self, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], clip_norm: float) -> bool:
         """Clip (after unscaling) and step; True where weights moved.
 
         fp16 skips a step whose gradients overflowed; that must be known at once, or the schedule would run ahead.
         """
         if self.scaler is None:
-            if clip_norm:
-                torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+            self.clip(parameters, clip_norm)
             optimizer.step()
             return True
         self.scaler.unscale_(optimizer)
-        if clip_norm:
-            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        self.clip(parameters, clip_norm)
         before = self.scaler.get_scale()
         # The scaler itself leaves the step out. A fused SGD that is asked to, at its first step, takes whatever the
         # memory holds for its momentum.

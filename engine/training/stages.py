@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from engine.optim.param_groups import matches
 
 @dataclass(frozen=True)
 class Stage:
-    """`epochs` epochs from `first_epoch` (from 0) on.
+    """`epochs` epochs from `first_epoch` (from 0) on; the last stage's may end within one (8.75).
 
     lrs: pattern -> highest rate of what trains; frozen: patterns of what does not; between them they name every
     parameter. Without `moving_statistics` a batch norm whose parameters are all frozen keeps its statistics too.
@@ -22,14 +23,14 @@ class Stage:
 
     name: str
     first_epoch: int
-    epochs: int
+    epochs: float
     lrs: Mapping[str, float]
     frozen: tuple[str, ...] = ()
     moving_statistics: bool = False
 
     @property
-    def end(self) -> int:
-        """The epoch after its last."""
+    def end(self) -> float:
+        """The epoch after its last, or the moment within it."""
         return self.first_epoch + self.epochs
 
 
@@ -44,6 +45,12 @@ def in_order(stages: Iterable[Mapping[str, object]]) -> tuple[Stage, ...]:
 def stage_of(stages: Sequence[Stage], epoch: int) -> Stage:
     """The stage that epoch `epoch` belongs to; the last one for an epoch past the end."""
     return next((stage for stage in stages if epoch < stage.end), stages[-1])
+
+
+def updates_in(epochs: float, updates_per_epoch: int) -> int:
+    """The updates of the first `epochs` epochs, of which a fraction counts as the next whole number of updates."""
+    # Rounded first: 8.2 * 25 is a little more than 205.
+    return math.ceil(round(epochs * updates_per_epoch, 6))
 
 
 def always_frozen(model: nn.Module) -> frozenset[str]:

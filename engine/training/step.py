@@ -4,7 +4,9 @@ The one exception is fp16's GradScaler, which must look at the gradients to know
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -23,9 +25,9 @@ class TrainStep:
 
     steps_per_epoch: batches; `accumulate` of them share an update, the last group of an epoch may be smaller. mode:
     "eager", "compile" or "graph". draw_mix(epoch, step, height, width): the batch's Mix or None; without it none is
-    mixed. size_of(epoch): the side in px that images are resized to before mixing, None for none. `ema` and `lookahead`
-    follow each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or gradient is
-    left out and counted in `skipped`; that waits for the device in each step.
+    mixed. size_of(epoch, step): the side in px that images are resized to before mixing, None for none. `ema` and
+    `lookahead` follow each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or
+    gradient is left out and counted in `skipped`; that waits for the device in each step.
 
     images_of(step): the size of a whole batch, needed where batches are accumulated or come as the blocks of several
     processes, in `process_group`. Each update is that of the whole batch, `totals` are those of all processes, and what
@@ -34,36 +36,69 @@ class TrainStep:
 
     def __init__(self, forward: ForwardPass, *, steps_per_epoch: int, mode: str = "eager",
                  draw_mix: Callable[[int, int, int, int], Mix | None] | None = None,
-                 size_of: Callable[[int], int | None] = lambda epoch: None, clip_norm: float = 0.0,
+                 size_of: Callable[[int, int], int | None] = lambda epoch, step: None, clip_norm: float = 0.0,
                  accumulate: int = 1, ema: Ema | None = None, lookahead: Lookahead | None = None,
                  guard: NanGuard | None = None, skip_bad: bool = False, process_group: ProcessGroup | None = None,
                  images_of: Callable[[int], int] | None = None):
         self.model, self.precision, self.to_input = forward.model, forward.precision, forward.to_input
-        self.mode, self.executor, self.device = mode, build_executor(mode, forward), forward.to_input.device
+        self.mode, self.device = mode, forward.to_input.device
+        self.executor = build_executor(mode, forward, in_parts=process_group is not None)
         self.size_of = size_of
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
         self.followers = [follower for follower in (lookahead, ema) if follower is not None]
         self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
         self.process_group, self.images_of, self.reducer = process_group, images_of, None
         self.draw_mix, self.updates_done, self.skipped = draw_mix, 0, 0
-        self.reset_counts()
+        self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
 
-    def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
-        """Continue with the optimiser and schedule of a stage, at the schedule's first update."""
+    def start_stage(self, optimizer: torch.optim.Optimizer, schedule: Schedule,
+                    parts: Mapping[str, Schedule] = MappingProxyType({}),
+                    part_ended: Callable[[], None] = lambda: None) -> None:
+        """Continue with the optimiser and schedule of a stage, at the schedule's first update.
+
+        parts: the optimiser's groups with a schedule of their own, by pattern; when it ends they are frozen, and
+        `part_ended` is called.
+        """
         self.optimizer, self.schedule, self.updates = optimizer, schedule, 0
+        self.parts, self.part_ended = dict(parts), part_ended
         # `updated`: whether the last batch completed an update; `spoiled`: whether the open one has a bad batch.
         self.updated, self.spoiled = True, False
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rate = schedule.at(0)[0]
-        self.executor.start_stage()
+        self._train([p for group in optimizer.param_groups for p in group["params"]])
         if self.lookahead:
-            # Its copy must not pull weights that no longer train, nor hold what those that now train were before. The
-            # average goes on: it follows all weights, frozen ones to where they stand.
+            # Its copy must not hold what the parameters that now train were before. The average goes on: it follows all
+            # weights, frozen ones to where they stand.
             self.lookahead.reset()
+
+    def _train(self, parameters: list[torch.nn.Parameter]) -> None:
+        """From now on these are trained."""
+        self.parameters = parameters
+        self.executor.start_stage()
         if self.process_group:
             if self.reducer:
                 self.reducer.close()
-            self.reducer = GradientReducer(self.parameters)
+            self.reducer = GradientReducer(parameters)
+
+    def _freeze_ended(self) -> None:
+        """Freeze the parts whose schedule is over: no gradient is computed for them any more."""
+        ended = [pattern for pattern, schedule in self.parts.items() if self.updates >= schedule.total_steps]
+        if not ended:
+            return
+        for group in self.optimizer.param_groups:
+            if group["pattern"] in ended:
+                for parameter in group["params"]:
+                    parameter.requires_grad_(False)
+        for pattern in ended:
+            del self.parts[pattern]
+        self._train([p for p in self.parameters if p.requires_grad])
+        self.part_ended()
+
+    def prepare(self, epoch: int) -> None:
+        """Do what can be done for an epoch before it starts: here nothing."""
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Load the state of this stage's optimiser."""
+        self.optimizer.load_state_dict(state)
 
     @property
     def next_rate(self) -> float:
@@ -78,7 +113,7 @@ class TrainStep:
 
     def reset_counts(self) -> None:
         """Reset the counts: summed loss, correct predictions, images (float64, on the device)."""
-        self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.tally.zero_()
         if self.guard:
             self.guard.reset()
 
@@ -87,7 +122,11 @@ class TrainStep:
 
         Raises the guard's NotFinite where the loss of this batch, or on a GPU of one shortly before, was bad.
         """
-        size_px = self.size_of(epoch)
+        self._freeze_ended()
+        self._train_on(images_bhwc, labels, epoch, step)
+
+    def _train_on(self, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int, step: int) -> None:
+        size_px = self.size_of(epoch, step)
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
         # Each mean loss counts by its images, so that the sum over the batches of an update, and over the blocks of
@@ -149,16 +188,26 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.spoiled = False
 
-    def _update(self) -> None:
-        self.rate, momentum = self.schedule.at(self.updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * group["lr_scale"]
+    def rates_at(self, update: int) -> list[tuple[float, float | None]]:
+        """(rate, momentum) of each group of the optimiser in an update of the stage; None: its own momentum holds."""
+        rate, momentum = self.schedule.at(update)
+        of_parts = {pattern: part.at(min(update, part.total_steps)) for pattern, part in self.parts.items()}
+        return [of_parts.get(group["pattern"], (rate * group["lr_scale"], momentum))
+                for group in self.optimizer.param_groups]
+
+    def _set_rates(self) -> None:
+        self.rate = self.next_rate
+        numbers = self.rates_at(self.updates)
+        for group, (group["lr"], momentum) in zip(self.optimizer.param_groups, numbers, strict=True):
             if momentum is None:
                 continue
             if "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
             else:
                 group["momentum"] = momentum
+
+    def _update(self) -> None:
+        self._set_rates()
         if self.precision.update(self.optimizer, self.parameters, self.clip_norm):
             self.updates += 1
             self.updates_done += 1

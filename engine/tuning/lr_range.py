@@ -100,7 +100,7 @@ def train_rising(step: TrainStep, feed, steps: int, on_read: Callable[[int, floa
                 if number % step.accumulate and number < len(feed):
                     continue
                 rates.append(step.rate)
-                tallies.append(step.tally)
+                tallies.append(step.tally.clone())
                 step.reset_counts()
                 if len(tallies) < READ_EVERY and len(rates) < steps:
                     continue

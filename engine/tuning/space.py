@@ -126,8 +126,9 @@ def read_setting(name: str, path: str, entry: object, checker) -> Span | Choices
         raise EngineError(f"{name} is not a number ({checker.help()}): give {{choices: [...]}}")
     if lacks := [key for key in ("low", "high") if key not in entry]:
         raise EngineError(f"{name} lacks {lacks[0]}: give both ends")
-    whole = isinstance(checker, Whole)
     low, high = (checked(f"{name}.{key}", entry[key], checker) for key in ("low", "high"))
+    # As their checker returns them: whole epochs stay whole, though epochs may be fractions.
+    whole = isinstance(low, int) and isinstance(high, int)
     log = checked(f"{name}.log", entry.get("log", False), Truth())
     step = checked(f"{name}.step", entry["step"], Whole(1) if whole else Number(0, above=True)) \
         if "step" in entry else None

@@ -182,7 +182,7 @@ def train(recipe: Recipe, trial: Trial, screen: Screen, signals: Signals) -> flo
         for record in loop.run():
             value = getattr(loop.last_watched, loop.criterion.name)
             if not math.isfinite(value):
-                raise NotFinite(len(loop.feed) - 1, record.epoch)
+                raise NotFinite(loop.steps_in(record.epoch) - 1, record.epoch)
             trial.report(value, record.epoch)
             if record.epoch + 1 < loop.epochs and trial.should_prune():
                 raise optuna.TrialPruned

@@ -24,6 +24,7 @@ class Order:
             raise DataError(f"train.batch={batch} is larger than the {self.samples} training images: make it smaller")
         shards.check(self.samples, batch, shard)
         self.local_batch = shards.local_batch(batch, shard)
+        self.prepared = None
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -33,8 +34,16 @@ class Order:
         """This process's samples of `epoch` from batch `start` on, int64; DataError for a `start` out of range."""
         if not 0 <= start <= len(self):
             raise DataError(f"an epoch of {len(self)} batches cannot be opened at batch {start}: give 0 to {len(self)}")
-        order = counter_rng.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
+        of, order = self.prepared or (None, None)
+        if of != (self.seed, epoch):
+            order = counter_rng.order(self.seed, epoch, self.indices) if self.shuffle else self.indices
         return shards.share(order, self.batch, self.shard)[start * self.local_batch:]
+
+    def prepare(self, epoch: int) -> None:
+        """Calculate the order of an epoch that will be opened next, while there is time."""
+        self.prepared = None
+        if self.shuffle:
+            self.prepared = (self.seed, epoch), counter_rng.order(self.seed, epoch, self.indices)
 
     def reseed(self, seed: int) -> None:
         """Use another seed for all epochs opened later."""

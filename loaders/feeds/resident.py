@@ -1,10 +1,12 @@
 """The resident feed: a beton's pixels held on the device as uint8, each batch augmented there.
 
 Its batches equal those of `loaders.feeds.stream.Stream`, pixel for pixel, and cost the host a few launches and no copy.
+A step that is recorded as a whole augments them itself: it gets them `Unmade`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,6 +25,19 @@ class Held(NamedTuple):
 
     images_nhwc: torch.Tensor
     labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Unmade:
+    """The images of a batch before augmentation: `make(indices, keys)` gives them as uint8 `shape`, (B, H, W, 3).
+
+    indices: int64 (B,); keys: int64 (3,), those of the epoch; both on the device.
+    """
+
+    indices: torch.Tensor
+    keys: torch.Tensor
+    shape: tuple[int, int, int, int]
+    make: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def hold(beton: Beton, device: torch.device | str) -> Held:
@@ -62,22 +77,49 @@ class Resident(Order):
         # A GPU takes about as long for many small batches as for one; a CPU's caches hold one.
         many = max(1, self.policy.chunk // self.local_batch) if self.device.type == "cuda" else 1
         self.samples_per_call = many * self.local_batch
+        self.uploaded = None
 
     def keys(self, epoch: int) -> torch.Tensor:
         return keys_of(self.seed, epoch, self.device)
 
+    def make(self, indices: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """The augmented images of samples, uint8 (B, H, W, 3): indices int64 (B,), keys int64 (3,), on the device."""
+        return self.policy(self.images_nhwc, indices, keys)
+
+    def prepare(self, epoch: int) -> None:
+        """As Order's; the order and the labels in it go to the device too."""
+        self.uploaded = (self.seed, epoch, 0), self._upload(epoch, 0)
+
+    def _upload(self, epoch: int, start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        order = torch.from_numpy(self.order(epoch, start))
+        if self.device.type == "cuda":
+            order = order.pin_memory().to(self.device, non_blocking=True)
+        return order, self.labels[order], self.keys(epoch)
+
+    def _uploaded(self, epoch: int, start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(order, labels in that order, keys) of an epoch from batch `start` on, on the device."""
+        (of, uploaded), self.uploaded = self.uploaded or (None, None), None
+        return uploaded if of == (self.seed, epoch, start) else self._upload(epoch, start)
+
     @contextmanager
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
         """As `Stream.epoch`; the tensors are never written again. On a GPU several batches are augmented at once."""
-        order, keys = torch.from_numpy(self.order(epoch, start)), self.keys(epoch)
-        if self.device.type == "cuda":
-            order = order.pin_memory().to(self.device, non_blocking=True)
-        yield self._batches(order, keys)
+        yield self._batches(*self._uploaded(epoch, start))
 
-    def _batches(self, order: torch.Tensor, keys: torch.Tensor) -> Iterator[Batch]:
-        for indices in order.split(self.samples_per_call) if len(order) else ():
-            whole = self.policy(self.images_nhwc, indices, keys), self.labels[indices], indices
+    def _batches(self, order: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> Iterator[Batch]:
+        parts = zip(order.split(self.samples_per_call), labels.split(self.samples_per_call), strict=True)
+        for indices, of_call in parts if len(order) else ():
+            whole = self.make(indices, keys), of_call, indices
             yield from map(Batch, *(tensor.split(self.local_batch) for tensor in whole))
+
+    @contextmanager
+    def unmade_epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
+        """As `epoch`, with `Unmade` images: the receiver augments them, a batch at a time."""
+        order, labels, keys = self._uploaded(epoch, start)
+        image_shape = self.policy.policy.output_height, self.policy.policy.output_width, 3
+        parts = zip(order.split(self.local_batch), labels.split(self.local_batch), strict=True)
+        yield (Batch(Unmade(indices, keys, (len(indices), *image_shape), self.make), of_batch, indices)
+               for indices, of_batch in parts if len(indices))
 
     def close(self) -> None:
         """Free the device memory. The feed cannot be used afterwards."""

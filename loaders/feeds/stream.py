@@ -28,7 +28,10 @@ MID_GREY = (128, 128, 128)
 
 
 class Batch(NamedTuple):
-    """`images_bhwc` uint8 (B, H, W, 3), `labels` int64 (B,), `indices` int64 (B,): positions in the beton."""
+    """`images_bhwc` uint8 (B, H, W, 3), `labels` int64 (B,), `indices` int64 (B,): positions in the beton.
+
+    A stream leaves the indices in host memory: training does not read them.
+    """
 
     images_bhwc: torch.Tensor
     labels: torch.Tensor
@@ -41,10 +44,13 @@ def usable_cores() -> int:
 
 
 class BufferPool:
-    """Batch buffers, reused when CPython's count shows no outside reference, as a tensor of it holds; thread-safe."""
+    """Batch buffers, reused when CPython's count shows no outside reference, as a tensor of it holds; thread-safe.
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
-        self.shape, self.dtype = shape, dtype
+    pinned: a GPU can copy from them while the host goes on.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, pinned: bool = False):
+        self.shape, self.dtype, self.pinned = shape, dtype, pinned
         self.buffers: list[np.ndarray] = []
         self.lock = threading.Lock()
 
@@ -56,7 +62,8 @@ class BufferPool:
                 # The list's reference and getrefcount's own argument are the only two.
                 if sys.getrefcount(self.buffers[position]) == 2:
                     return self.buffers[position][:count]
-            self.buffers.append(np.empty(self.shape, self.dtype))
+            buffer = np.empty(self.shape, self.dtype)
+            self.buffers.append(torch.from_numpy(buffer).pin_memory().numpy() if self.pinned else buffer)
             return self.buffers[-1][:count]
 
 
@@ -76,7 +83,7 @@ class Stream(Order):
         self.threads = used_threads = min(threads or usable_cores(), usable_cores())
         self.labels, pointers = labels_of(beton), pointers_of(beton)
         packed = PackedPolicy(policy, mean_rgb)
-        pool = BufferPool((self.local_batch, *packed.out_shape), np.dtype(np.uint8))
+        pool = BufferPool((self.local_batch, *packed.out_shape), np.dtype(np.uint8), self.device.type == "cuda")
 
         def decode(batch_indices, _memory, _metadata, storage_state):
             images_bhwc = pool.take(len(batch_indices))
@@ -109,10 +116,10 @@ class Stream(Order):
                 for batch in batches: ...
 
         Tensors do not change while they are held. An exception in the pipeline is raised here. For a GPU the next batch
-        is copied from pinned memory on a side stream while the current one is used.
+        is copied, from the pinned memory that the loader filled, on a side stream while the current one is used.
         """
         with self.host_epoch(epoch, start) as batches:
-            yield batches if self.device.type == "cpu" else self._ahead(batches)
+            yield batches if self.device.type == "cpu" else copied_ahead(batches, self.device)
 
     @contextmanager
     def host_epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Iterator[Batch]]:
@@ -141,21 +148,30 @@ class Stream(Order):
             yield Batch(torch.from_numpy(images_bhwc), torch.from_numpy(self.labels[indices]),
                         torch.from_numpy(indices.copy()))
 
-    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        side, ready = torch.cuda.Stream(self.device), None
-        for batch in batches:
-            with torch.cuda.stream(side):
-                coming = Batch(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in batch))
-            if ready is not None:
-                yield ready
-            torch.cuda.current_stream(self.device).wait_stream(side)
-            for tensor in coming:
-                # The allocator must not reuse this memory while the main stream still reads it.
-                tensor.record_stream(torch.cuda.current_stream(self.device))
-            ready = coming
-        if ready is not None:
-            yield ready
-
     def close(self) -> None:
         """Close all open epochs. The stream cannot be used afterwards."""
         close_all(self._mine)
+
+
+def copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Batches whose images and labels are on `device`, a GPU: each is on its way while the one before is used. The
+    images of `batches` lie in pinned memory, which is held until it has been read."""
+    side, ready = torch.cuda.Stream(device), None
+    for batch in batches:
+        with torch.cuda.stream(side):
+            labels = batch.labels.pin_memory()
+            coming = Batch(batch.images_bhwc.to(device, non_blocking=True), labels.to(device, non_blocking=True),
+                           batch.indices)
+            copied = torch.cuda.Event()
+            copied.record(side)
+        if ready is not None:
+            yield ready
+        torch.cuda.current_stream(device).wait_stream(side)
+        for tensor in coming[:2]:
+            # The allocator must not reuse this memory while the main stream still reads it.
+            tensor.record_stream(torch.cuda.current_stream(device))
+        # A step later the copy is done: this waits for nothing, unless the step took no time.
+        copied.synchronize()
+        ready = coming
+    if ready is not None:
+        yield ready

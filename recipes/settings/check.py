@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from recipes.settings.length import combined
-from recipes.settings.messages import RecipeError, in_one_line, meant_setting
+from recipes.settings.messages import RecipeError, did_you_mean, in_one_line, meant_setting
+from recipes.settings.moments import in_epochs
 from recipes.settings.schema import declare
 from recipes.settings.setting import Setting
 
@@ -80,6 +81,13 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
         yield f"schedule.milestones={shown} must be one or more rising epochs below {bound}: set others, or more epochs"
     if values.get("schedule.warmup_epochs", 0) >= epochs:
         yield f"schedule.warmup_epochs={values['schedule.warmup_epochs']:g} must be below {bound}: make it smaller"
+    for pattern, moment in values.get("schedule.ends", {}).items():
+        if pattern not in values["schedule.lrs"]:
+            yield (f"schedule.ends: {in_one_line(pattern)} is no pattern of schedule.lrs"
+                   f"{did_you_mean(pattern, values['schedule.lrs'])}")
+        elif not values.get("schedule.warmup_epochs", 0) < in_epochs(moment, epochs) < epochs:
+            yield (f"schedule.ends: {in_one_line(pattern)} must end after the warm-up and before the run, not at epoch "
+                   f"{in_epochs(moment, epochs):g} of {epochs}")
     if values.get("optim.nesterov") and not values.get("optim.momentum"):
         yield "optim.nesterov=true needs optim.momentum above 0: set one of them"
 
@@ -87,8 +95,9 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
     run = f"stages of {epochs} epochs" if values["train.stages"] else f"train.epochs={epochs}"
     if "checkpoint.every" in given and values["checkpoint.every"] > epochs:
         yield f"checkpoint.every={values['checkpoint.every']} has no effect in {run}: make it smaller, or 0"
-    for late in [epoch for epoch in values["train.sizes"] if epoch >= epochs]:
-        yield f"train.sizes: epoch {late} (from 0) is never reached in {run}: leave it out"
+    for late in [moment for moment in values["train.sizes"] if in_epochs(moment, epochs) >= epochs]:
+        shown = late if isinstance(late, str) else f"epoch {late} (from 0)"
+        yield f"train.sizes: {shown} is never reached in {run}: leave it out"
     if not values["optim.decay_all"] and not values["optim.weight_decay"]:
         yield "optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out"
     if "mix.smooth" in given and not values["train.label_smoothing"]:

@@ -43,8 +43,8 @@ class Recipe:
         return self.values.get(path, otherwise)
 
     @property
-    def epochs(self) -> int:
-        """Passes over the training set, over all stages."""
+    def epochs(self) -> float:
+        """Passes over the training set, over all stages; not whole where the last one is not."""
         return self.values[LENGTH]
 
     def nested(self) -> dict:
@@ -116,6 +116,9 @@ def restore(name: str, values: Mapping[str, object], changes: Mapping[str, objec
     if isinstance(patience, int) and patience > 0 and "eval.best_by" not in values:
         # Of a former version, in which patience looked at the loss and best.pt at top-1: patience decides the weights.
         values = {**values, "eval.best_by": "loss"}
+    if (values.get("model.name"), values.get("model.activation")) == ("sprint", "relu"):
+        # Networks of former versions, which have no such setting, pooled so.
+        values = {"model.pool": "amax", **values}
     values, _ = check(check({}, values)[0], changes, started=True)
     refuse_conflicts(values, changes)
     own = _own_values(name, values)

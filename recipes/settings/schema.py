@@ -8,10 +8,11 @@ from fastargs import Section
 from fastargs.config import Config
 
 from recipes.settings.checkers import Choice, Number, Pairs, Several, Stages, Text, Truth, Whole
-from recipes.settings.setting import Condition, Setting, either, unless, when
+from recipes.settings.moments import Epochs, Moment
+from recipes.settings.setting import Condition, Setting, either, every, given, unless, when
 
 DATASETS = ("cifar10", "cifar100", "folder", "shapes")
-MODELS = ("baseline", "cnn", "cnn4", "resnet34", "sprint", "torchvision", "timm")
+MODELS = ("baseline", "cnn", "cnn4", "resnet34", "sprint", "sprint_pairs", "torchvision", "timm")
 SHARE = Number(0, 1)
 
 
@@ -76,10 +77,19 @@ def declare() -> Config:
         dropout=Setting(Number(0, 0.95), None, "before the last layers; unset: the network's own", "probability"))
     section("model", "residual blocks", when("model.name", "resnet34")).params(
         stochastic_depth=Setting(Number(0, 0.9), 0.0, "chance to skip the last block; less for others", "probability"))
-    section("model", "the sprint family", when("model.name", "sprint")).params(
+    section("model", "the sprint family", when("model.name", "sprint", "sprint_pairs")).params(
         widths=Setting(Several(Whole(8, 1024), 3), (64, 256, 256), "channels of the three groups", "channels"),
-        convs=Setting(Whole(1, 4), 2, "convolutions of each group", "layers"),
         activation=Setting(Choice("gelu", "relu", "silu"), "gelu", "after each norm"))
+    section("model", "sprint with residual pairs", when("model.name", "sprint_pairs")).params(
+        inner=Setting(Several(Whole(1, 1024), 3), (64, 192, 512), "channels within each group's pair", "channels"))
+    section("model", "sprint", when("model.name", "sprint")).params(
+        convs=Setting(Whole(1, 4), 2, "convolutions of each group", "layers"),
+        pool=Setting(Choice("max", "amax"), "max",
+                     "before the head: of equal maxima the first gets the gradient (max), or each its share (amax, for "
+                     "ReLU)"),
+        norm_eps=Setting(Number(0, above=True), 1e-5, "added to the variances by the norms"),
+        stem_bias=Setting(Choice("zero", "uniform"), "zero",
+                          "where the first layer's bias starts; uniform: as torch's"))
     section("model", "networks of torchvision and timm", when("model.name", "torchvision", "timm")).params(
         arch=Setting(Text(80), "resnet50", "the network's name there"),
         stem=Setting(Choice("own", "small"), "own", "small, for 32 px: first convolution 3x3, no stride, no pooling"))
@@ -95,8 +105,9 @@ def declare() -> Config:
         accumulate=Setting(Whole(1, 1024), 1, "batches whose gradients are added before an update", "batches"),
         seed=Setting(Whole(0), 0, "of weights, order, augmentation, mixing and dropout"),
         repeats=Setting(Whole(1, 10_000), 1, "runs, each with the next seed, in one process", "runs"),
-        sizes=Setting(Pairs(Whole(0), Whole(8, 512)), {}, "progressive resolution: EPOCH:SIDE, the size of images from "
-                                                          "that epoch (from 0) on", "px"),
+        sizes=Setting(Pairs(Moment(), Whole(8, 512)), {},
+                      "progressive resolution: START:SIDE, the size of images from that epoch (from 0) or share of the "
+                      "run (25%) on", "px"),
         label_smoothing=Setting(Number(0, 0.9), 0.0, "share of the target spread over all classes", "fraction"),
         clip_norm=Setting(Number(0), 0.0, "largest gradient norm, after unscaling; 0: no clipping"),
         precision=Setting(Choice("auto", "fp32", "bf16", "fp16"), "auto", "of the arithmetic"),
@@ -116,20 +127,25 @@ def declare() -> Config:
     section("train", "fp32", when("train.precision", "fp32")).params(
         tf32=Setting(Truth(), True, "GPUs may round the factors of fp32 products to TF32"))
     section("train", "length").params(
-        epochs=Setting(Whole(1, 100_000), 10, "passes over the training set; a recipe's stages, sizes and schedule "
-                                              "follow in proportion", "epochs"))
+        epochs=Setting(Epochs(100_000), 10, "passes over the training set, the last may be a part; a recipe's stages, "
+                                            "sizes and schedule follow in proportion", "epochs"))
     section("train", "early stopping", when("train.patience")).params(
         min_delta=Setting(Number(0), 0.0, "by how much eval.best_by must improve to count as better (shares: of 1)"))
     section("optim", "the optimiser").params(
         name=Setting(Choice("sgd", "adam", "adamw", "muon"), "sgd", "which"),
         weight_decay=Setting(Number(0), 0.0, "L2 in sgd and adam, decoupled in adamw"),
         decay_all=Setting(Truth(), True, "weight decay on norms and biases too"))
+    section("optim", "a weight's decay in a step", when("optim.name", "sgd", "adamw", "muon")).params(
+        decay_per=Setting(Choice("rate", "step"), "rate",
+                          "rate: a step takes rate x weight_decay off a weight; step: one at the highest rate takes "
+                          "weight_decay off it, whatever the rate of its part"))
     section("optim", "Muon", when("optim.name", "muon")).params(
         muon_for=Setting(Several(Text(200)), ("*",),
                          "patterns of weights to update, of two or more dimensions; optim.rest takes the others"),
         muon_scale=Setting(Choice("rms", "shape", "unit"), "rms",
                            "an update's size: rms as AdamW's; shape by rows over columns; unit with weights kept at "
                            "norm sqrt(rows)"),
+        muon_iterations=Setting(Whole(1, 20), 5, "Newton-Schulz iterations of an update", "iterations"),
         rest=Setting(Choice("sgd", "adamw"), "adamw", "the optimiser of the other parameters"))
     section("optim", "SGD and Muon", when("optim.name", "sgd", "muon")).params(
         momentum=Setting(Number(0, 0.9999), 0.9, "momentum"),
@@ -154,6 +170,11 @@ def declare() -> Config:
     section("schedule", "rates of one stage", unless("train.stages")).params(
         lrs=Setting(Pairs(Text(200), Number(0, above=True)), {}, "parts of the network (patterns), each with its "
                                                                  "highest rate, instead of one rate for all"))
+    section("schedule", "parts that end early", every(unless("train.stages"), given("schedule.lrs"),
+                                                      when("schedule.name", "onecycle", "cosine", "linear"))).params(
+        ends=Setting(Pairs(Text(200), Moment()), {},
+                     "patterns of schedule.lrs, each with the end of its own schedule, an epoch or a share of the run "
+                     "(25%); frozen from then on"))
     section("schedule", "one rate for all", unless("train.stages", "schedule.lrs")).params(
         lr=Setting(Number(0, above=True), 0.1, "learning rate at its highest"))
     section("schedule", "one cycle", when("schedule.name", "onecycle")).params(

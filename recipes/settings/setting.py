@@ -36,9 +36,19 @@ def when(path: str, *names: str) -> Condition:
     return Condition(lambda config: bool(config[path]), f"{path} above 0")
 
 
+def given(path: str) -> Condition:
+    """`path` is not empty."""
+    return Condition(lambda config: bool(config[path]), path)
+
+
 def unless(*paths: str) -> Condition:
     """None of `paths` is set: each is empty or 0."""
     return Condition(lambda config: not any(config[path] for path in paths), f"no {' and no '.join(paths)}")
+
+
+def every(*conditions: Condition) -> Condition:
+    """All of several conditions hold."""
+    return Condition(lambda config: all(each(config) for each in conditions), " and ".join(map(str, conditions)))
 
 
 def either(*conditions: Condition) -> Condition:

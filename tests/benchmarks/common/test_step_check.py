@@ -108,7 +108,7 @@ class Wrong(ForwardPass):
 def use_executor(monkeypatch, compiled):
     """Make the step mode compile use the executor `compiled`; returns the modes that were requested."""
     asked = []
-    monkeypatch.setattr("engine.training.step.build_executor", lambda mode, forward: asked.append(mode) or {
+    monkeypatch.setattr("engine.training.step.build_executor", lambda mode, forward, in_parts: asked.append(mode) or {
         "eager": plain, "compile": compiled}[mode](forward))
     return asked
 

@@ -66,8 +66,21 @@ def test_a_plan_shows_what_follows_other_epochs_and_what_does_not(capsys):
 
 
 def test_a_plan_shows_the_sizes_of_images(capsys):
-    show_plan(make_plan(load("sprint100", settings={"train.epochs": 7, "train.device": "cpu"})), None)
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "image sizes from epoch 0: 24 px 4: 28 px 6: 32 px" in shown
+    for name, sizes in (("pocket10", "epoch 0: 20 px epoch 4: 24 px epoch 5: 32 px"),
+                        ("sprint100", "0%: 20 px 15%: 24 px 50%: 32 px")):
+        show_plan(make_plan(load(name, settings={"train.epochs": 7, "train.device": "cpu"})), None)
+        assert f"image sizes from {sizes}" in " ".join(capsys.readouterr().out.replace("│", " ").split())
     show_plan(make_plan(load("sprint10", settings={"train.device": "cpu"})), None)
     assert "image sizes" not in capsys.readouterr().out
+
+
+def test_a_plan_of_a_part_that_ends_early_and_of_an_epoch_that_is_cut():
+    (stage,) = make_plan(load("sprint10"))["stages"]
+    groups = {group["pattern"]: group for group in stage["groups"]}
+    assert [round(rate, 6) for rate in groups["stem.bias"]["lr_after_epoch"]] == [
+        round(106 * max(0, 1 - epoch / 3), 6) for epoch in range(1, 9)]
+    assert groups["stem.bias"]["epochs"] == 3 and groups["head"]["epochs"] == stage["epochs"] == 8
+    plan = make_plan(load("sprint100"))
+    assert (plan["epochs"], plan["steps_per_epoch"], plan["stages"][0]["steps"]) == (8.75, 49, 429)
+    assert len(plan["lr_after_epoch"]) == 9 and plan["lr_after_epoch"][-1] == 0
+    assert round(plan["flops_per_image"] / 2e6) == 175

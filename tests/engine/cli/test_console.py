@@ -36,6 +36,9 @@ class Training:
         self.progress = SimpleNamespace(epoch=epoch, step=step, train_seconds=spent_s, epoch_seconds=step * 0.2)
         self.compiling_s = 50.0
 
+    def steps_in(self, epoch):
+        return len(self.feed)
+
     def run(self, screen, clock, steps):
         """Train so many steps and show each."""
         progress = self.progress

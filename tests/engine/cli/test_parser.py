@@ -122,7 +122,7 @@ def test_list_shows_every_recipe_in_a_line(command):
     ([], "--recipe is missing"),
     (["--recipe", "resnet43"], "recipe resnet43 is unknown; did you mean resnet34?"),
     (["--recipe", "baseline", "--train.epoch=3"], "did you mean train.epochs?"),
-    (["--recipe", "baseline", "--train.epochs=three"], "train.epochs=three must be a whole number"),
+    (["--recipe", "baseline", "--train.epochs=three"], "train.epochs=three must be a number above 0..100000"),
     (["--recipe", "baseline", "--data.root=/nowhere"], "data.root=/nowhere is not a folder"),
     (["--recipe", "quickstart", "--train.batch=20000"], "train.batch=20000 is larger than the 9,000 training images"),
     (["--recipe", "quickstart", "--augment.policy=flop()"], "unknown operation 'flop'; did you mean flip?"),

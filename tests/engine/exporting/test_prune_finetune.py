@@ -64,6 +64,9 @@ def test_fine_tuning_is_the_last_stage_at_a_tenth_of_its_rates():
     assert tuning.epochs == 4 and tuning.get("average.ema") == 0 and tuning.get("train.sizes") == {}
     (plain,) = build_stages(prune_finetune.tuning_recipe(load("quickstart"), 1))
     assert dict(plain.lrs) == pytest.approx({"*": 0.01})
+    for name, share in (("sprint10", 0.1), ("quickstart", 1)):
+        before, after = load(name), prune_finetune.tuning_recipe(load(name), 2)
+        assert after.get("optim.weight_decay") == pytest.approx(share * before.get("optim.weight_decay"))
     # Choosing on the test set and milestones would not go together with a short stage that nothing watches.
     for other in (load("resnet34"), load("quickstart", settings={"schedule.name": "step", "schedule.milestones": "3"})):
         assert prune_finetune.tuning_recipe(other, 1).epochs == 1

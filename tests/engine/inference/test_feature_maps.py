@@ -8,7 +8,8 @@ from engine.inference.feature_maps import feature_maps
 from engine.models import registry
 
 NETWORKS = {"baseline": {}, "cnn": {"width": 4, "depth": 3}, "cnn4": {}, "torchvision": {"arch": "resnet18"},
-            "resnet34": {"width": 8, "blocks": (1, 1, 1, 1)}, "sprint": {"widths": (24, 32, 48)}}
+            "resnet34": {"width": 8, "blocks": (1, 1, 1, 1)}, "sprint": {"widths": (24, 32, 48)},
+            "sprint_pairs": {"widths": (24, 32, 40), "inner": (8, 12, 16)}}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -20,6 +20,7 @@ NETWORKS = {
     "cnn4": ({}, "features.13"),
     "resnet34": ({"blocks": (1, 1, 1, 1), "width": 8}, "layer4"),
     "sprint": ({"widths": (24, 24, 24)}, "groups"),
+    "sprint_pairs": ({"widths": (24, 24, 24), "inner": (8, 8, 8)}, "groups"),
     "torchvision": ({"arch": "resnet18", "stem": "small"}, "layer4"),
     "timm": ({"arch": "test_vit"}, None),
 }

@@ -56,6 +56,7 @@ def refused(model, weights, **where):
         ("cnn4", {}, "head.6"),
         ("resnet34", {"blocks": (1, 1, 1, 1), "width": 4}, "fc"),
         ("sprint", {"widths": (24, 24, 24)}, "head"),
+        ("sprint_pairs", {"widths": (24, 24, 24), "inner": (8, 8, 8)}, "head"),
         ("torchvision", {"arch": "shufflenet_v2_x0_5"}, "fc"),
         ("torchvision", {"arch": "squeezenet1_1"}, "classifier.1"),
     ],

@@ -15,6 +15,7 @@ ALL = [pytest.param(name, marks=without_timm if name == "timm" else ()) for name
 DROPOUT = ["baseline", "cnn", "cnn4", "resnet34"]
 # Networks of the same kind, but small.
 SMALL = {"resnet34": {"blocks": (1, 1, 1, 1), "width": 8}, "sprint": {"widths": (24, 32, 40)},
+         "sprint_pairs": {"widths": (24, 32, 40), "inner": (8, 12, 16)},
          "torchvision": {"arch": "squeezenet1_1"}, "timm": {"arch": "test_resnet"}}
 
 

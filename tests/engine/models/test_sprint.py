@@ -8,7 +8,8 @@ from torch import nn
 
 from engine.common.errors import EngineError
 from engine.models.flops import flops_per_image, parameters
-from engine.models.sprint import WHITEN_EPS, Group, Sprint
+from engine.models.sprint import POOLS, Group, Sprint, conv
+from engine.models.whitening import WHITEN_EPS
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,44 @@ def test_logits_by_hand():
     torch.testing.assert_close(model(images), features @ model.head.weight.T / 30)
     assert model.head.bias is None
     torch.testing.assert_close(model.head.weight.std(), torch.tensor(1.0))
+
+
+def test_max_pooling_is_the_largest_value_and_of_equal_ones_the_first_gets_the_gradient():
+    torch.manual_seed(0)
+    x = torch.randn(4, 5, 3, 3, requires_grad=True)
+    made, expected = POOLS["max"](x), x.amax((2, 3))
+    assert torch.equal(made, expected)
+    weights = torch.randn(4, 5)
+    gradients = [torch.autograd.grad((pooled * weights).sum(), x)[0] for pooled in (made, expected)]
+    assert torch.equal(*gradients)
+    for side_px in (1, 2, 4, 7):
+        other = torch.randn(2, 3, side_px, side_px)
+        assert torch.equal(POOLS["max"](other), POOLS["amax"](other))
+    flat = torch.ones(1, 1, 2, 2, requires_grad=True)
+    (first,), (shared,) = (torch.autograd.grad(POOLS[pool](flat).sum(), flat) for pool in ("max", "amax"))
+    assert first.flatten().tolist() == [1, 0, 0, 0] and shared.flatten().tolist() == [0.25] * 4
+
+
+def test_the_norms_have_the_eps_asked_for():
+    for eps in (1e-5, 1e-12):
+        model = Sprint(10, widths=(24, 24, 24), norm_eps=eps)
+        assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {eps}
+    # A map that hardly varies: its variance, 1e-12, is as large as the eps.
+    norm = Sprint(10, widths=(24, 24, 24), norm_eps=1e-12).groups[0].norm1.double()
+    x = torch.tensor([1e-6, -1e-6], dtype=torch.float64).view(2, 1, 1, 1).expand(2, 24, 1, 1)
+    torch.testing.assert_close(norm(x), torch.sign(x) / 2**0.5)
+
+
+@pytest.mark.parametrize(("kernel_px", "size"), [(1, 8), (2, 7), (3, 8)])
+def test_a_convolution_passes_its_first_channels_on(kernel_px, size):
+    torch.manual_seed(0)
+    x, made = torch.randn(2, 4, 8, 8), conv(4, 6, kernel_px)
+    assert made(x).shape == (2, 6, size, size) and made.bias is None
+    moved = x[:, :, 1:, 1:] if kernel_px == 2 else x
+    torch.testing.assert_close(made(x)[:, :4], moved)
+    narrow = conv(6, 4, kernel_px)
+    y = torch.randn(2, 6, 8, 8)
+    torch.testing.assert_close(narrow(y), (y[:, :, 1:, 1:] if kernel_px == 2 else y)[:, :4])
 
 
 def test_convolutions_pass_their_first_channels_on():
@@ -211,6 +250,10 @@ def test_one_value_through_the_whole_untrained_network_by_hand():
         ({"resolution": 15}, "data.resolution=15 must be 16 px or more"),
         ({"convs": 0}, "model.convs=0 must be 1 or more"),
         ({"activation": "tanh"}, "model.activation=tanh must be one of gelu, relu, silu"),
+        ({"pool": "mean"}, "model.pool=mean must be one of max, amax"),
+        ({"pool": "amax"}, "model.pool=amax must be max: amax needs model.activation=relu, not gelu"),
+        ({"norm_eps": 0.0}, "model.norm_eps=0.0 must be above 0"),
+        ({"stem_bias": "one"}, "model.stem_bias=one must be one of zero, uniform"),
         ({"widths": (23, 64, 64)}, "model.widths=23,64,64 must be three numbers, .* at least 24"),
         ({"widths": (64, 32, 64)}, "model.widths=64,32,64 must be three numbers, none below the one before"),
         ({"widths": (64, 64)}, "model.widths=64,64 must be three numbers"),

@@ -1,5 +1,6 @@
 """Muon against a plain implementation in numpy, and against torch's."""
 
+import copy
 import io
 import math
 
@@ -16,10 +17,10 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 SHAPES = ((8, 3, 3, 3), (8, 3, 3, 3), (4, 8, 3, 3), (32, 2, 3, 3), (12, 5), (5, 12), (6, 6, 1, 1))
 
 
-def plain_orthogonal(matrix):
+def plain_orthogonal(matrix, iterations=5):
     """Newton-Schulz of one matrix in numpy, float64."""
     x = matrix / max(np.linalg.norm(matrix), 1e-7)
-    for _ in range(5):
+    for _ in range(iterations):
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     return x
@@ -81,6 +82,23 @@ def test_the_singular_values_come_near_1_and_the_vectors_stay(rows, columns, dty
     assert values.min() > 0.65 - slack and values.max() < 1.25 + slack
     assert (inner - torch.diag_embed(values)).abs().max() < 1e-9 + slack
     assert (made - u @ inner @ v.mT).abs().max() < 1e-9 + slack
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 5])
+@pytest.mark.parametrize(("rows", "columns"), [(10, 40), (40, 10)])
+def test_as_many_iterations_as_asked_for(iterations, rows, columns):
+    (matrix,), _ = drawn([(rows, columns)], steps=1)
+    expected = plain_orthogonal(matrix.numpy(), iterations)
+    np.testing.assert_allclose(orthogonal(matrix[None], iterations)[0].numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("iterations", "below"), [(3, 1 / 56), (5, 1 / 660)])
+def test_from_which_singular_value_on_they_suffice(iterations, below):
+    """Of one value beside a large one, as shares of the matrix's norm."""
+    shares = np.concatenate([np.geomspace(below * 1.02, 0.7, 200), [below * 0.98]])
+    matrices = torch.from_numpy(np.stack([np.diag([share, np.sqrt(1 - share**2)]) for share in shares]))
+    values = torch.linalg.svdvals(orthogonal(matrices, iterations)).min(1).values.numpy()
+    assert (values[:-1] > 0.67).all() and values[-1] < 0.68
 
 
 def test_matrices_of_a_batch_are_independent():
@@ -156,6 +174,15 @@ def test_updates_equal_the_formula(scale, nesterov):
     for index, (parameter, weight) in enumerate(zip(parameters, weights, strict=True)):
         expected = plain_muon(weight.numpy(), [g[index].numpy() for g in gradients], 0.2, 0.9, nesterov, decay, scale)
         np.testing.assert_allclose(parameter.detach().numpy(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_updates_take_the_iterations_asked_for():
+    (weight, _), ((gradient, _),) = drawn([(6, 9), (6, 9)], steps=1)
+    (parameter,) = parameters_of([weight])
+    train(Muon([parameter], 0.2, momentum=0.6, scale="unit", iterations=3, dtype=torch.float64), [parameter],
+          [[gradient]])
+    plain = weight.numpy() * math.sqrt(6) / np.linalg.norm(weight.numpy()) - 0.2 * plain_orthogonal(gradient.numpy(), 3)
+    np.testing.assert_allclose(parameter.detach().numpy(), plain, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(("scale", "theirs"), [("rms", "match_rms_adamw"), ("shape", "original")])
@@ -240,6 +267,23 @@ def test_a_loaded_state_continues_exactly():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def test_a_state_of_a_former_version_has_five_iterations():
+    weights, gradients = drawn(dtype=torch.float32, steps=2)
+    parameters = parameters_of(weights)
+    optimizer = Muon(parameters, 0.1)
+    train(optimizer, parameters, gradients[:1])
+    state = copy.deepcopy(optimizer.state_dict())
+    for group in state["param_groups"]:
+        del group["iterations"]
+    copies = parameters_of([p.detach() for p in parameters])
+    resumed = Muon(copies, 0.1, iterations=3)
+    resumed.load_state_dict(state)
+    assert resumed.param_groups[0]["iterations"] == 5
+    train(optimizer, parameters, gradients[1:])
+    train(resumed, copies, gradients[1:])
+    assert all(torch.equal(a, b) for a, b in zip(parameters, copies, strict=True))
+
+
 def test_the_iterations_are_in_bf16_only_where_that_is_native(monkeypatch):
     for avx, amx, expected in ((False, False, torch.float32), (True, False, torch.bfloat16),
                                (False, True, torch.bfloat16)):
@@ -267,6 +311,7 @@ def test_the_factors_of_the_scales():
     ("shape", "settings", "message"),
     [
         ((3,), {}, r"two or more dimensions, not one of shape \(3,\): give it"),
+        ((3, 3), {"iterations": 0}, "optim.muon_iterations=0 must be 1 or more"),
         ((3, 3), {"scale": "rows"}, "optim.muon_scale=rows must be one of rms, shape, unit"),
         ((3, 3), {"scale": "unit", "weight_decay": 0.1}, "optim.weight_decay=0.1 has no effect on Muon's weights "
          "with optim.muon_scale=unit, which sets their norm: make it 0 for them"),

@@ -164,6 +164,35 @@ def test_each_group_has_its_rate_and_decay(name):
     assert optimizer.param_groups[0]["param_names"] == ["fc.weight"]
 
 
+def test_decay_by_the_step_is_the_same_share_of_every_group_at_its_highest_rate():
+    groups = by_pattern(Net(), {"fc": 0.5, "*": 0.1})
+    split = split_decay(groups, 4e-3, decay_all=True, decay_per="step")
+    assert [g["lr"] * g["weight_decay"] for g in split] == pytest.approx([4e-3, 4e-3])
+    by_weight = split_decay(groups, 4e-3, decay_all=False, decay_per="step")
+    assert [g["lr"] * g["weight_decay"] for g in by_weight] == pytest.approx([4e-3, 0, 4e-3, 0])
+    # One step without a gradient takes just that off the weights, whatever their group's rate.
+    for name, settings in (("sgd", {"momentum": 0.85, "nesterov": False}), ("adamw", {})):
+        model = Net()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        optimizer = build_optimizer(name, split_decay(by_pattern(model, {"fc": 0.5, "*": 0.1}), 4e-3, True, "step"),
+                                    **settings)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.5 * group["lr_scale"]
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter.detach(), (1 - 4e-3) * before[name])
+    with pytest.raises(EngineError, match="optim.decay_per=epoch must be one of rate, step"):
+        split_decay(groups, 4e-3, decay_all=True, decay_per="epoch")
+
+
+def test_muon_iterates_as_often_as_asked_for():
+    both = build_optimizer("muon", everything(Net()), rest="sgd", muon_for=("conv", "layer1"), muon_iterations=3)
+    assert isinstance(both, OptimizerList) and both.optimizers[0].param_groups[0]["iterations"] == 3
+    assert build_optimizer("muon", everything(nn.Linear(3, 4, bias=False))).param_groups[0]["iterations"] == 5
+
+
 def test_fused_where_there_are_fused_kernels():
     assert build_optimizer("sgd", everything(Net())).defaults["fused"] is True
     with torch.device("meta"):
@@ -228,7 +257,7 @@ def test_state_of_another_layout_is_loaded_correctly(name, settings):
         ("adamw", {"muon_for": ("*",)}, "optim.muon_for is not a setting of adamw, which has beta1, beta2, eps"),
         ("muon", {"rest": "adam"}, "optim.rest=adam must be one of sgd, adamw"),
         ("muon", {"rest_momentum": 0.9}, "optim.rest_momentum is not a setting of muon beside adamw, which has "
-         "momentum, nesterov, muon_for, muon_scale, rest, beta1, beta2, eps"),
+         "momentum, nesterov, muon_for, muon_scale, muon_iterations, rest, beta1, beta2, eps"),
         ("muon", {"rest": "sgd", "beta1": 0.9}, "optim.beta1 is not a setting of muon beside sgd, which has .* rest_"),
         ("muon", {"rest": "sgd", "rest_momentum": 1.0}, "optim.rest_momentum=1.0 must be at least 0 and below 1"),
         ("muon", {"momentum": 0.0, "nesterov": True}, "optim.nesterov=true needs optim.momentum above 0"),

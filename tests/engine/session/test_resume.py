@@ -6,6 +6,7 @@ import json
 import pytest
 
 from engine import reproduce, train
+from engine.cli.signals import Interrupted
 from engine.common.errors import EngineError
 from engine.common.files import write_atomic
 from engine.session import launch, session
@@ -122,6 +123,38 @@ def test_more_epochs_go_to_the_last_stage_and_what_was_trained_stays(monkeypatch
         resume(tmp_path / "run", **{"train.epochs": "6", "train.sizes": "0:16"})
     with pytest.raises(EngineError, match=r"train\.stages"):
         resume(tmp_path / "run", **{"train.stages": [{**STAGES[0], "epochs": 2}, STAGES[1]]})
+
+
+def test_a_run_that_ends_within_an_epoch_and_has_a_part_that_ends_early_resumes_exactly(monkeypatch, recipe, tmp_path):
+    settings = {"train.epochs": 2.5, "schedule.name": "linear", "schedule.lrs": "head:0.1,*:0.05",
+                "schedule.ends": "head:60%", "average.lookahead": 2, "train.sizes": "30%:12,70%:16"}
+    assert launch.start(recipe(tmp_path / "whole", **settings)) == 0
+    stopped(monkeypatch, recipe(tmp_path / "run", **settings))
+    assert resume(tmp_path / "run") == 0
+    assert weights_hash(tmp_path / "run") == weights_hash(tmp_path / "whole")
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["epochs"], summary["steps"]) == (3, 10)
+    assert summary["epochs_per_second"] == pytest.approx(2.5 / summary["train_seconds"])
+
+
+def test_a_new_end_before_the_position_within_the_last_epoch_is_refused(monkeypatch, recipe, tmp_path):
+    """Four steps an epoch; the run is left after the second epoch's third."""
+    step = Loop.run
+
+    def leave(loop):
+        def between(now):
+            if now.progress.steps_done == 7:
+                raise Interrupted(15)
+        loop.between_steps = between
+        return step(loop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "run", leave)
+        assert launch.start(recipe(tmp_path / "run")) != 0
+    with pytest.raises(EngineError, match="train.epochs=1.5 ends after step 2 of epoch 2, and the run is at step 3"):
+        resume(tmp_path / "run", **{"train.epochs": "1.5"})
+    assert resume(tmp_path / "run", **{"train.epochs": "1.75"}) == 0
+    assert json.loads((tmp_path / "run/summary.json").read_text())["steps"] == 7
 
 
 def test_auto_goes_on_with_what_waits_and_starts_otherwise(monkeypatch, recipe, whole, tmp_path, capsys):

@@ -1,22 +1,31 @@
 """The executors of a step: compiled and captured ones train as the eager one does, and are made once per stage."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from engine.common.errors import EngineError
+from engine.models import registry
 from engine.models.cnn import Cnn
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant
 from engine.training import executors
-from engine.training.executors import build_executor, compiled, resolve
+from engine.training.executors import build_executor, compiled, only_passes, resolve
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.mixing import Mix, draw_mix
 from engine.training.precision import Precision
 from engine.training.step import TrainStep
+from engine.training.whole_step import WholeStep
+from tests.engine.training import recorded_graph
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: graph capture is untested here")
 compiles = pytest.mark.slow("compiles the step with a C++ compiler")
 CPU = torch.device("cpu")
+
+
+def side_of(epoch, step):
+    return 12 if epoch == 1 else None
 
 
 def step_of(mode, device=CPU, **options):
@@ -28,8 +37,9 @@ def step_of(mode, device=CPU, **options):
     def mix(epoch, step, height, width):
         return draw_mix(3, epoch, step, height, width, cutmix_p=0.4, mixup_p=0.3)
 
-    step = TrainStep(compute, steps_per_epoch=4, mode=mode, draw_mix=mix, size_of={0: None, 1: 12}.get,
-                     images_of=(6, 6, 6, 3).__getitem__, **options)
+    kind = WholeStep if mode == "whole" else partial(TrainStep, mode=mode)
+    step = kind(compute, steps_per_epoch=4, draw_mix=mix, size_of=side_of, images_of=(6, 6, 6, 3).__getitem__,
+                **options)
     enter(step)
     return step
 
@@ -72,6 +82,22 @@ def test_gradients_of_several_batches_are_added_up_in_a_compiled_step_too():
     plain, fast = step_of("eager", accumulate=2), step_of("compile", accumulate=2)
     torch.testing.assert_close(train(fast, [0]), train(plain, [0]), rtol=1e-3, atol=1e-4)
     assert plain.updates_done == fast.updates_done == 2
+
+
+@compiles
+def test_a_compiled_sprint_step_in_bf16_has_gradients_as_good_as_the_plain_ones():
+    """Compiled, the backward pass calculates GELU again, in fp32: pooling must not look for maxima there."""
+    torch.manual_seed(1)
+    images, labels = torch.randint(0, 256, (32, 32, 32, 3), dtype=torch.uint8), torch.randint(0, 10, (32,))
+    gradients = []
+    for mode, precision in (("eager", "fp32"), ("eager", "bf16"), ("compile", "bf16")):
+        torch.manual_seed(0)
+        model = registry.build("sprint", 10, 32, widths=(24, 24, 24)).to(memory_format=torch.channels_last)
+        forward = ForwardPass(model, ToInput((0.5,) * 3, (0.25,) * 3, CPU), Precision(precision, CPU))
+        build_executor(mode, forward)(images, labels, None, None, 1.0)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+    exact, plain, fast = gradients
+    assert fast.isfinite().all() and (fast - exact).norm() < 1.25 * (plain - exact).norm() < 0.25 * exact.norm()
 
 
 CUDA = torch.device("cuda")
@@ -179,12 +205,30 @@ def test_a_graph_is_captured_for_each_size_and_anew_in_each_stage(not_compiled, 
     assert captured.graphs == {} and captured.pool == "b"
 
 
-@needs_gpu
-def test_a_captured_step_trains_as_the_plain_one():
-    device = torch.device("cuda")
-    plain, fast = step_of("eager", device), step_of("graph", device)
+@pytest.mark.parametrize(("precision", "skip", "why"), [
+    ("bf16", False, ""), ("fp16", False, "loss scaler"), ("fp32", True, "train.on_nan=skip")])
+def test_a_graph_holds_the_whole_step_where_nothing_waits(precision, skip, why):
+    reason = only_passes(precision, skip)
+    assert why in reason and bool(reason) == bool(why)
+
+
+def test_recorded_passes_train_as_the_plain_step(monkeypatch):
+    recorded_graph.use(monkeypatch)
+    plain, fast = step_of("eager"), step_of("graph")
     torch.testing.assert_close(train(fast), train(plain), rtol=1e-3, atol=1e-4)
     assert len(fast.executor.graphs) == 4, "two sizes, each with a smaller last batch"
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(fast.model.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@needs_gpu
+@pytest.mark.parametrize("mode", ["graph", "whole"])
+def test_a_captured_step_trains_as_the_plain_one(mode):
+    device = torch.device("cuda")
+    plain, fast = step_of("eager", device), step_of(mode, device)
+    torch.testing.assert_close(train(fast), train(plain), rtol=1e-3, atol=1e-4)
+    graphs = fast.graphs if mode == "whole" else fast.executor.graphs
+    assert len(graphs) == 4, "two sizes, each with a smaller last batch"
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(fast.model.state_dict()[name], value, rtol=2e-2, atol=2e-3, msg=name)
 
@@ -204,7 +248,7 @@ def test_a_stage_is_captured_anew_and_frozen_layers_stay():
 
 
 @needs_gpu
-@pytest.mark.parametrize("mode", ["eager", "compile", "graph"])
+@pytest.mark.parametrize("mode", ["eager", "compile", "graph", "whole"])
 def test_no_step_waits_for_the_device(mode):
     step = step_of(mode, torch.device("cuda"))
     train(step)

@@ -8,7 +8,7 @@ from engine.training.forward import ForwardPass, ToInput
 from engine.training.precision import Precision
 
 NETWORKS = {"baseline": {}, "cnn": {"width": 8, "depth": 4}, "cnn4": {}, "resnet34": {},
-            "sprint": {"widths": (24, 32, 32)}}
+            "sprint": {"widths": (24, 32, 32)}, "sprint_pairs": {"widths": (24, 32, 40), "inner": (8, 12, 16)}}
 
 
 def run(name, device, precision, seen):

@@ -21,6 +21,9 @@ class CountingFeed:
     def __init__(self, batches=2):
         self.batches, self.given, self.open = batches, [], 0
 
+    def __len__(self):
+        return self.batches
+
     @contextmanager
     def epoch(self, epoch, start=0):
         self.open += 1
@@ -39,7 +42,8 @@ class CountingStep:
 
     next_rate = 0.1
 
-    def __init__(self):
+    def __init__(self, accumulate=1):
+        self.accumulate = accumulate
         self.model, self.calls = torch.nn.Linear(1, 1), []
         self.reset_counts()
 
@@ -108,6 +112,39 @@ def test_an_epoch_left_in_the_middle_keeps_its_seconds(monkeypatch):
     rest.seek(Progress(**first.state()))
     [record] = rest.run()
     assert record.train_s == rest.progress.train_seconds == 3.0 + 4.0 and rest.progress.epoch_seconds == 0.0
+
+
+@pytest.mark.parametrize(("epochs", "accumulate", "last"), [
+    (2.5, 1, 2), (2.25, 1, 1), (2.6, 1, 3), (2.99, 1, 4), (2.5, 2, 2), (2.4, 2, 2), (2.4, 3, 3), (2.5, 4, 4),
+    (0.25, 1, 1)])
+def test_the_last_epoch_ends_with_the_update_that_its_fraction_needs(epochs, accumulate, last):
+    feed, step = CountingFeed(4), CountingStep(accumulate)
+    loop = make(step, feed, [epochs])
+    records = list(loop.run())
+    whole = int(epochs)
+    assert step.calls == [(e, s) for e in range(whole) for s in range(4)] + [(whole, s) for s in range(last)]
+    assert [record.epoch for record in records] == list(range(whole + 1)) and loop.epochs == whole + 1
+    assert records[-1].train_loss == 1 and feed.open == 0 and feed.given == step.calls
+    assert [loop.steps_in(epoch) for epoch in range(whole + 1)] == [4] * whole + [last]
+
+
+@pytest.mark.parametrize("left_after", [1, 4, 5, 8, 9])
+def test_a_run_that_ends_within_an_epoch_is_left_and_goes_on(left_after):
+    whole = CountingStep()
+    list(make(whole, CountingFeed(4), [2.5]).run())
+    step, saved = CountingStep(), []
+
+    def leave(loop):
+        if loop.progress.steps_done == left_after:
+            saved.append(loop.state())
+            raise Interrupted(15)
+
+    first = make(step, CountingFeed(4), [2.5], between_steps=leave)
+    with pytest.raises(Interrupted):
+        list(first.run())
+    second = make(step, CountingFeed(4), [2.5])
+    second.seek(Progress(**saved[0]))
+    assert list(second.run())[-1].epoch == 2 and step.calls == whole.calls
 
 
 def test_the_best_epoch_is_the_highest_top1_and_ties_keep_the_first():

@@ -181,6 +181,9 @@ def test_modes_come_back_when_the_next_stage_trains_them():
 class Feed:
     """STEPS batches an epoch of random images, others in each epoch."""
 
+    def __len__(self):
+        return STEPS
+
     @contextmanager
     def epoch(self, epoch, start=0):
         yield self._batches(epoch, start)

@@ -1,5 +1,6 @@
 """The step against plain torch: the same batches, the same weights, bit for bit or to the precision's tolerance."""
 
+import copy
 import math
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms import v2
 
+from engine.optim.averaging import Lookahead
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
-from engine.optim.schedule import Constant, Exponential, OneCycle
+from engine.optim.schedule import Constant, Exponential, Linear, OneCycle
 from engine.training import mixing
 from engine.training.forward import ForwardPass, ToInput, resize
 from engine.training.precision import Precision, cpu_has_native_bf16
@@ -116,6 +118,89 @@ def test_mixed_batches_are_drawn_by_epoch_and_step_and_counted_by_share():
     assert count == 6 and mean_loss == pytest.approx(loss.item(), rel=1e-5) and top1 == pytest.approx(right.item())
 
 
+def ending(model, updates, **options):
+    """A step whose part `0` (the convolution) ends after so many of 8 updates, with rates 0.1 and 0.3."""
+    groups = split_decay(by_pattern(model, {"0": 0.1, "*": 0.3}), 5e-4, True)
+    compute = ForwardPass(model, ToInput(MEAN, STD, CPU), Precision("fp32", CPU))
+    step = TrainStep(compute, steps_per_epoch=4, **options)
+    told = []
+    step.start_stage(build_optimizer("sgd", groups, momentum=0.9, nesterov=True), Linear(0.3, 8),
+                     {"0": Linear(0.1, updates)}, lambda: told.append(step.updates))
+    return step, told
+
+
+def test_a_part_that_ends_early_has_its_own_rate_and_is_frozen_from_then_on():
+    model, rates, weights = network(), [], []
+    step, told = ending(model, 3)
+    images, labels = batches(1)[0]
+    for number in range(8):
+        step(images, labels, number // 4, number % 4)
+        rates.append([group["lr"] for group in step.optimizer.param_groups])
+        weights.append(model[0].weight.detach().clone())
+    assert [rate for rate, _ in rates[:3]] == pytest.approx([0.1 * (1 - s / 3) for s in range(3)])
+    assert [rate for _, rate in rates] == pytest.approx([0.3 * (1 - s / 8) for s in range(8)])
+    assert told == [3] and step.updates == 8
+    assert not torch.equal(weights[1], weights[2]) and all(torch.equal(weights[2], later) for later in weights[3:])
+    assert not any(p.requires_grad for p in model[0].parameters()) and model[3].weight.requires_grad
+    # The gradient stops before what is frozen.
+    loss, _ = step.executor.loss(images, labels, None, None)
+    loss.backward()
+    assert all(p.grad is None for p in model[0].parameters()) and model[3].weight.grad is not None
+    assert step.parameters == list(model[3].parameters())
+
+
+def test_until_a_part_ends_its_weights_are_those_of_plain_torch_with_two_rates():
+    mine, plain, data = network(), network(), batches(8)
+    step, _ = ending(mine, 3)
+    optimizer = torch.optim.SGD([{"params": plain[0].parameters()}, {"params": plain[3].parameters()}], 0.1,
+                                momentum=0.9, nesterov=True, weight_decay=5e-4)
+    for number, (images, labels) in enumerate(data):
+        step(images, labels, number // 4, number % 4)
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - number / 3)
+        optimizer.param_groups[1]["lr"] = 0.3 * (1 - number / 8)
+        optimizer.zero_grad()
+        F.cross_entropy(plain(plain_input(images)), labels).backward()
+        if number >= 3:
+            for parameter in plain[0].parameters():
+                parameter.grad = None
+        optimizer.step()
+    for ours, theirs in zip(mine.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_is_restored_after_the_end_of_a_part_freezes_it_before_its_first_batch():
+    data, whole = batches(8), network()
+    step, _ = ending(whole, 3)
+    for number, batch in enumerate(data[:5]):
+        step(*batch, number // 4, number % 4)
+    saved = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
+    optimizer = copy.deepcopy(step.optimizer.state_dict())
+    for number, batch in enumerate(data[5:], 5):
+        step(*batch, number // 4, number % 4)
+    again = network()
+    again.load_state_dict(saved)
+    resumed, told = ending(again, 3)
+    resumed.optimizer.load_state_dict(optimizer)
+    resumed.updates = 5
+    for number, batch in enumerate(data[5:], 5):
+        resumed(*batch, number // 4, number % 4)
+    assert told == [5] and torch.equal(again[0].weight, saved["0.weight"])
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_lookahead_leaves_a_part_that_has_ended_alone():
+    model = network()
+    step, _ = ending(model, 3, lookahead=Lookahead(model.parameters(), 4, 0.5))
+    images, labels = batches(1)[0]
+    weights = []
+    for number in range(8):
+        step(images, labels, number // 4, number % 4)
+        weights.append([layer.weight.detach().clone() for layer in (model[0], model[3])])
+    assert all(torch.equal(weights[2][0], later) for later, _ in weights[3:])
+    slow = step.lookahead.state_dict()["slow"]
+    assert torch.equal(slow[2], model[3].weight) and not torch.equal(slow[0], model[0].weight)
+
+
 def test_counting_starts_anew_after_reset():
     step = make(network())
     step(*batches(1)[0], 0, 0)
@@ -161,7 +246,7 @@ def test_images_are_as_large_as_their_epoch_says_and_mixed_at_that_size():
         return mix if epoch == 1 else None
 
     model, data = Pooled(), batches(3)
-    step = make(model, size_of={0: 4, 1: 6}.get, draw_mix=draw)
+    step = make(model, size_of=lambda epoch, step: {0: 4, 1: 6}.get(epoch), draw_mix=draw)
     for epoch, (images, labels) in enumerate(data):
         step(images, labels, epoch, epoch + 5)
     assert asked == [(0, 5, 4, 4), (1, 6, 6, 6), (2, 7, 8, 8)]

@@ -14,10 +14,15 @@ from tests.recipes.settings.stages import ALL, HEAD, own
     ({"model.batch": "3"}, "model.batch is unknown; did you mean train.batch or eval.batch? (--help"),
     ({"train.label-smoothing": "0.1"}, "did you mean train.label_smoothing?"),
     ({"train.wd": "0.1"}, "train.wd is unknown (--help"),
-    ({"train.epochs": "3.7"}, "train.epochs=3.7 must be a whole number 1..100000"),
-    ({"train.epochs": 3.7}, "must be a whole number"),
-    ({"train.epochs": True}, "must be a whole number"),
-    ({"train.epochs": None}, "must be a whole number"),
+    ({"train.batch": "3.7"}, "train.batch=3.7 must be a whole number 1..65536"),
+    ({"train.batch": 3.7}, "must be a whole number"),
+    ({"train.batch": True}, "must be a whole number"),
+    ({"train.batch": None}, "must be a whole number"),
+    ({"train.epochs": "0"}, "train.epochs=0 must be a number above 0..100000"),
+    ({"train.epochs": True}, "must be a number above 0"),
+    ({"train.sizes": "1.5:16"}, "KEY a whole epoch >= 0 or a share of the run, 0%..100%"),
+    ({"train.sizes": "101%:16"}, "a share of the run, 0%..100%"),
+    ({"train.sizes": "100%:16"}, "train.sizes: 100% is never reached in train.epochs=20"),
     ({"train.channels_last": "False "}, "train.channels_last=False  must be true or false"),
     ({"train.channels_last": 1}, "must be true or false"),
     ({"schedule.lr": "nan"}, "must be a number > 0"),
@@ -85,6 +90,17 @@ def test_a_change_is_checked_as_the_command_line_is(changes, said):
     ("quickstart", own(train__stages=[HEAD, ALL], train__sizes="5:16"), "is never reached in stages of 5 epochs"),
     ("quickstart", own(optim__beta2=0.9), "it needs optim.name=adam|adamw or optim.rest=adamw"),
     ("sprint10", own(optim__eps=1e-6), "it needs optim.name=adam|adamw or optim.rest=adamw"),
+    ("sprint10", own(schedule__ends="stem.bais:3"), "schedule.ends: stem.bais is no pattern of schedule.lrs; did you "
+                                                    "mean stem.bias?"),
+    ("sprint10", own(schedule__ends="head:8"), "schedule.ends: head must end after the warm-up and before the run, not "
+                                               "at epoch 8 of 8"),
+    ("sprint10", own(schedule__ends="head:0%"), "not at epoch 0 of 8"),
+    ("sprint10", own(schedule__warmup_epochs=4), "schedule.ends: stem.bias must end after the warm-up and before the "
+                                                 "run, not at epoch 3 of 8"),
+    ("sprint10", own(schedule__ends="head:3", schedule__name="constant"), "it needs no train.stages and schedule.lrs "
+                                                                          "and schedule.name=onecycle|cosine|linear"),
+    ("quickstart", own(schedule__ends="*:3"), "it needs no train.stages and schedule.lrs"),
+    ("quickstart", own(optim__name="adam", optim__decay_per="step"), "it needs optim.name=sgd|adamw|muon"),
 ])
 def test_settings_that_stages_or_other_modes_replace_are_refused(name, changes, said):
     with pytest.raises(RecipeError) as caught:

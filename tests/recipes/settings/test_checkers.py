@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from recipes.settings.checkers import Number, Pairs, Stages, Text, Whole
 from recipes.settings.messages import as_plain, as_text
+from recipes.settings.moments import Moment
 from tests.recipes.settings.stages import ALL, HEAD
 
-RATES, SIZES = Pairs(Text(200), Number(0, above=True)), Pairs(Whole(0), Whole(8, 512))
+RATES, SIZES = Pairs(Text(200), Number(0, above=True)), Pairs(Moment(), Whole(8, 512))
 
 
 
@@ -24,6 +25,7 @@ RATES, SIZES = Pairs(Text(200), Number(0, above=True)), Pairs(Whole(0), Whole(8,
     (RATES, {}, {}),
     (SIZES, "0:20,3:24", {0: 20, 3: 24}),
     (SIZES, {"0": 20, 3: "24"}, {0: 20, 3: 24}),
+    (SIZES, "0:20,15.0%:24,50%:32", {0: 20, "15%": 24, "50%": 32}),
 ])
 def test_pairs_keep_their_order_and_take_text_or_a_mapping(checker, came, expected):
     found = checker.check(came)
@@ -110,7 +112,8 @@ def test_any_stages_survive_the_command_line_json_and_yaml(drawn):
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
 @given(st.dictionaries(st.from_regex(r"[a-z0-9.*?\[\]:_-]+", fullmatch=True), rates),
-       st.dictionaries(st.integers(0, 10**9), st.integers(8, 512)))
+       st.dictionaries(st.integers(0, 10**9) | st.integers(0, 1000).map(lambda tenths: f"{tenths / 10:g}%"),
+                       st.integers(8, 512)))
 def test_any_pairs_survive_the_command_line_json_and_yaml(lrs, sizes):
     for checker, drawn in ((RATES, lrs), (SIZES, sizes)):
         for back in (as_text(drawn), json.loads(json.dumps(drawn)), yaml.safe_load(yaml.safe_dump(drawn))):

@@ -51,7 +51,9 @@ def test_any_apportionment_is_whole_near_its_quotas_and_adds_up(weights, more):
     ("pocket10", 5, [5], {0: 20, 3: 24, 4: 32}, 0.25), ("pocket10", 7, [7], {0: 20, 4: 24, 5: 32}, 0.35),
     # However short the run, its last epoch has the last size.
     ("pocket10", 2, [2], {0: 20, 1: 32}, 0.1), ("pocket10", 1, [1], {0: 32}, 0.05),
-    ("sprint100", 7, [], {0: 24, 4: 28, 6: 32}, 0), ("sprint100", 28, [], {0: 24, 16: 28, 24: 32}, 0),
+    # Shares of the run follow by themselves.
+    ("sprint100", 7, [], {"0%": 20, "15%": 24, "50%": 32}, 1.75),
+    ("sprint100", 17.5, [], {"0%": 20, "15%": 24, "50%": 32}, 4.375),
     ("resnet50", 50, [5, 8, 37], {}, None), ("best50", 6, [6], {}, None), ("quickstart", 3, [], {}, None),
 ])
 def test_train_epochs_shortens_and_lengthens_a_recipe_in_proportion(name, epochs, stages, sizes, warmup):
@@ -97,6 +99,27 @@ def test_milestones_follow_too(tmp_path, epochs, milestones):
     with pytest.raises(RecipeError, match="schedule.milestones= must be one or more rising epochs below "
                                           "train.epochs=1: set others, or more epochs"):
         load("quickstart", str(file), {"train.epochs": 1})
+
+
+@pytest.mark.parametrize(("epochs", "sizes", "ends"), [
+    (8, {0: 16, 6: 24}, {"head": 3}), (4, {0: 16, 3: 24}, {"head": "37.5%"}), (3.5, {0: 16, 3: 24}, {"head": "37.5%"}),
+    (0.5, {0: 24}, {"head": "37.5%"})])
+def test_parts_end_and_sizes_change_in_proportion_and_epochs_may_be_fractions(tmp_path, epochs, sizes, ends):
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(own(train__epochs=8, train__sizes={"0": 16, "6": 24}, schedule__ends={"head": 3},
+                                   schedule__lrs={"head": 0.1, "*": 0.2})))
+    recipe = load("quickstart", str(file), {"train.epochs": epochs})
+    assert (recipe.epochs, recipe.values["train.sizes"], recipe.values["schedule.ends"]) == (epochs, sizes, ends)
+    shares = load("sprint10", settings={"train.epochs": 2.5})
+    assert shares.values["schedule.ends"] == {"stem.bias": "37.5%"} and not shares.scaled
+
+
+@pytest.mark.parametrize("name", ["pocket10", "resnet50"])
+def test_stages_take_whole_epochs_only(name):
+    with pytest.raises(RecipeError, match="train.epochs=20.5 must be whole: the stages of a run are"):
+        load(name, settings={"train.epochs": 20.5})
+    with pytest.raises(RecipeError, match="train.epochs=120.5 must be whole"):
+        restore(name, load(name).values, {"train.epochs": 120.5})
 
 
 def test_what_stands_beside_train_epochs_counts_as_it_is():
@@ -194,5 +217,12 @@ def test_a_run_that_has_begun_keeps_its_past_and_its_last_stage_takes_the_differ
     assert lengths(restore("resnet50", recipe.values, {"train.epochs": "26"})) == [10, 15, 1]
     with pytest.raises(RecipeError, match="train.epochs=25 must be above 25, where the last stage begins"):
         restore("resnet50", recipe.values, {"train.epochs": "25"})
-    longer = restore("sprint100", load("sprint100").values, {"train.epochs": "28"})
-    assert longer.values["train.sizes"] == {0: 24, 8: 28, 12: 32} and longer.epochs == 28
+    by_epochs = load("sprint100", settings={"train.sizes": "0:24,5:32"})
+    assert restore("sprint100", by_epochs.values, {"train.epochs": "28"}).values["train.sizes"] == {0: 24, 5: 32}
+    # Shares of twice the length: the same moments.
+    longer = restore("sprint100", load("sprint100").values, {"train.epochs": "17.5"})
+    assert longer.values["train.sizes"] == {"0%": 20, "7.5%": 24, "25%": 32} and longer.epochs == 17.5
+    longer = restore("sprint10", load("sprint10").values, {"train.epochs": "12"})
+    assert longer.values["schedule.ends"] == {"stem.bias": "25%"}
+    with pytest.raises(RecipeError, match="train.epochs=2 ends before 37.5% of the 8 epochs that this run began with"):
+        restore("sprint10", load("sprint10").values, {"train.epochs": "2"})

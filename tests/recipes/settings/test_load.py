@@ -84,6 +84,8 @@ def test_a_change_brings_defaults_of_what_now_applies_and_drops_what_no_longer_d
 DUMPED = [(name, {}) for name in names()] + [
     ("quickstart", own(train__stages=[HEAD, ALL], train__sizes={0: 16, 4: 32})),
     ("quickstart", own(schedule__lrs={"head": 0.5, "*.bias": 1e-5, "*": 0.1}, train__sizes="0:16,3:24")),
+    ("quickstart", own(schedule__lrs={"head": 0.5, "*": 0.1}, schedule__ends="head:37.50%", train__epochs=2.5)),
+    ("sprint100", own(train__sizes="0%:16,40%:24", train__epochs=3.25)),
     ("sprint10", own(optim__muon_for="groups.0,groups.1", train__sizes="")),
     ("pocket10", own(train__stages="", train__epochs=9, schedule__lrs={"head": 100, "groups": 0.1})),
 ]
@@ -140,3 +142,12 @@ def test_a_changed_recipe_says_so_in_its_values_and_its_command_and_the_first_on
                                "'--run.folder=a b'")
     assert recipe.command() == "python -m engine.train --recipe quickstart --train.batch=64"
     assert load("quickstart", settings=of_command(other)).values == other.values
+
+
+def test_a_sprint_network_of_a_former_version_pools_as_it_did():
+    former = {path: value for path, value in load("pocket10").values.items()
+              if path not in ("model.pool", "model.norm_eps", "model.stem_bias", "optim.muon_iterations",
+                              "optim.decay_per")}
+    assert dict(restore("pocket10", former).values) == dict(load("pocket10").values)
+    gelu = {path: value for path, value in load("sprint10").values.items() if path != "model.pool"}
+    assert restore("sprint10", gelu).get("model.pool") == "max"

@@ -1,0 +1,92 @@
+"""Feed and step of every recipe on fake CUDA tensors: nothing on the wrong device, nothing that waits for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import step_launches
+from benchmarks.common.fake_gpu import FakeRun, fake_gpu
+from engine.training.forward import ForwardPass
+from engine.training.nan_guard import NanGuard
+from engine.training.step import TrainStep
+from recipes.settings.load import load, names
+
+ROWS = {row["name"]: row for row in
+        json.loads((Path(step_launches.__file__).parent / "results/step_launches.json").read_text())}
+FEW = 8
+
+
+def a_recipe(**settings):
+    return load("quickstart", settings={"model.width": 4, "model.depth": 2, "average.ema": 0.9, "average.lookahead": 2,
+                                        "train.clip_norm": 1.0, "mix.p": 0.5, "mix.kind": "both"} | settings)
+
+
+def test_each_recipe_has_a_row():
+    assert set(ROWS) == set(names())
+
+
+@pytest.mark.slow("builds every network of the recipes and runs its layers on fake tensors")
+@pytest.mark.parametrize("name", names())
+def test_the_step_of_each_recipe_needs_no_value_of_the_device_and_no_more_than_its_row_says(name):
+    row, counted = ROWS[name], step_launches.row_of(load(name))
+    assert (counted.graphs, counted.copies) == (1, 3) and counted.launches == 0
+    assert counted.recorded_launches <= row["recorded_launches"]
+    assert counted.recorded_bytes <= row["recorded_bytes"]
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_all_that_can_follow_a_step_runs_on_the_device(mode):
+    with fake_gpu():
+        run = FakeRun(a_recipe(), mode=mode, batch=FEW)
+        run.train_epoch()
+        assert run.step.updates_done == len(run.feed)
+
+
+def test_a_step_that_has_to_wait_records_its_passes_only():
+    with fake_gpu():
+        run = FakeRun(a_recipe(), precision="fp16", batch=FEW)
+        assert type(run.step) is TrainStep and run.step.mode == "graph"
+
+
+def tally_on_the_cpu(monkeypatch):
+    made = TrainStep.__init__
+
+    def wrong(self, *arguments, **options):
+        made(self, *arguments, **options)
+        self.tally = torch.zeros(3, dtype=torch.float64)
+
+    monkeypatch.setattr(TrainStep, "__init__", wrong)
+
+
+def a_hidden_wait(monkeypatch):
+    mark = NanGuard.mark
+    monkeypatch.setattr(NanGuard, "mark", lambda self, counts, step: (mark(self, counts, step), float(counts[0])))
+
+
+def a_branch_on_the_device(monkeypatch):
+    loss = ForwardPass.loss
+
+    def branching(self, images_bhwc, *others):
+        return loss(self, images_bhwc if images_bhwc.any() else images_bhwc, *others)
+
+    monkeypatch.setattr(ForwardPass, "loss", branching)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+@pytest.mark.parametrize("fault", [tally_on_the_cpu, a_hidden_wait, a_branch_on_the_device])
+def test_a_tensor_on_the_wrong_device_and_a_hidden_wait_are_noticed(monkeypatch, mode, fault):
+    fault(monkeypatch)
+    with fake_gpu(), pytest.raises((RuntimeError, TypeError)):
+        FakeRun(a_recipe(), mode=mode, batch=FEW).train_epoch()
+
+
+def test_an_augmentation_that_waits_is_noticed(monkeypatch):
+    with fake_gpu():
+        run = FakeRun(a_recipe(), batch=FEW)
+        augment = run.feed.policy.forward
+        monkeypatch.setattr(run.feed.policy, "forward", lambda source, indices, keys: augment(
+            source, indices[: int(indices[0])], keys))
+        with pytest.raises((RuntimeError, TypeError)):
+            run.train_epoch()
