@@ -1,13 +1,14 @@
 """Operations to passes: runs of moves, gates, the order with an enlarging resize, and operations that are left out."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from loaders.policy import weight_tables
-from loaders.policy.passes import ALTERNATE_SLOT, Gate
-from loaders.policy.policy import parse
+from loaders.policy.passes import ALTERNATE_SLOT, Gate, Range
+from loaders.policy.policy import Policy, parse
 
 
 def kinds(text, *size):
@@ -80,6 +81,35 @@ def test_rand_augment_has_a_run_and_slots_for_each_round():
     assert [pass_.ops[0].gates[0].slot for pass_ in passes if pass_.kind == "move"] == [0, 2, 4]
 
 
+@pytest.mark.parametrize("range_, constant", [
+    (Range(0, 5), 5), (Range(0, 5, offset=2), 7), (Range(0, 5, offset=2, signed=True), None),
+    (Range(0, 5, signed=True), 5), (Range(0, 5, span=1), None), (Range(0, 5, span=1, signed=True), None)])
+def test_a_range_is_constant_where_no_draw_changes_it(range_, constant):
+    assert range_.constant == constant
+
+
+def test_a_jitter_from_its_neutral_value_on_is_no_mistake():
+    [pass_] = parse("jitter(brightness=(1, 1.5), hue=(0, .1))").passes
+    assert [range_.constant for range_ in pass_.ops[0].ranges] == [None, 1 << 16, 1 << 16, None]
+
+
+def test_what_a_policy_becomes_cannot_be_changed():
+    """Policies and passes are kept and compared as keys."""
+    policy = parse("flip(), affine(rotate_deg=9)")
+    pass_, op = policy.passes[0], policy.passes[0].ops[1]
+    for made in (policy, policy.operations[0], pass_, op, policy.passes[0].ops[0].gates[0], op.ranges[0],
+                 policy.operations[0].spec, policy.operations[0].spec.parameters[0]):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(made, dataclasses.fields(made)[0].name, None)
+        assert hash(made) == hash(made)
+
+
+def test_a_policy_is_its_operations_and_size():
+    policy = parse("flip(), erase()", 20, 30)
+    assert Policy(policy.operations, 20, 30, ()) == policy != Policy(policy.operations, 30, 20, policy.passes)
+    assert "Pass" not in repr(policy) and "flip" in repr(policy)
+
+
 def test_editing_one_operation_moves_no_other_draws():
     before = parse("crop(pad_px=4), jitter(brightness=.2), erase()")
     after = parse("crop(pad_px=2), jitter(brightness=.4, hue=.1), erase(p=1)")
@@ -109,7 +139,8 @@ def test_ratios_are_log_uniform_and_inverse(low, high):
     assert [inverse for _, inverse in pairs] == pytest.approx([65536 / ratio for ratio in expected], abs=0.51)
 
 
-@pytest.mark.parametrize("size, out", [(32, 24), (32, 20), (33, 5), (8, 8), (16, 4), (9, 12)])
+@pytest.mark.parametrize("size, out", [(32, 24), (32, 20), (33, 5), (8, 8), (16, 4), (9, 12), (5, 4), (64, 63),
+                                       (47, 9), (512, 4), (100, 33)])
 def test_shrinking_weights_stay_inside_and_sum_to_one(size, out):
     rows = weight_tables.antialiased(size, out)
     assert len(rows) == out

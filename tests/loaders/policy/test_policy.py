@@ -62,6 +62,7 @@ def test_no_augmentation(text):
     ("affine(scale=(1, 1.25), rotate_deg=15.0)", "affine(rotate_deg=15, scale=(1, 1.25))"),
     ("maybe(.25, flip(p=1), gray())", "maybe(0.25, flip(p=1), gray())"),
     ("jitter(hue=(-.1, .3)),", "jitter(hue=(-0.1, 0.3))"),
+    ("jitter(hue=[-.1, .3])", "jitter(hue=(-0.1, 0.3))"),
     ("coarse_dropout(hole_px=4,\n holes=(1, 3))", "coarse_dropout(hole_px=4, holes=(1, 3))"),
 ])
 def test_canonical_text(text, canonical):
@@ -87,7 +88,10 @@ def test_canonical_text(text, canonical):
     ("flip(p=+1)", "flip(p=+1): p must be a number from 0 to 1"),
     ("coarse_dropout(hole_px=(+4, 8))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
     ("flip(**a)", "unknown parameter 'None'"),
-    ("flip(1)", "name the parameter"),
+    ("flip(1)", "policy: flip(1): name the parameter, e.g. flip(p=...)"),
+    ("invert(1)", "policy: invert(1): write invert()"),
+    ("invert(p=1)", "invert: unknown parameter 'p'; it takes none"),
+    ("gray(q=1)", "gray: unknown parameter 'q'; known: p"),
     ("jitter()", "it changes nothing"),
     ("jitter(brightness=(.3, .2))", "low <= high"),
     ("jitter(hue=.6)", "hue must be a number from 0 to 0.5 (turns) or a pair (low, high)"),
@@ -125,6 +129,12 @@ def test_mistakes_are_one_line_that_says_what_to_do(text, words):
         parse(text)
     message = str(caught.value)
     assert words in message and "\n" not in message and len(message) < 400
+
+
+def test_what_cannot_be_read_is_said_by_the_parser_or_named():
+    with pytest.raises(DataError, match=r"policy: 'flip\(' cannot be read \('\(' was never closed\); write e.g. "
+                                        r"crop\(pad_px=4\), flip\(\)"):
+        parse("flip(")
 
 
 @pytest.mark.parametrize("height, width", [(3, 32), (32, 3), (513, 32), (32, 513)])
