@@ -51,6 +51,9 @@ def test_input_is_normalised_and_channels_last_without_moving_bytes():
     torch.testing.assert_close(made, plain_input(images))
     assert made.is_contiguous(memory_format=torch.channels_last)
     assert ToInput(MEAN, STD, CPU, channels_last=False)(images).is_contiguous()
+    to_input = ToInput((0, 0, 0), (1, 1, 1), CPU)
+    for each in (to_input.scale, to_input.shift):
+        assert (each.shape, each.dtype) == ((1, 3, 1, 1), torch.float32)
 
 
 def test_steps_equal_plain_torch_with_onecycle_smoothing_and_clipping():
