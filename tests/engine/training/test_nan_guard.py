@@ -48,8 +48,10 @@ class Event:
 
 def test_on_a_gpu_a_copy_is_looked_at_when_it_has_arrived(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    guard = NanGuard(torch.device("cpu"))
-    guard.device = torch.device("cuda")
+    early, guard = NanGuard(torch.device("cpu")), NanGuard(torch.device("cpu"))
+    early.device = guard.device = torch.device("cuda")
+    early.note(counts(float("nan")), 0)
+    early.check()
     guard.note(counts(1.0), 0)
     # The copy of before the bad step arrives at the third call; another one is made then, which knows.
     assert [guard.known() for _ in range(2)] == [-1, -1]

@@ -70,6 +70,8 @@ def test_one_of_splits_its_probability_evenly():
 def test_trivial_wide_offers_fourteen_choices():
     ops = [op for pass_ in parse("trivial_wide()").passes for op in pass_.ops]
     assert len(ops) == 13 and all(len(op.gates) == 1 for op in ops)
+    # Shears are about the corner and by tangents; shifts and the turn are about the centre.
+    assert [op.constants for op in ops if op.kind == "move"] == [(1, 1)] * 2 + [(0, 1)] * 3
     edges = sorted((op.gates[0].low, op.gates[0].high) for op in ops)
     assert edges[0][0] == 2**24 // 14 and edges[-1][1] == 2**24
     assert all(a[1] == b[0] for a, b in zip(edges, edges[1:], strict=False))
@@ -79,6 +81,23 @@ def test_rand_augment_has_a_run_and_slots_for_each_round():
     passes = parse("rand_augment(n=3)").passes
     assert sum(pass_.kind == "move" for pass_ in passes) == 3
     assert [pass_.ops[0].gates[0].slot for pass_ in passes if pass_.kind == "move"] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("text", ["trivial_wide(fill={})", "rand_augment(fill={})", "perspective(fill={})",
+                                  "affine(shear_deg=9, fill={})", "crop(pad_px=1, fill={})"])
+@pytest.mark.parametrize("fill", ["zero", "mean", "reflect"])
+def test_what_lies_outside_is_what_the_operation_says(text, fill):
+    assert {pass_.fill for pass_ in parse(text.format(fill)).passes if pass_.kind == "move"} == {fill}
+
+
+@pytest.mark.parametrize("side_px", [*range(4, 40), 511, 512])
+def test_corners_move_by_a_share_of_half_the_side_and_by_less_than_a_third_of_it(side_px):
+    # By as much as .6 of half the side; two corners that move towards each other stay two pixels apart.
+    most = max((px for px in range(side_px) if 10 * px <= 6 * (side_px // 2) and 3 * px <= side_px - 2), default=0)
+    [pass_] = parse("perspective(distortion=.6)", 64, side_px).passes
+    assert pass_.ops[0].constants == (most, 19)
+    [pass_] = parse("perspective(distortion=.6)", side_px, 64).passes
+    assert pass_.ops[0].constants == (19, most)
 
 
 @pytest.mark.parametrize("range_, constant", [
