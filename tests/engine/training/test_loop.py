@@ -127,7 +127,8 @@ def test_nothing_stops_a_run_that_is_not_asked_to_and_nothing_is_known_of_what_i
     assert len(list(perfect.run())) == 5 and perfect.progress.stopped == ""
     assert perfect.progress.epochs_without_gain == 4
     alone = make(CountingStep(), CountingFeed(), 1)
-    assert [(record.watched_loss, record.watched_top1) for record in alone.run()] == [(None, None)]
+    assert [(record.watched_loss, record.watched_top1, record.is_best) for record in alone.run()] == [
+        (None, None, False)]
     assert alone.last_watched is None
     perfect.seek(Progress())
     assert perfect.last_watched is None

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 
 from engine.training.loss import mixed_cross_entropy
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 
 def sample(dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)

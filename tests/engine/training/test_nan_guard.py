@@ -26,6 +26,7 @@ def test_the_first_bad_step_is_told(bad):
 def test_a_bad_first_step_is_told():
     guard = NanGuard(torch.device("cpu"))
     guard.note(counts(float("nan")), 0)
+    guard.note(counts(float("nan")), 1)
     with pytest.raises(NotFinite, match="^the loss is not finite, or exploded, at step 0 of the epoch: lower the "
                                         "learning rate$") as caught:
         guard.check()
@@ -52,6 +53,8 @@ def test_on_a_gpu_a_copy_is_looked_at_when_it_has_arrived(monkeypatch):
     early.device = guard.device = torch.device("cuda")
     early.note(counts(float("nan")), 0)
     early.check()
+    early.note(counts(float("nan")), 1)
+    assert early.known(wait=True) == 0
     guard.note(counts(1.0), 0)
     # The copy of before the bad step arrives at the third call; another one is made then, which knows.
     assert [guard.known() for _ in range(2)] == [-1, -1]

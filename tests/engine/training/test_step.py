@@ -256,6 +256,19 @@ def test_a_schedule_moves_momentum_or_leaves_the_optimisers_own(name, schedule, 
     assert group["momentum"] == expected if name == "sgd" else group["betas"] == (expected, 0.99)
 
 
+@pytest.mark.parametrize("momentum", [{}, {"momentum_low": 0.5, "momentum_high": 0.6}])
+def test_each_group_has_its_own_share_of_the_rate(momentum):
+    model, schedule = network(), OneCycle(0.4, 4, **momentum)
+    step = make(model)
+    groups = split_decay(by_pattern(model, {"0": 0.1, "3": 0.4}), 0.0, True)
+    step.start_stage(build_optimizer("sgd", groups, momentum=0.9), schedule)
+    for number, batch in enumerate(batches(2)):
+        step(*batch, 0, number)
+        rate, expected = schedule.at(number)
+        for group, share in zip(step.optimizer.param_groups, (0.25, 1.0), strict=True):
+            assert (group["lr"], group["momentum"]) == (pytest.approx(rate * share), expected or 0.9)
+
+
 @pytest.mark.skipif(not cpu_has_native_bf16(), reason="bf16 is emulated on this processor")
 def test_bf16_follows_fp32_to_its_tolerance():
     data, losses = batches(4), []

@@ -150,6 +150,15 @@ def test_a_guard_tells_the_first_bad_step_at_once_and_begins_anew():
     assert math.isnan(step.totals()[0])
 
 
+def test_only_the_totals_of_an_epoch_wait_for_the_guard(monkeypatch):
+    guard, waits = NanGuard(CPU), []
+    monkeypatch.setattr(guard, "known", lambda wait: waits.append(wait) or -1)
+    step = make(guard=guard)
+    step(*batch(0), 0, 0)
+    step.totals()
+    assert waits == [False, True]
+
+
 def test_a_guard_is_not_asked_where_bad_batches_are_skipped():
     step = make(guard=NanGuard(CPU), skip_bad=True)
     step(*WHITE, 0, 0)
