@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from loaders.beton.cache import ensure, labels_of
+from loaders.common.errors import DataError
 from loaders.feeds import build
 from loaders.feeds.build import Feeds, Place, build_feeds, choose_kind, plain_feed, train_feed
 from loaders.feeds.order import Order
@@ -46,7 +47,16 @@ def test_a_training_feed_has_the_split_seed_colour_and_share_that_it_is_given(be
     expected = by_hand(beton, indices, shard=shard)
     assert [digest(feed, epoch) for epoch in (0, 3)] == [digest(expected, epoch) for epoch in (0, 3)]
     assert digest(feed) != digest(by_hand(beton, indices, seed=8, shard=shard))
+    if kind == "stream":
+        assert (feed.threads, feed._loader.batches_ahead) == (1, 2)
     feed.close()
+
+
+def test_a_class_without_an_image_to_train_on_or_to_hold_out_is_told_by_name(beton):
+    names = "|".join(beton.class_names)
+    for share in (0.001, 0.999):
+        with pytest.raises(DataError, match=rf"^data.validation={share} would leave no image.*'({names})' \("):
+            train_feed(beton, Place("resident", CPU), **arguments(validation=share))
 
 
 @pytest.mark.parametrize("kind", KINDS)

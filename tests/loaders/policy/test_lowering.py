@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from loaders.policy import weight_tables
-from loaders.policy.passes import ALTERNATE_SLOT, Gate, Range
+from loaders.policy.passes import ALTERNATE_SLOT, NOISE_MEAN, NOISE_UNIT, Gate, Range, jitter_orders
 from loaders.policy.policy import Policy, parse
 
 
@@ -110,6 +110,23 @@ def test_a_range_is_constant_where_no_draw_changes_it(range_, constant):
 def test_a_jitter_from_its_neutral_value_on_is_no_mistake():
     [pass_] = parse("jitter(brightness=(1, 1.5), hue=(0, .1))").passes
     assert [range_.constant for range_ in pass_.ops[0].ranges] == [None, 1 << 16, 1 << 16, None]
+
+
+@pytest.mark.parametrize("text, parts", [("jitter(contrast=.2)", (1,)), ("jitter(brightness=.2, hue=.1)", (0, 3)),
+                                         ("jitter(brightness=.2, contrast=.2, saturation=.2, hue=.1)", (0, 1, 2, 3)),
+                                         ("jitter(saturation=(2, 2), contrast=(1, 1.5))", (1, 2))])
+def test_a_jitters_orders_are_those_of_the_parts_that_can_change_something(text, parts):
+    orders = jitter_orders(parse(text).passes[0].ops[0])
+    assert {part for order in orders for part in order} == set(parts) and len(orders) == 24
+    # Each order of the parts is as likely as any other, and the full ones are in the order of a dictionary.
+    assert {orders.count(order) for order in orders} == {24 // math.factorial(len(parts))}
+    assert len(parts) < 4 or list(orders) == sorted(orders)
+
+
+def test_the_sum_of_eight_bytes_as_noise_has_mean_0_and_a_deviation_of_full_scale():
+    assert NOISE_MEAN == 8 * sum(range(256)) / 256
+    variance = 8 * sum((value - 127.5) ** 2 for value in range(256)) / 256
+    assert NOISE_UNIT == pytest.approx(255 / math.sqrt(variance) * 2**16, rel=2e-5)
 
 
 def test_what_a_policy_becomes_cannot_be_changed():

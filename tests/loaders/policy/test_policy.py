@@ -170,7 +170,13 @@ def test_the_description_is_in_the_order_of_execution():
         "pass 3: cover at 64x64 px: erase"]),
     ("resize(px=16), one_of(.3, invert(), equalize())", (32, 32), [
         "pass 1: shrink at 32x32 px -> 16x16 px: shrink", "pass 2: photo at 16x16 px: invert (p=0.15)",
-        "pass 3: photo at 16x16 px: equalize (p=0.15)"])])
+        "pass 3: photo at 16x16 px: equalize (p=0.15)"]),
+    ("trivial_wide()", (16, 20), [
+        "pass 1: move at 20x16 px: affine (p=0.0714), affine (p=0.0714), affine (p=0.0714), affine (p=0.0714), affine "
+        "(p=0.0714), sampled once, outside: zero",
+        *(f"pass {number}: photo at 20x16 px: {name} (p=0.0714)" for number, name in enumerate(
+            ("brightness", "saturation", "contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize"),
+            2))])])
 def test_each_pass_is_described_with_its_sizes_and_chances(text, size, lines):
     described = parse(text, *size).describe()
     assert [line for line in described if line.startswith("pass")] == lines
