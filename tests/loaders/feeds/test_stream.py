@@ -227,6 +227,18 @@ def test_an_error_in_the_pipeline_is_raised_in_the_caller_and_the_next_epoch_wor
         assert sum(len(batch.labels) for batch in batches) == COUNT
 
 
+def test_closing_ends_the_feeds_own_epochs_alone(beton):
+    feed, other, before = make(beton, batch=8), make(beton, batch=8), threading.active_count()
+    with other.host_epoch() as others, feed.epoch() as first, feed.epoch(1) as second:
+        for batches in (others, first, second):
+            next(batches)
+        assert threading.active_count() == before + 3
+        feed.close()
+        assert threading.active_count() == before + 1
+        assert len(list(others)) == 37
+    assert threading.active_count() == before
+
+
 def test_torchs_thread_count_stays(beton):
     torch.set_num_threads(2)
     feed = make(beton, threads=1)

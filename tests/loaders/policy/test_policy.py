@@ -137,6 +137,27 @@ def test_what_cannot_be_read_is_said_by_the_parser_or_named():
         parse("flip(")
 
 
+def test_the_longest_the_largest_and_the_deepest_text_are_read():
+    digits = "1" * (4000 - len("noise(sigma=.)"))
+    assert parse(f"noise(sigma=.{digits})").operations[0].value("sigma") == pytest.approx(1 / 9)
+    assert len(parse("flip(), " * 64).operations) == 64
+    deepest = "maybe(1, " * 4 + "flip()" + ")" * 4
+    assert parse(deepest).text == deepest
+    for text, words in ((f"noise(sigma=.{digits}1)", "policy: 4001 characters; at most 4000 are read"),
+                        ("maybe(1, " * 5 + "flip()" + ")" * 5, r"policy: flip(...) is nested deeper than 4 wrappers"),
+                        ("flip(), " * 65, "policy: more than 64 operations; write fewer")):
+        with pytest.raises(DataError, match=re.escape(words)):
+            parse(text)
+
+
+def test_mistakes_quote_as_much_as_fits_a_line():
+    for text, words in ((f"'{'ab' * 40}'", f"got ''{'ab' * 29}a'"),
+                        (f"flip({'ab' * 40}", f"'flip({'ab' * 27}a' cannot"),
+                        (f"flip(p={'ab' * 40})", f"flip(p={'ab' * 30}): p must")):
+        with pytest.raises(DataError, match=re.escape(words)):
+            parse(text)
+
+
 @pytest.mark.parametrize("height, width", [(3, 32), (32, 3), (513, 32), (32, 513)])
 def test_image_sizes_have_limits(height, width):
     with pytest.raises(DataError, match=f"images of {height}x{width} px: height and width must be from 4 to 512"):
