@@ -38,7 +38,7 @@ test: lint browser
 	$(BIN)/python -m pytest -q -m alone
 
 # At most so many changes of each file; a large number tries all, in hours.
-SAMPLE ?= 80
+SAMPLE ?= 40
 
 mutants: setup
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[mutants]"
