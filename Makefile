@@ -1,5 +1,5 @@
 # make train: set up and train on the embedded data set; make check: lint and the fast tests; make test: all tests;
-# make mutants: whether the tests notice small changes of the code, which takes most of an hour.
+# make mutants: whether the tests notice small changes of the code, which takes a quarter of an hour or more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
