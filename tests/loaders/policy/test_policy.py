@@ -284,3 +284,9 @@ def test_reading_a_policy_needs_neither_numba_nor_torch():
     code = ("import sys; from loaders.policy.policy import parse; parse('resnet50').describe(); "
             "assert not {'numba', 'torch', 'ffcv'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])
+
+
+def test_half_of_a_blurs_kernel_is_below_the_images_shorter_side():
+    parse("blur(kernel_px=5, sigma=1)", 3, 9)
+    with pytest.raises(DataError, match=r"kernel_px=7.*its half below the image's shorter side 3"):
+        parse("blur(kernel_px=7, sigma=1)", 9, 3)
