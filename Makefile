@@ -1,5 +1,5 @@
 # make train: set up and train on the embedded data set; make check: lint and the fast tests; make test: all tests;
-# make mutants: whether the tests notice small changes of the code, which takes most of an hour.
+# make mutants: whether the tests notice small changes of the code, which takes a quarter of an hour or more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,7 +38,7 @@ test: lint browser
 	$(BIN)/python -m pytest -q -m alone
 
 # At most so many changes of each file; a large number tries all, in hours.
-SAMPLE ?= 80
+SAMPLE ?= 40
 
 mutants: setup
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[mutants]"

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 def judged(path: Path, trail: Trail, sample: int | None, seed: int, jobs: int) -> dict:
     """The row of a file: how many mutants there are, were tried, and fared in which way; the diffs of the survivors.
 
-    EngineError for a listed mutant that the file does not have (any more).
+    EngineError for a listed mutant that the file does not have (any more), and where tests fail without a change.
     """
     mutants, listed = mutants_of(path), LISTED.get(str(path), [])
     for entry in listed:
@@ -82,6 +83,11 @@ def judged(path: Path, trail: Trail, sample: int | None, seed: int, jobs: int) -
     tried = real if sample is None else sorted(random.Random(seed).sample(real, min(sample, len(real))),
                                                key=lambda mutant: mutant.lines.start)
     print(f"{path}: {len(tried)} of {len(mutants)} mutants, {len(trail.seconds)} tests", flush=True)
+    # Where the tests fail in a fork even without a change, each mutant would seem killed.
+    unchanged = [replace(mutant, source=path.read_text("utf-8")) for mutant in tried[:1]]
+    if not set(judge(path, unchanged, trail, 1, on_judged=lambda *_: None)) <= set(UNNOTICED):
+        raise EngineError(f"{path}: tests of line {tried[0].lines.start} fail in a process of their own, without any "
+                          "change: mend them first")
     verdicts = judge(path, tried, trail, jobs, on_judged=tell)
     survivors = [{"line": mutant.lines.start, "inside": mutant.inside, "diff": mutant.diff, "verdict": verdict}
                  for mutant, verdict in zip(tried, verdicts, strict=True) if verdict in UNNOTICED]

@@ -60,6 +60,8 @@ def judge(path: Path, mutants: Sequence[Mutant], trail: Trail, jobs: int,
     """What the tests say of each mutant of a file, `jobs` at a time."""
     verdicts = [UNCOVERED] * len(mutants)
     waiting = [(number, trail.tests_of(path, mutant.lines)) for number, mutant in enumerate(mutants)]
+    for number in [number for number, tests in waiting if not tests]:
+        on_judged(mutants[number], UNCOVERED)
     waiting = [(number, tests) for number, tests in waiting if tests]
     running: dict[int, tuple[int, int, float]] = {}
     with tempfile.TemporaryDirectory(prefix="cadence-mutants-", ignore_cleanup_errors=True) as folder:

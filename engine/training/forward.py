@@ -25,7 +25,7 @@ class ToInput:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W): (x / 255 - mean) / std per channel, channels_last or contiguous."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device, channels_last: bool = True):
-        mean, std = torch.tensor([mean, std], device=device, dtype=torch.float32).view(2, 1, 3, 1, 1)
+        mean, std = torch.tensor([mean, std], device=device).view(2, 1, 3, 1, 1)
         self.device, self.channels_last = device, channels_last
         self.scale, self.shift = 1 / (255 * std), -mean / std
 

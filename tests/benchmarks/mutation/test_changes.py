@@ -101,7 +101,10 @@ def test_a_mutant_is_judged_by_the_tests_and_the_file_stays(monkeypatch):
     told = []
     found = verdicts.judge(SHARDS, tried, trail, 2, lambda mutant, verdict: told.append(verdict))
     assert found == ["survived", "killed", "endless", "killed", "uncovered"]
-    assert sorted(told) == sorted(found[:4]) and SHARDS.read_text() == before
+    assert sorted(told) == sorted(found) and SHARDS.read_text() == before
+    monkeypatch.setattr(verdicts, "run_pytest", lambda *_: 1)
+    with pytest.raises(EngineError, match=r"shards\.py: tests of line \d+ fail in a process of their own, without any"):
+        mutants.judged(SHARDS, trail, 2, 0, 1)
 
 
 def test_an_entry_of_the_list_means_a_diff_or_all_inside_a_function():

@@ -1,12 +1,13 @@
 """What is better, by each criterion, and how it is told."""
 
 import math
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
+import torch
 
-from engine.training.criterion import CRITERIA, in_words
-from engine.training.metrics import Result
+from engine.training.criterion import CRITERIA, LEAST_CLASSES_FOR_TOP5, in_words
+from engine.training.metrics import Metrics, Result
 
 
 @pytest.mark.parametrize(("name", "worse", "better"), [("top1", 0.5, 0.6), ("top5", 0.5, 0.6), ("loss", 1.2, 1.1),
@@ -22,5 +23,18 @@ def test_higher_shares_and_lower_losses_and_errors_are_better(name, worse, bette
 
 def test_each_is_a_field_of_an_evaluations_result_and_has_words():
     assert set(CRITERIA) <= {field.name for field in fields(Result)}
-    assert [in_words(f"validation_{name}", 0.25) for name in ("top1", "loss", "ece")] == [
-        "validation top-1 25.00%", "validation loss 0.2500", "validation calibration error 25.00%"]
+    assert [in_words(f"validation_{name}", 0.25) for name in CRITERIA] == [
+        "validation top-1 25.00%", "validation top-5 25.00%", "validation loss 0.2500",
+        "validation calibration error 25.00%"]
+    with pytest.raises(FrozenInstanceError):
+        CRITERIA["loss"].lower = False
+
+
+def test_top5_tells_networks_apart_from_as_many_classes_on_as_its_limit_says():
+    def worst(classes):
+        metrics = Metrics(classes, "cpu")
+        metrics.update(-torch.eye(classes), torch.arange(classes))
+        return metrics.result().top5
+
+    assert [worst(classes) for classes in range(2, LEAST_CLASSES_FOR_TOP5)] == [1.0] * (LEAST_CLASSES_FOR_TOP5 - 2)
+    assert worst(LEAST_CLASSES_FOR_TOP5) == 0.0

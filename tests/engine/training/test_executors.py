@@ -11,7 +11,7 @@ from engine.models.cnn import Cnn
 from engine.optim.param_groups import build_optimizer, by_pattern, split_decay
 from engine.optim.schedule import Constant
 from engine.training import executors
-from engine.training.executors import build_executor, compiled, only_passes, resolve
+from engine.training.executors import MODES, Captured, Compiled, build_executor, compiled, only_passes, resolve
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.mixing import Mix, draw_mix
 from engine.training.precision import Precision
@@ -165,14 +165,25 @@ def test_a_block_of_a_batch_is_given_the_image_before_it_by_each_executor(not_co
             torch.testing.assert_close([p.grad for p in step.model.parameters()], gradients, rtol=1e-4, atol=1e-6)
 
 
+def test_each_mode_has_an_executor_of_its_own(not_compiled, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    forward = step_of("eager").executor
+    assert [type(build_executor(mode, forward)) for mode in MODES] == [ForwardPass, Compiled, Captured]
+
+
 @pytest.mark.parametrize("kind", ["TorchDynamoException", "Unsupported"])
 def test_a_compiler_that_fails_is_one_line(kind, monkeypatch):
-    def fails(*_):
-        raise getattr(torch._dynamo.exc, kind)("the first line\nand more")
+    def compiler_that_says(text):
+        def fails(*_):
+            raise getattr(torch._dynamo.exc, kind)(text)
+        return fails
 
-    monkeypatch.setattr(torch, "compile", lambda function, dynamic: fails)
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compiler_that_says("the first line\nand more"))
     with pytest.raises(EngineError, match=r"^train.step: torch.compile failed \(the first line\); choose "
                                           r"--train.step=eager, and see that a C\+\+ compiler is installed$"):
+        compiled(len)([])
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compiler_that_says("\n" + "ab" * 150))
+    with pytest.raises(EngineError, match=rf"failed \({'ab' * 100}\); "):
         compiled(len)([])
 
 

@@ -70,3 +70,24 @@ def test_a_smaller_size_reaches_the_network_and_a_recipe_without_mixing_has_no_r
     images, labels = batch()
     made.loss(images, labels, 6, None)
     assert seen == [(6, 3, 6, 6)] and made.row_of(None) is None
+
+
+@pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
+@pytest.mark.parametrize("size_px", [None, 6])
+def test_nothing_waits_for_the_device_and_all_of_it_lies_there(mix, size_px):
+    """On the meta device there are no values: reading one would raise, and so would adding one of another device."""
+    meta = torch.device("meta")
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(5, device=meta))
+    made = ForwardPass(model, ToInput((0.5, 0.4, 0.3), (0.2, 0.25, 0.3), meta), Precision("fp32", meta), smoothing=0.1,
+                       mixes=True)
+    images, labels = (tensor.to(meta) for tensor in batch())
+    if mix and size_px:
+        mix = Mix(mix.kind, mix.lam, mix.box_px and (1, 3, 2, 5))
+    for how in (mix, made.row_of(mix).to(meta)):
+        for before in (None, (images[:1], labels[:1])):
+            loss, counts = made.loss(images, labels, size_px, how, before)
+            assert (loss.shape, loss.dtype, loss.device) == ((), torch.float32, meta)
+            assert (counts.shape, counts.dtype, counts.device) == ((3,), torch.float64, meta)
+            assert not counts.requires_grad
+            made.backward(loss, 0.5)
+            assert model[1].weight.grad.device == meta

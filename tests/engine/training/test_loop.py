@@ -148,14 +148,27 @@ def test_a_run_that_ends_within_an_epoch_is_left_and_goes_on(left_after):
 
 
 def test_the_best_epoch_is_the_highest_top1_and_ties_keep_the_first():
-    loop = make(CountingStep(), CountingFeed(), 4, select=True, watch=watched([(1, .5), (1, .7), (1, .7), (1, .6)]))
-    assert [record.is_best for record in loop.run()] == [True, True, False, False]
+    loop = make(CountingStep(), CountingFeed(), 4, select=True, watch=watched([(2, .5), (3, .7), (4, .7), (5, .6)]))
+    assert [(record.is_best, record.watched_loss, record.watched_top1) for record in loop.run()] == [
+        (True, 2, .5), (True, 3, .7), (False, 4, .7), (False, 5, .6)]
     assert (loop.progress.best_epoch, loop.progress.best_value) == (1, .7)
 
 
 def test_nothing_is_best_where_nothing_may_be_chosen():
     loop = make(CountingStep(), CountingFeed(), 2, watch=watched([(1, .5), (1, .7)]))
     assert not any(record.is_best for record in loop.run())
+
+
+def test_nothing_stops_a_run_that_is_not_asked_to_and_nothing_is_known_of_what_is_not_watched():
+    perfect = make(CountingStep(), CountingFeed(), 5, watch=watched([(0, 1.0)] * 5))
+    assert len(list(perfect.run())) == 5 and perfect.progress.stopped == ""
+    assert perfect.progress.epochs_without_gain == 4
+    alone = make(CountingStep(), CountingFeed(), 1)
+    assert [(record.watched_loss, record.watched_top1, record.is_best) for record in alone.run()] == [
+        (None, None, False)]
+    assert alone.last_watched is None
+    perfect.seek(Progress())
+    assert perfect.last_watched is None
 
 
 def test_it_stops_at_the_accuracy_asked_for():

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 
 from engine.training.loss import mixed_cross_entropy
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 
 def sample(dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
@@ -14,7 +16,7 @@ def sample(dtype=torch.float64):
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 def test_equals_torch_on_dense_soft_targets_with_its_gradient(lam, smoothing):
     logits, a, b = sample()
     dense = lam * F.one_hot(a, 7).double() + (1 - lam) * F.one_hot(b, 7).double()
@@ -62,3 +64,9 @@ def test_nothing_waits_for_the_device():
     # On the meta device there are no values: reading one would raise.
     logits, a, b = (t.to("meta") for t in sample())
     assert mixed_cross_entropy(logits, a, b, 0.3, 0.1).shape == ()
+    assert mixed_cross_entropy(logits, a, b, 0.3, torch.zeros((), device="meta")).shape == ()
+
+
+def test_without_smoothing_a_class_that_is_ruled_out_costs_nothing():
+    logits = torch.tensor([[0.0, 0.0, -math.inf]])
+    assert mixed_cross_entropy(logits, torch.tensor([0]), torch.tensor([1]), 0.5).item() == pytest.approx(math.log(2))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_everything_equals_plain_python(batch, classes):
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(result.per_class, confusion.diagonal() / confusion.sum(1))
     assert result.ece == pytest.approx(ece, rel=1e-6)
-    assert result.bin_count.tolist() == [len(b) for b in bins]
+    assert result.bin_count.tolist() == [len(b) for b in bins] and result.bin_count.dtype == np.int64
     for i, members in enumerate(bins):
         if members:
             assert result.bin_confidence[i] == pytest.approx(np.mean([conf for conf, _ in members]), rel=1e-6)
@@ -175,6 +176,8 @@ def test_the_inputs_and_earlier_results_stay_as_they_are():
     result = metrics.result()
     confusion = result.confusion.copy()
     metrics.update(logits, labels)
+    with pytest.raises(FrozenInstanceError):
+        result.top1 = 1.0
     assert torch.equal(logits.nan_to_num(), before.nan_to_num())
     np.testing.assert_array_equal(result.confusion, confusion)
     assert metrics.result().count == 400

@@ -26,6 +26,7 @@ def test_the_first_bad_step_is_told(bad):
 def test_a_bad_first_step_is_told():
     guard = NanGuard(torch.device("cpu"))
     guard.note(counts(float("nan")), 0)
+    guard.note(counts(float("nan")), 1)
     with pytest.raises(NotFinite, match="^the loss is not finite, or exploded, at step 0 of the epoch: lower the "
                                         "learning rate$") as caught:
         guard.check()
@@ -33,8 +34,11 @@ def test_a_bad_first_step_is_told():
 
 
 def test_on_a_gpu_the_host_reads_a_copy_that_may_be_old():
-    guard = NanGuard(torch.device("cpu"))
-    guard.device = torch.device("cuda")
+    early, guard = NanGuard(torch.device("cpu")), NanGuard(torch.device("cpu"))
+    early.device = guard.device = torch.device("cuda")
+    early.note(counts(float("nan")), 0)
+    early.note(counts(float("nan")), 1)
+    assert early.known(wait=True) == early.known() == 0
     guard.note(counts(1.0), 0)
     assert guard.known() == -1
     for step, loss in ((1, EXPLODED), (2, 2 * EXPLODED), (3, float("nan"))):

@@ -62,6 +62,12 @@ def test_products_are_in_the_precisions_type_and_only_fp16_scales(name, dtype):
     assert (precision.scaler is not None) == (name == "fp16")
 
 
+@pytest.mark.filterwarnings("ignore:torch.cuda.amp.GradScaler is enabled")
+def test_losses_are_scaled_for_the_device_that_there_is():
+    assert Precision("fp16", torch.device("cuda")).scaler.is_enabled() is torch.cuda.is_available()
+    assert Precision("fp16", CPU).scaler.is_enabled()
+
+
 @pytest.mark.parametrize("avx, amx, native", [(False, False, False), (True, False, True), (False, True, True)])
 def test_a_cpu_has_bf16_by_either_of_two_instructions(avx, amx, native, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)

@@ -53,6 +53,9 @@ def test_input_is_normalised_and_channels_last_without_moving_bytes():
     torch.testing.assert_close(made, plain_input(images))
     assert made.is_contiguous(memory_format=torch.channels_last)
     assert ToInput(MEAN, STD, CPU, channels_last=False)(images).is_contiguous()
+    to_input = ToInput((0, 0, 0), (1, 1, 1), CPU)
+    for each in (to_input.scale, to_input.shift):
+        assert (each.shape, each.dtype) == ((1, 3, 1, 1), torch.float32)
 
 
 def test_steps_equal_plain_torch_with_onecycle_smoothing_and_clipping():
@@ -320,8 +323,9 @@ def test_restarting_forgets_the_updates_and_resets_the_followers():
     step = make(model, ema=Follower("ema", heard, model), lookahead=Follower("lookahead", heard, model))
     step(*batches(1)[0], 0, 0)
     heard.clear()
+    step.skipped = 3
     step.reset(None)
-    assert step.updates_done == 0 and heard == [("lookahead", "reset"), ("ema", "reset")]
+    assert step.updates_done == step.skipped == 0 and heard == [("lookahead", "reset"), ("ema", "reset")]
 
 
 @pytest.mark.parametrize(("schedule", "expected"), [(Constant(0.1), 0.8), (OneCycle(0.1, 4), 0.8),
@@ -335,6 +339,19 @@ def test_a_schedule_moves_momentum_or_leaves_the_optimisers_own(name, schedule, 
     step(*batches(1)[0], 0, 0)
     (group,) = step.optimizer.param_groups
     assert group["momentum"] == expected if name == "sgd" else group["betas"] == (expected, 0.99)
+
+
+@pytest.mark.parametrize("momentum", [{}, {"momentum_low": 0.5, "momentum_high": 0.6}])
+def test_each_group_has_its_own_share_of_the_rate(momentum):
+    model, schedule = network(), OneCycle(0.4, 4, **momentum)
+    step = make(model)
+    groups = split_decay(by_pattern(model, {"0": 0.1, "3": 0.4}), 0.0, True)
+    step.start_stage(build_optimizer("sgd", groups, momentum=0.9), schedule)
+    for number, batch in enumerate(batches(2)):
+        step(*batch, 0, number)
+        rate, expected = schedule.at(number)
+        for group, share in zip(step.optimizer.param_groups, (0.25, 1.0), strict=True):
+            assert (group["lr"], group["momentum"]) == (pytest.approx(rate * share), expected or 0.9)
 
 
 @pytest.mark.skipif(not cpu_has_native_bf16(), reason="bf16 is emulated on this processor")

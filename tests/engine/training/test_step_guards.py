@@ -72,7 +72,8 @@ def test_counts_add_up_over_the_batches_and_begin_where_they_are_set():
     loss, top1, images = step.totals()
     assert images == 18 and loss == pytest.approx(sum(losses) / 3) and 0 <= top1 <= 1
     assert step.tally.dtype == torch.float64 and step.tally.device == CPU
-    assert (make().updates_done, make().skipped) == (0, 0)
+    fresh = make()
+    assert (fresh.updates_done, fresh.skipped, fresh.updated, fresh.spoiled) == (0, 0, True, False)
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -149,6 +150,15 @@ def test_a_guard_tells_the_first_bad_step_at_once_and_begins_anew():
     assert math.isnan(step.totals()[0])
 
 
+def test_only_the_totals_of_an_epoch_wait_for_the_guard(monkeypatch):
+    guard, waits = NanGuard(CPU), []
+    monkeypatch.setattr(guard, "known", lambda wait: waits.append(wait) or -1)
+    step = make(guard=guard)
+    step(*batch(0), 0, 0)
+    step.totals()
+    assert waits == [False, True]
+
+
 def test_a_guard_is_not_asked_where_bad_batches_are_skipped():
     step = make(guard=NanGuard(CPU), skip_bad=True)
     step(*WHITE, 0, 0)
@@ -159,10 +169,10 @@ class Others:
     """A process group as one process sees it: what the other ones add, and which image stands before the block."""
 
     def __init__(self, before=None, adds=(0.0, 0.0, 0.0), bad=-1):
-        self.before, self.adds, self.bad, self.asked, self.known = before, adds, bad, 0, []
+        self.before, self.adds, self.bad, self.asked, self.known = before, adds, bad, [], []
 
     def image_before(self, images_bhwc, labels):
-        self.asked += 1
+        self.asked.append((images_bhwc, labels))
         return self.before
 
     def sum_in_place(self, tensors):
@@ -216,8 +226,10 @@ def test_the_blocks_gradients_add_up_to_the_whole_batchs(mix, mode, reducers, mo
         group = Others((images[first - 1][None], labels[first - 1][None]))
         step = make(process_group=group, **options)
         step.model.norm.eval()
-        step(images[first:stop], labels[first:stop], 0, 0)
-        assert group.asked == (1 if mix or mode == "compile" else 0)
+        block = images[first:stop], labels[first:stop]
+        step(*block, 0, 0)
+        assert len(group.asked) == (1 if mix or mode == "compile" else 0)
+        assert all(got is given for asked in group.asked for got, given in zip(asked, block, strict=True))
         gradients = reducers[-1].gradients[0]
         summed = gradients if summed is None else [a + b for a, b in zip(summed, gradients, strict=True)]
     torch.testing.assert_close(summed, reducers[0].gradients[0], rtol=1e-5, atol=1e-6)
@@ -228,7 +240,7 @@ def test_without_mixing_no_image_is_asked_for(reducers, monkeypatch):
     for mode in ("eager", "compile"):
         group = Others()
         make(process_group=group, mode=mode)(*batch(0), 0, 0)
-        assert group.asked == 0
+        assert not group.asked
 
 
 def test_gradients_are_sent_once_an_update_and_each_stage_has_a_reducer_of_its_own(reducers):

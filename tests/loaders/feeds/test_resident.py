@@ -145,7 +145,7 @@ def test_feeds_of_one_beton_can_share_the_memory(beton):
 def test_it_fits_where_images_and_augmentation_take_less_than_half_of_the_free_memory(beton, monkeypatch):
     needed = COUNT * 16 * 16 * 3 + resident.working_bytes("cuda")
     for free, expected in ((2 * needed, False), (2 * needed + 2, True)):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * free))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: {"cuda:0": (free, 10 * free)}[device])
         assert fits(beton, "cuda:0") is expected
 
 

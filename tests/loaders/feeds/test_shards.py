@@ -43,8 +43,10 @@ def test_the_shares_together_are_the_epoch(samples, batch, ranks):
 def test_a_last_batch_smaller_than_the_processes_is_refused():
     shards.check(102, 50, (0, 2))
     shards.check(100, 50, (0, 3))
-    with pytest.raises(DataError, match="train.batch=50 leaves 2 of 102 images for the last batch, fewer than the 3"):
-        shards.check(102, 50, (0, 3))
+    shards.check(0, 50, (0, 99))
+    with pytest.raises(DataError, match="^train.batch=50 leaves 2 of 1,002 images for the last batch, fewer than the 3 "
+                                        "processes that share it: choose another batch or fewer processes$"):
+        shards.check(1002, 50, (0, 3))
 
 
 @pytest.mark.parametrize("samples, batch, ranks", [(100, 30, 1), (100, 30, 2), (100, 30, 3), (20, 30, 3), (0, 5, 2)])

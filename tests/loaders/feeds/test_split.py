@@ -28,6 +28,13 @@ def test_largest_remainders_get_the_rest():
     assert np.bincount(labels[validation]).tolist() == [2, 1, 1]
 
 
+def test_of_equal_remainders_the_lower_classes_get_the_rest():
+    # 2.5 of each class: 250 in all, so that half of the classes get a third one.
+    labels = np.repeat(np.arange(100), 10)
+    _, validation = stratified(labels, 0.25, seed=0)
+    assert np.bincount(labels[validation]).tolist() == [3] * 50 + [2] * 50
+
+
 @settings(max_examples=60, deadline=None, database=None)
 @given(counts=st.lists(st.integers(2, 40), min_size=1, max_size=8), fraction=st.floats(0.05, 0.95),
        seed=st.integers(-2**70, 2**70), order=st.randoms(use_true_random=False))
@@ -71,3 +78,9 @@ def test_a_class_without_images_in_one_part_is_refused_by_its_name(labels, fract
     with pytest.raises(DataError, match=rf"^data\.validation={fraction} would leave no image") as caught:
         stratified(labels, fraction, 0, ("dog", "cat", "10", "11", "2"))
     assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_ten_classes_without_images_are_named_and_the_others_counted():
+    with pytest.raises(DataError, match=r"in 12 of 13 classes: '0' \(1 in all\), .*, '9' \(1 in all\) and 2 more; "
+                                        "choose another share or add images$"):
+        stratified(np.array([*range(12)] + [12] * 2000), 0.01, 0)

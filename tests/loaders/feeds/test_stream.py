@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import psutil
@@ -14,6 +15,8 @@ from loaders.common import counter_rng
 from loaders.common.errors import DataError
 from loaders.feeds import stream
 from loaders.feeds.build import Place, build_feeds, plain_feed
+from loaders.feeds.ffcv_fixes import import_ffcv
+from loaders.feeds.resident import Resident
 from loaders.feeds.stream import BufferPool, Stream
 from loaders.policy.policy import parse
 from tests.loaders.feeds.batches import digest, pixels_by_sample
@@ -76,6 +79,23 @@ def test_pixels_depend_on_seed_epoch_and_policy_and_on_nothing_else(beton):
     by_sample = pixels_by_sample(make(beton), 2)
     assert pixels_by_sample(make(beton, batch=7), 2) == by_sample
     assert pixels_by_sample(make(beton, shuffle=False), 2) == by_sample
+
+
+@pytest.mark.parametrize("kind", ["stream", "resident"])
+def test_what_is_not_given_is_seed_0_epoch_0_in_order_on_all_cores(beton, kind):
+    make_of = {"stream": Stream, "resident": partial(Resident, device="cpu", mean_rgb=(128, 128, 128))}[kind]
+    policy = parse("flip(), cutout(hole_px=5, fill=mean)", 16, 16)
+    feed = make_of(beton, np.arange(300), 64, policy)
+    with feed.epoch() as batches:
+        found = torch.cat([batch.images_bhwc for batch in batches])
+    expected = Resident(beton, np.arange(300), 300, policy, seed=0, shuffle=False, device="cpu",
+                        mean_rgb=(128, 128, 128), shard=(0, 1))
+    with expected.epoch(0, 0) as batches:
+        assert torch.equal(found, next(batches).images_bhwc)
+    if kind == "stream":
+        assert feed.threads == stream.usable_cores() and feed._loader.batches_ahead == 3
+        with feed.host_epoch() as batches:
+            assert torch.equal(torch.cat([batch.images_bhwc for batch in batches]), found)
 
 
 def test_seed_0_epoch_1_is_not_seed_1_epoch_0(beton):
@@ -207,6 +227,18 @@ def test_an_error_in_the_pipeline_is_raised_in_the_caller_and_the_next_epoch_wor
         assert sum(len(batch.labels) for batch in batches) == COUNT
 
 
+def test_closing_ends_the_feeds_own_epochs_alone(beton):
+    feed, other, before = make(beton, batch=8), make(beton, batch=8), threading.active_count()
+    with other.host_epoch() as others, feed.epoch() as first, feed.epoch(1) as second:
+        for batches in (others, first, second):
+            next(batches)
+        assert threading.active_count() == before + 3
+        feed.close()
+        assert threading.active_count() == before + 1
+        assert len(list(others)) == 37
+    assert threading.active_count() == before
+
+
 def test_torchs_thread_count_stays(beton):
     torch.set_num_threads(2)
     feed = make(beton, threads=1)
@@ -266,3 +298,19 @@ def test_a_validation_split_is_whole_and_takes_nothing_from_training(source, bet
     images = source.read("test").images_nhwc
     assert sorted(trained) == list(range(300)) and sorted(held_out) == list(range(100))
     assert all(held_out[place] == images[place].tobytes() for place in held_out)
+
+
+def test_ffcv_is_fixed_once_and_its_threads_are_its_own_affair(beton):
+    from ffcv.pipeline.compiler import Compiler
+
+    import_ffcv()
+    before, threads = Compiler.compile.__func__, torch.get_num_threads()
+    import_ffcv()
+    assert Compiler.compile.__func__ is before and torch.get_num_threads() == threads
+    Compiler.set_num_threads(3)
+    assert Compiler.num_threads == 3 and torch.get_num_threads() == threads
+    Compiler.set_num_threads(1)
+
+
+def test_the_loader_is_asked_for_the_batches_ahead(beton):
+    assert make(beton, batches_ahead=2)._loader.batches_ahead == 2

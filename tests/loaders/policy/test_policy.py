@@ -62,6 +62,7 @@ def test_no_augmentation(text):
     ("affine(scale=(1, 1.25), rotate_deg=15.0)", "affine(rotate_deg=15, scale=(1, 1.25))"),
     ("maybe(.25, flip(p=1), gray())", "maybe(0.25, flip(p=1), gray())"),
     ("jitter(hue=(-.1, .3)),", "jitter(hue=(-0.1, 0.3))"),
+    ("jitter(hue=[-.1, .3])", "jitter(hue=(-0.1, 0.3))"),
     ("coarse_dropout(hole_px=4,\n holes=(1, 3))", "coarse_dropout(hole_px=4, holes=(1, 3))"),
 ])
 def test_canonical_text(text, canonical):
@@ -87,7 +88,10 @@ def test_canonical_text(text, canonical):
     ("flip(p=+1)", "flip(p=+1): p must be a number from 0 to 1"),
     ("coarse_dropout(hole_px=(+4, 8))", "must be an integer or a pair (low, high), from 1 to 512 (px)"),
     ("flip(**a)", "unknown parameter 'None'"),
-    ("flip(1)", "name the parameter"),
+    ("flip(1)", "policy: flip(1): name the parameter, e.g. flip(p=...)"),
+    ("invert(1)", "policy: invert(1): write invert()"),
+    ("invert(p=1)", "invert: unknown parameter 'p'; it takes none"),
+    ("gray(q=1)", "gray: unknown parameter 'q'; known: p"),
     ("jitter()", "it changes nothing"),
     ("jitter(brightness=(.3, .2))", "low <= high"),
     ("jitter(hue=.6)", "hue must be a number from 0 to 0.5 (turns) or a pair (low, high)"),
@@ -127,6 +131,33 @@ def test_mistakes_are_one_line_that_says_what_to_do(text, words):
     assert words in message and "\n" not in message and len(message) < 400
 
 
+def test_what_cannot_be_read_is_said_by_the_parser_or_named():
+    with pytest.raises(DataError, match=r"policy: 'flip\(' cannot be read \('\(' was never closed\); write e.g. "
+                                        r"crop\(pad_px=4\), flip\(\)"):
+        parse("flip(")
+
+
+def test_the_longest_the_largest_and_the_deepest_text_are_read():
+    digits = "1" * (4000 - len("noise(sigma=.)"))
+    assert parse(f"noise(sigma=.{digits})").operations[0].value("sigma") == pytest.approx(1 / 9)
+    assert len(parse("flip(), " * 64).operations) == 64
+    deepest = "maybe(1, " * 4 + "flip()" + ")" * 4
+    assert parse(deepest).text == deepest
+    for text, words in ((f"noise(sigma=.{digits}1)", "policy: 4001 characters; at most 4000 are read"),
+                        ("maybe(1, " * 5 + "flip()" + ")" * 5, r"policy: flip(...) is nested deeper than 4 wrappers"),
+                        ("flip(), " * 65, "policy: more than 64 operations; write fewer")):
+        with pytest.raises(DataError, match=re.escape(words)):
+            parse(text)
+
+
+def test_mistakes_quote_as_much_as_fits_a_line():
+    for text, words in ((f"'{'ab' * 40}'", f"got ''{'ab' * 29}a'"),
+                        (f"flip({'ab' * 40}", f"'flip({'ab' * 27}a' cannot"),
+                        (f"flip(p={'ab' * 40})", f"flip(p={'ab' * 30}): p must")):
+        with pytest.raises(DataError, match=re.escape(words)):
+            parse(text)
+
+
 @pytest.mark.parametrize("height, width", [(3, 32), (32, 3), (513, 32), (32, 513)])
 def test_image_sizes_have_limits(height, width):
     with pytest.raises(DataError, match=f"images of {height}x{width} px: height and width must be from 4 to 512"):
@@ -160,7 +191,13 @@ def test_the_description_is_in_the_order_of_execution():
         "pass 3: cover at 64x64 px: erase"]),
     ("resize(px=16), one_of(.3, invert(), equalize())", (32, 32), [
         "pass 1: shrink at 32x32 px -> 16x16 px: shrink", "pass 2: photo at 16x16 px: invert (p=0.15)",
-        "pass 3: photo at 16x16 px: equalize (p=0.15)"])])
+        "pass 3: photo at 16x16 px: equalize (p=0.15)"]),
+    ("trivial_wide()", (16, 20), [
+        "pass 1: move at 20x16 px: affine (p=0.0714), affine (p=0.0714), affine (p=0.0714), affine (p=0.0714), affine "
+        "(p=0.0714), sampled once, outside: zero",
+        *(f"pass {number}: photo at 20x16 px: {name} (p=0.0714)" for number, name in enumerate(
+            ("brightness", "saturation", "contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize"),
+            2))])])
 def test_each_pass_is_described_with_its_sizes_and_chances(text, size, lines):
     described = parse(text, *size).describe()
     assert [line for line in described if line.startswith("pass")] == lines
@@ -247,3 +284,9 @@ def test_reading_a_policy_needs_neither_numba_nor_torch():
     code = ("import sys; from loaders.policy.policy import parse; parse('resnet50').describe(); "
             "assert not {'numba', 'torch', 'ffcv'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])
+
+
+def test_half_of_a_blurs_kernel_is_below_the_images_shorter_side():
+    parse("blur(kernel_px=5, sigma=1)", 3, 9)
+    with pytest.raises(DataError, match=r"kernel_px=7.*its half below the image's shorter side 3"):
+        parse("blur(kernel_px=7, sigma=1)", 9, 3)
