@@ -287,6 +287,6 @@ def test_reading_a_policy_needs_neither_numba_nor_torch():
 
 
 def test_half_of_a_blurs_kernel_is_below_the_images_shorter_side():
-    parse("blur(kernel_px=5, sigma=1)", 3, 9)
-    with pytest.raises(DataError, match=r"kernel_px=7.*its half below the image's shorter side 3"):
-        parse("blur(kernel_px=7, sigma=1)", 9, 3)
+    parse("blur(kernel_px=7, sigma=1)", 4, 9)
+    with pytest.raises(DataError, match=r"kernel_px=9.*its half below the image's shorter side 4"):
+        parse("blur(kernel_px=9, sigma=1)", 9, 4)
