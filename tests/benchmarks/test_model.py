@@ -2,14 +2,18 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from benchmarks import model
 from benchmarks.common.results import label_of, recipe_of
+from benchmarks.modelling.cards import CARDS
+from benchmarks.modelling.predict import gpu_work, on_card
 from engine.common.errors import EngineError
-from recipes.settings.load import RecipeError, load
+from recipes.settings.load import RecipeError, load, names
 
+ROWS = {row["name"]: row for row in json.loads((Path(model.__file__).parent / "results/model.json").read_text())}
 # Of quickstart's images a tenth is for validation.
 IMAGES = 0.9 * load("quickstart").values["data.train_count"]
 TINY = ["--model.width=4", "--model.depth=2", "--train.batch=8", "--train.epochs=2"]
@@ -31,6 +35,22 @@ def test_rows_of_two_cards(tmp_path, capsys):
         assert row["images_per_second"]["expected"] < row["images_per_second"]["at_peak"]
         assert set(row["bounds"].values()) | {row["bound_by"]} <= {"matrix", "memory", "launches", ""}
     assert "H100" in capsys.readouterr().out
+
+
+def test_each_recipe_has_a_row_for_each_card():
+    assert {name for name in ROWS if not name.endswith(", cpu")} == {
+        f"{name}, {card.name}" for name in names() for card in CARDS.values()}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "quickstart" else pytest.mark.slow(
+    "traces a step of each recipe, of which some have several kinds")) for name in names()])
+def test_the_rows_say_what_the_model_says(name):
+    recipe = load(name)
+    work = gpu_work(recipe)
+    for card in CARDS.values():
+        new, row = model.row_of(card, recipe, *on_card(work, recipe, card)), ROWS[f"{name}, {card.name}"]
+        assert new["run_s"] == pytest.approx(row["run_s"], rel=0.01) and new["bound_by"] == row["bound_by"]
+        assert new["parts_s"] == pytest.approx(row["parts_s"], rel=0.01)
 
 
 @pytest.mark.parametrize(("words", "message"), [
