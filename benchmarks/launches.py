@@ -7,19 +7,14 @@ torch, once by the kernels in Triton. A feed makes several small batches per cal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-
-from benchmarks.common.counting import Counts, count
 from benchmarks.common.display import print_table
 from benchmarks.common.results import save_rows
+from benchmarks.modelling.augmentation import augmentation_counts
 from engine.build.preflight import policy_of
 from engine.cli.parser import Parser, run_command
-from loaders.device.executor import DevicePolicy
 from loaders.policy.policy import Policy, parse
 from recipes.settings.load import load, names
 
-IMAGES = 50_000
 # Not the policy of a recipe, but of much published work.
 MORE = {"trivial_wide": ("trivial_wide(), crop(pad_px=4), flip()", 512)}
 
@@ -64,18 +59,6 @@ def row_of(name: str, policy: Policy, batch: int) -> Augmentation:
     pixels = policy.height * policy.width + policy.output_height * policy.output_width
     return Augmentation(name, policy.text, batch, batched.launches, batched.bytes, ours.launches, ours.bytes,
                         3 * pixels * batch)
-
-
-def augmentation_counts(policy: Policy, batch: int, kernels: bool = True) -> Counts:
-    """What the resident feed issues for one batch, labels included; without `kernels` as where Triton is missing."""
-    with FakeTensorMode():
-        augment = DevicePolicy(policy, mean_rgb=(125, 123, 114), device="cuda")
-        if not kernels:
-            augment.runs = tuple(range(len(policy.passes)))
-        images_nhwc = torch.empty(IMAGES, policy.height, policy.width, 3, dtype=torch.uint8, device="cuda")
-        labels, indices = (torch.empty(n, dtype=torch.int64, device="cuda") for n in (IMAGES, batch))
-        keys = torch.empty(3, dtype=torch.int64, device="cuda")
-        return count(lambda: (augment(images_nhwc, indices, keys), labels[indices]))
 
 
 if __name__ == "__main__":

@@ -53,17 +53,19 @@ MAY_IMPORT = {
     "engine": "recipes/settings engine/common engine/plots engine/storage engine/cli engine/build engine/inference "
               "engine/data_tools engine/diagnostics engine/tuning engine/exporting engine/reporting engine/session",
 
-    "benchmarks/common": "recipes/settings loaders/feeds engine/common engine/training engine/build",
+    "benchmarks/common": "recipes/settings loaders/feeds engine/common engine/optim engine/training engine/build",
+    "benchmarks/modelling": "recipes/settings loaders/policy loaders/device loaders/feeds engine/common "
+                            "engine/training engine/build benchmarks/common",
     "benchmarks/throughput": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/feeds "
                              "engine/common engine/plots engine/training engine/models engine/build "
-                             "engine/diagnostics benchmarks/common",
+                             "engine/diagnostics benchmarks/common benchmarks/modelling",
     "benchmarks/drills": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/feeds "
                          "engine/common engine/training engine/storage engine/cli engine/inference engine/session "
                          "engine",
     "benchmarks/mutation": "engine/common",
-    "benchmarks": "recipes/settings loaders/policy loaders/device loaders/feeds engine/common engine/plots "
-                  "engine/training engine/cli engine/build engine/data_tools benchmarks/common benchmarks/throughput "
-                  "benchmarks/drills benchmarks/mutation",
+    "benchmarks": "recipes/settings loaders/policy loaders/feeds engine/common engine/plots "
+                  "engine/training engine/cli engine/build engine/data_tools benchmarks/common benchmarks/modelling "
+                  "benchmarks/throughput benchmarks/drills benchmarks/mutation",
 }
 FILES = sorted(path for package in ("recipes", "loaders", "engine", "benchmarks") for path in
                (ROOT / package).rglob("*.py"))

@@ -5,7 +5,8 @@
         counts = run.count_step()
 
 A tensor on the wrong device fails as on a GPU, and so does whatever needs a value of the device on the host: `.item()`,
-`float()`, a branch. Autograd needs a real device: a backward pass allocates the gradients and calculates nothing.
+`float()`, a branch. Autograd needs a real device: on CUDA a backward pass allocates the gradients and calculates
+nothing. On fake CPU tensors, which a run may be built from too, it runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from engine.build.model import build_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer
 from engine.build.preflight import dataset_info_of, policy_of
 from engine.build.schedule import build_part_schedules, build_schedule, build_stages
+from engine.optim.muon import fast_dtype
 from engine.training import executors, recording, stages
 from engine.training.forward import ForwardPass, ToInput
 from engine.training.nan_guard import NanGuard
@@ -65,7 +67,8 @@ def fake_gpu() -> Iterator[None]:
         patch.object(executors, "compiled", lambda function: function),
         # The host reads its own copy, which is fake here too.
         patch.object(NanGuard, "known", lambda guard, wait=False: -1),
-        patch("engine.optim.muon.fast_dtype", lambda device: torch.bfloat16),
+        patch("engine.optim.muon.fast_dtype",
+              lambda device: torch.bfloat16 if device.type == "cuda" else fast_dtype(device)),
     )
     try:
         with FakeTensorMode():
@@ -79,41 +82,44 @@ def fake_gpu() -> Iterator[None]:
 
 
 class FakeRun:
-    """The resident feed and the step of a recipe in its last stage, built from the parts that a run is built from.
+    """The resident feed and the step of a recipe in a stage, built from the parts that a run is built from.
 
     mode: as for `build_step`; without `whole` a graph holds forward and backward pass only. batch: images, by default
-    the recipe's; precision: by default fp32 where the recipe says so, else bf16. `step` is the training step.
+    the recipe's; precision: by default fp32 where the recipe says so, else bf16. stage: its number, by default the
+    last. device: of the tensors. `step` is the training step.
     """
 
-    def __init__(self, recipe: Recipe, mode: str = "graph", whole: bool = True, batch: int = 0, precision: str = ""):
+    def __init__(self, recipe: Recipe, mode: str = "graph", whole: bool = True, batch: int = 0, precision: str = "",
+                 stage: int = -1, device: torch.device = CUDA):
         train, data = recipe.section("train"), recipe.section("data")
         self.batch = batch or train.batch
         samples, policy, classes = WHOLE * self.batch + OVER, policy_of(recipe), dataset_info_of(recipe).classes
-        images_nhwc = torch.empty(samples, policy.height, policy.width, 3, dtype=torch.uint8, device=CUDA)
-        held = Held(images_nhwc, torch.empty(samples, dtype=torch.int64, device=CUDA))
+        images_nhwc = torch.empty(samples, policy.height, policy.width, 3, dtype=torch.uint8, device=device)
+        held = Held(images_nhwc, torch.empty(samples, dtype=torch.int64, device=device))
         self.feed = Resident(SimpleNamespace(samples=samples), np.arange(samples), self.batch, policy, shuffle=True,
-                             device=CUDA, mean_rgb=mean_rgb(recipe), held=held)
+                             device=device, mean_rgb=mean_rgb(recipe), held=held)
         with unset_fake_temporarily(), torch.device("meta"):
             self.model = build_model(recipe, classes)
-        to_fake(self.model, train.channels_last)
-        arithmetic = Precision(precision or ("fp32" if train.precision == "fp32" else "bf16"), CUDA)
-        arithmetic.backward = self._allocate_gradients
+        to_fake(self.model, train.channels_last, device)
+        arithmetic = Precision(precision or ("fp32" if train.precision == "fp32" else "bf16"), device)
+        if device.type == "cuda":
+            arithmetic.backward = self._allocate_gradients
         draw_mix = build_mixing(recipe)
-        forward = ForwardPass(self.model, ToInput(data.mean, data.std, CUDA, train.channels_last), arithmetic,
+        forward = ForwardPass(self.model, ToInput(data.mean, data.std, device, train.channels_last), arithmetic,
                               smoothing=train.label_smoothing, smooth_mixed=recipe.get("mix.smooth", True),
                               mixes=draw_mix is not None)
         lookahead = build_lookahead(recipe, self.model)
         self.step: TrainStep = (build_step if whole else TrainStep)(
             forward, mode=mode, steps_per_epoch=len(self.feed), draw_mix=draw_mix,
             size_of=build_sizes(recipe, len(self.feed)), clip_norm=train.clip_norm,
-            ema=build_ema(recipe, self.model), lookahead=lookahead, guard=NanGuard(CUDA),
+            ema=build_ema(recipe, self.model), lookahead=lookahead, guard=NanGuard(device),
             images_of=lambda step: self.batch)
-        stage = build_stages(recipe)[-1]
-        stages.freeze(self.model, stage, stages.always_frozen(self.model))
-        stages.set_modes(self.model, stage)
-        self.step.start_stage(build_optimizer(recipe, self.model, stage),
-                              build_schedule(recipe, stage, len(self.feed)),
-                              build_part_schedules(recipe, stage, len(self.feed)))
+        self.stage = build_stages(recipe)[stage]
+        stages.freeze(self.model, self.stage, stages.always_frozen(self.model))
+        stages.set_modes(self.model, self.stage)
+        self.step.start_stage(build_optimizer(recipe, self.model, self.stage),
+                              build_schedule(recipe, self.stage, len(self.feed)),
+                              build_part_schedules(recipe, self.stage, len(self.feed)))
 
     def _allocate_gradients(self, loss: torch.Tensor) -> None:
         for parameter in self.model.parameters():
@@ -156,14 +162,14 @@ class FakeRun:
         return [made.graph for made in getattr(self.step.executor, "graphs", {}).values()]
 
 
-def to_fake(model: torch.nn.Module, channels_last: bool) -> None:
-    """Give a network without memory fake parameters and buffers on the GPU; Module.to refuses to."""
+def to_fake(model: torch.nn.Module, channels_last: bool, device: torch.device = CUDA) -> None:
+    """Give a network without memory fake parameters and buffers on `device`; Module.to refuses to."""
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
                 if tensor is None:
                     continue
-                made = torch.empty(tensor.shape, dtype=tensor.dtype, device=CUDA)
+                made = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
                 if channels_last and made.dim() == 4:
                     made = made.contiguous(memory_format=torch.channels_last)
                 is_parameter = tensors is module._parameters

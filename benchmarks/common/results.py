@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -13,7 +14,7 @@ import torch
 from engine.common.environment import commit, hardware, versions
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
-from recipes.settings.load import Recipe, as_text
+from recipes.settings.load import Recipe, as_text, load
 
 # Options that only say where files lie.
 PRIVATE = ("--json", "--runs", "--run.folder", "--data.cache")
@@ -49,6 +50,12 @@ def label_of(recipe: Recipe, *ignored: str) -> str:
     ignored = ("data.root", "data.cache", "data.download", "run.", *ignored)
     return " ".join([recipe.name, *(f"{path}={as_text(value)}" for path, value in sorted(recipe.given.items())
                                     if not path.startswith(ignored))])
+
+
+def recipe_of(label: str) -> Recipe:
+    """The recipe of a label from `label_of`, without the settings that it leaves out; RecipeError for other text."""
+    name, *given = re.split(r" (?=[a-z_]+\.[a-z_0-9]+=)", label)
+    return load(name, settings=dict(setting.split("=", 1) for setting in given))
 
 
 def write_rows(path: Path, rows: Iterable[dict], environment: dict, command: str, merge: bool = False) -> None:

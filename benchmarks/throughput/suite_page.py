@@ -1,10 +1,14 @@
-"""The page of a suite: the machine, each part's command and rows, and a picture of the rates."""
+"""The page of a suite: the machine, each part's command and rows, the model's rates beside them, and a picture."""
 
 import re
+from functools import cache
 from pathlib import Path
 
-from benchmarks.common.results import device_name, read_rows
+from benchmarks.common.results import device_name, read_rows, recipe_of
+from benchmarks.modelling.cards import card_of
+from benchmarks.modelling.predict import Prediction, predicted
 from benchmarks.throughput import epoch_table
+from engine.common.errors import EngineError
 from engine.common.files import write_atomic
 
 # Keys of a row that the page leaves out.
@@ -26,7 +30,7 @@ def write_page(file: Path, state: dict) -> Path:
     for name, part in state["parts"].items():
         rows_file = file.with_name(f"{file.stem}-{name}.json")
         rows = read_rows(rows_file) if rows_file.exists() else []
-        lines += [f"## {name}", "", f"`{part['command']}`: {outcome(part)}", "", *table(rows), ""]
+        lines += [f"## {name}", "", f"`{part['command']}`: {outcome(part)}", "", *table(beside_model(rows, device)), ""]
         epochs += rows if name.startswith(("epochs", "rates")) else []
     if epoch_table.timed_rows(epochs):
         picture = page.with_suffix(".png")
@@ -42,6 +46,34 @@ def outcome(part: dict) -> str:
     if part["status"]:
         text = f"failed with status {part['status']}"
     return f"{text}, {part['seconds']:,.0f} s"
+
+
+def beside_model(rows: list[dict], device: str) -> list[dict]:
+    """`rows`, where they time this engine on a GPU of known rates, with what the model of speed says.
+
+    Of epochs the images a second, of accuracies the seconds of training: expected, and at the card's peaks.
+    """
+    return [{**row, **modelled(row, device)} for row in rows] if card_of(device) else rows
+
+
+def modelled(row: dict, device: str) -> dict[str, float]:
+    label = row.get("label") if row.get("kind") == "ours" else row["name"].rpartition(" seed ")[0]
+    figure, whole = ("run_s", True) if "train_seconds" in row else ("images_per_second", False)
+    if not label or row.get("failed"):
+        return {}
+    try:
+        expected, at_peak = (getattr(each, figure) for each in model_of(label, device, whole))
+    except EngineError:
+        # Class folders, whose number of images the model does not know.
+        return {}
+    return {f"modelled_{figure}": expected, f"modelled_{figure}_at_peak": at_peak}
+
+
+@cache
+def model_of(label: str, device: str, whole: bool) -> tuple[Prediction, Prediction]:
+    """(expected, at peak) of the recipe behind a row's label: of its whole run, or of the longest phase."""
+    recipe = recipe_of(label)
+    return predicted(recipe if whole else recipe.changed({"train.sizes": {}}), device, longest=not whole)
 
 
 def table(rows: list[dict]) -> list[str]:

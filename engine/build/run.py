@@ -14,7 +14,7 @@ from torch import nn
 
 from engine.build.datasets import OnProgress, OnWarning, open_betons, open_data
 from engine.build.devices import choose_device, flush_denormals, place_threads, take_own_gpu
-from engine.build.feeds import build_all_feeds
+from engine.build.feeds import build_all_feeds, compile_kernels
 from engine.build.mixing import build_mixing, build_sizes
 from engine.build.model import check_sizes, starting_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
@@ -100,6 +100,7 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     if process_group:
         process_group.wait_for_all("the data")
     feeds = build_all_feeds(recipe, betons, device, loader_threads, process_group.shard if process_group else (0, 1))
+    compile_kernels(feeds.train, on_warning)
     classes, to_input = len(source.class_names), ToInput(data.mean, data.std, device, train.channels_last)
 
     model = starting_model(recipe, classes, betons["train"], feeds.train.indices, to_input,

@@ -19,7 +19,8 @@ def read_run(folder: Path) -> tuple[dict, list[dict]]:
     """
     way, problems = "give the folder of a finished run", []
     summary = read_json(folder / "summary.json", way)
-    checksums = read_json(folder / "env.json", way).get("data") or {}
+    env = folder / "env.json"
+    checksums = read_json(env, way).get("data") or {} if env.exists() else {}
     summary["data"] = ", ".join(f"{split} {str(checksum)[:8]}" for split, checksum in sorted(checksums.items()))
     # A run that diverged is compared too: its NaN equals another's.
     history = finite(read_history(folder / "metrics.csv", problems))

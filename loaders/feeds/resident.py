@@ -121,6 +121,9 @@ class Resident(Order):
         yield (Batch(Unmade(indices, keys, (len(indices), *image_shape), self.make), of_batch, indices)
                for indices, of_batch in parts if len(indices))
 
+    def compile(self) -> None:
+        """Nothing is compiled before the first batch, whose step compiles too."""
+
     def close(self) -> None:
         """Free the device memory. The feed cannot be used afterwards."""
         del self.images_nhwc, self.labels

@@ -21,7 +21,7 @@ from loaders.beton.cache import Beton, labels_of, pointers_of
 from loaders.common import counter_rng
 from loaders.feeds.ffcv_fixes import close_all, import_ffcv
 from loaders.feeds.order import Order
-from loaders.host.executor import PackedPolicy, augment
+from loaders.host.executor import PackedPolicy, augment, compile_kernel
 from loaders.policy.policy import Policy
 
 MID_GREY = (128, 128, 128)
@@ -147,6 +147,10 @@ class Stream(Order):
             indices = order[position * self.local_batch: (position + 1) * self.local_batch]
             yield Batch(torch.from_numpy(images_bhwc), torch.from_numpy(self.labels[indices]),
                         torch.from_numpy(indices.copy()))
+
+    def compile(self) -> None:
+        """Compile the kernel that makes batches, so that the first one does not wait for it."""
+        compile_kernel(self.threads)
 
     def close(self) -> None:
         """Close all open epochs. The stream cannot be used afterwards."""

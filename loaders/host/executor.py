@@ -12,16 +12,21 @@ from dataclasses import astuple
 import numba
 import numpy as np
 
+from loaders.common.counter_rng import epoch_state
 from loaders.common.errors import DataError
 from loaders.host import batch
 from loaders.host.layout import FILL_NAMES, KINDS, OPCODES
-from loaders.policy.policy import Policy, check_mean_rgb
+from loaders.policy.policy import Policy, check_mean_rgb, parse
 
 # The first parallel kernel of a process fixes its thread layer. Numba must not choose workqueue: TBB, OpenMP, or an
 # error. TBB comes first: OpenMP starts a batch of 512 faster, but its waiting threads take the cores from FFCV and the
 # caller, and the feed as a whole is slower.
 if numba.config.THREADING_LAYER == "default":
     numba.config.THREADING_LAYER = "threadsafe"
+
+
+# Of the images that a kernel is compiled with; the smallest that a policy takes.
+SIDE_PX = 4
 
 
 class PackedPolicy:
@@ -64,6 +69,15 @@ def augment(source_u8: np.ndarray, pointers: np.ndarray, indices: np.ndarray, po
         raise DataError(f"threads={threads}: {str(error).splitlines()[0]} Install tbb, or set threads=1") from None
     finally:
         numba.set_num_threads(before)
+
+
+def compile_kernel(threads: int) -> None:
+    """Compile what `augment` runs on so many threads, half a minute once per machine; later it comes from the disk."""
+    policy, images = PackedPolicy(parse("", SIDE_PX, SIDE_PX), (0, 0, 0)), max(threads, 1)
+    destination = np.empty((images, *policy.out_shape), np.uint8)
+    pointers = (policy.in_bytes * np.arange(images)).astype(np.uint64)
+    augment(np.zeros(destination.size, np.uint8), pointers, np.arange(images), policy, epoch_state(0, 0), destination,
+            threads)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.throughput.suite_page import cell, outcome, table, write_page
+from benchmarks.modelling.predict import predicted
+from benchmarks.throughput.suite_page import beside_model, cell, outcome, table, write_page
+from recipes.settings.load import load
 
 CPU = "AMD EPYC 7B13 (AVX2)"
 
@@ -74,6 +76,22 @@ def test_without_rates_there_is_no_picture(tmp_path):
         {"name": "a", "label": "a", "kind": "b", "way": "b", "images_per_second": None}]))
     page = write_page(tmp_path / "s.json", state({"epochs-a": part()}))
     assert "![" not in page.read_text() and not list(tmp_path.glob("*.png"))
+
+
+def test_on_a_known_gpu_the_model_stands_beside_what_was_measured():
+    label = "quickstart model.depth=2 model.width=4 train.batch=8 train.epochs=3"
+    recipe = load("quickstart", settings={"model.depth": 2, "model.width": 4, "train.batch": 8, "train.epochs": 3})
+    rows = [{"name": f"{label}, resident, graph", "label": label, "kind": "ours", "images_per_second": rate(9.0)},
+            {"name": f"{label}, peer a", "label": label, "kind": "a", "images_per_second": rate(9.0)},
+            {"name": f"{label}, step compile", "label": label, "kind": "ours", "failed": "it differs"},
+            {"name": f"{label} seed 4", "train_seconds": 3.5, "recipe": "quickstart"}]
+    assert beside_model(rows, CPU) is rows and beside_model(rows, "NVIDIA A10") is rows
+    ours, peer, failed, accuracy = beside_model(rows, "NVIDIA H100 80GB HBM3")
+    expected, at_peak = predicted(recipe, "NVIDIA H100 80GB HBM3")
+    assert ours == {**rows[0], "modelled_images_per_second": expected.images_per_second,
+                    "modelled_images_per_second_at_peak": at_peak.images_per_second}
+    assert accuracy == {**rows[3], "modelled_run_s": expected.run_s, "modelled_run_s_at_peak": at_peak.run_s}
+    assert (peer, failed) == (rows[1], rows[2])
 
 
 @pytest.mark.parametrize(("known", "expected"), [

@@ -104,6 +104,13 @@ def test_mapped_files_are_read_without_compiling_again(tmp_path):
     assert len(batch.run_serial.signatures) == 1
 
 
+@pytest.mark.parametrize(("threads", "kernel"), [(1, batch.run_serial), (2, batch.run_parallel)])
+def test_what_is_compiled_before_the_first_batch_is_what_it_runs(threads, kernel):
+    executor.compile_kernel(threads)
+    on_host("cnn4", CIFAR_SIZED, range(4), threads=threads)
+    assert len(kernel.signatures) == 1
+
+
 @pytest.mark.slow("starts a process")
 def test_a_second_process_takes_the_kernel_from_disk():
     on_host("baseline", CIFAR_SIZED, range(2))
