@@ -1,9 +1,9 @@
 """One command for everything: `cadence train ...` is `python -m engine.train ...`."""
 
-import os
 import runpy
 import sys
 
+from engine.cli.lossy_stream import lossy
 from engine.cli.overview import OVERVIEW, SUMMARIES
 from engine.common.errors import EngineError
 
@@ -17,13 +17,10 @@ def main() -> int:
         runpy.run_module(f"engine.{name}", run_name="__main__", alter_sys=True)
         return 0
     try:
-        print(answer(name, rest), flush=True)
+        print(answer(name, rest), file=lossy(sys.stdout), flush=True)
     except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=lossy(sys.stderr), flush=True)
         return 2
-    except BrokenPipeError:
-        # Otherwise Python would try to write the rest as it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

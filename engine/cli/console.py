@@ -1,15 +1,15 @@
 """A run's output: a progress bar on a terminal, plain lines in a pipe; both end with the same table."""
 
-import contextlib
-import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from engine.cli.lossy_stream import lossy
 
 if TYPE_CHECKING:
     import torch
@@ -61,38 +61,6 @@ class LossGauge:
         return self.shown
 
 
-class LossyStream:
-    """A text stream that drops everything once a write has failed: a closed terminal, a reader that left, a full disk.
-
-    `lost` then says why. Its file descriptor becomes the null device's, so that nothing buffered fails later.
-    """
-
-    def __init__(self, stream: TextIO):
-        self.stream, self.lost = stream, ""
-
-    def __getattr__(self, name: str):
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> int:
-        self._try(self.stream.write, text)
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self.stream.flush)
-
-    def _try(self, act, *words) -> None:
-        try:
-            act(*words)
-        except OSError as error:
-            self.lost = self.lost or error.strerror or str(error)
-            with contextlib.suppress(OSError, ValueError):
-                null, descriptor = os.open(os.devnull, os.O_WRONLY), self.stream.fileno()
-                # What a terminal shows comes from both streams, and it is gone for both.
-                for each in {descriptor, 2} if os.isatty(descriptor) else {descriptor}:
-                    os.dup2(null, each)
-                os.close(null)
-
-
 class Screen:
     """Lines and bars of one run, on `stream` (standard output); a quiet one shows nothing.
 
@@ -100,7 +68,7 @@ class Screen:
     """
 
     def __init__(self, stream=None, quiet: bool = False):
-        self.stream = stream = LossyStream(stream or sys.stdout)
+        self.stream = stream = lossy(stream or sys.stdout)
         tty = stream.isatty() and not quiet
         self.console = Console(file=stream, highlight=False, soft_wrap=not tty, width=None if tty else 120,
                                quiet=quiet, markup=False, emoji=False)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from engine.cli.lossy_stream import lossy
 from engine.cli.signals import noting_ctrl_c
 from engine.common.errors import EngineError
 from engine.common.files import refuse_unwritable
@@ -98,8 +99,11 @@ def print_help(parser: Parser) -> None:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command's main and exit: with 0 or its status, 2 after a user's mistake, 130 after Ctrl-C."""
-    line = ""
+    """Run a command's main and exit: with 0 or its status, 2 after a user's mistake, 130 after Ctrl-C.
+
+    What it prints need not arrive: a closed terminal, a reader that left and a full disk end no command.
+    """
+    line, streams = "", (sys.stdout, sys.stderr)
     for name in ("stdout", "stderr"):
         # Closed by whoever started the command (`>&-`): what is shown is lost, and no other file takes the descriptor.
         if getattr(sys, name) is None:
@@ -108,6 +112,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         # A class or folder may have a name that the terminal's encoding lacks.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = lossy(sys.stdout), lossy(sys.stderr)
     try:
         with noting_ctrl_c() as interrupts:
             status = main() or 0
@@ -120,13 +125,14 @@ def run_command(main: Callable[[], int | None]) -> None:
         if isinstance(error, KeyboardInterrupt) or interrupts:
             # A library can turn a KeyboardInterrupt into another error.
             line, status = "interrupted", 130
-        elif isinstance(error, BrokenPipeError):
-            sys.stderr.close()
-            status = 0
         elif getattr(error, "errno", None) == errno.ENAMETOOLONG:
             line, status = f"error: {in_one_line(error.filename)} is longer than a name may be: choose a shorter one", 2
         else:
             raise
-    if line:
-        print(line, file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        if line:
+            print(line, file=sys.stderr, flush=True)
+        if None not in streams:
+            sys.stdout, sys.stderr = streams
     raise SystemExit(status)

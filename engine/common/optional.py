@@ -33,7 +33,7 @@ def import_extra(module: str, user: str, extra: str, package: str = "") -> Modul
     refuse_missing(name, user, extra, package)
     try:
         return import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever the package raises. pip install of what is installed adds what it lacks.
         absent = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] != name
         remedy = f"'cadence-train[{extra}]' adds it" if absent else f"--force-reinstall {package or name}"

@@ -117,6 +117,7 @@ class Session:
             finally:
                 run.loop.between_batches = None
                 self.recorder.close()
+                self._note_lost_output()
         self.finish()
         return 0
 

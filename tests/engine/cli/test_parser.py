@@ -1,5 +1,7 @@
 """The command line's own part: settings, options, and errors as one line with status 2. Real commands, in process."""
 
+import errno
+import io
 import os
 import sys
 from functools import partial
@@ -92,6 +94,29 @@ def test_a_stream_that_was_closed_at_the_start_is_the_null_device(monkeypatch, n
         run_command(shows)
     getattr(sys, name).close()
     assert left.value.code == 0
+
+
+class Full(io.StringIO):
+    """A stream to a full disk."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("ends", "status"), [(None, 0), (EngineError("no"), 2), (KeyboardInterrupt(), 130)], ids=str)
+def test_what_cannot_be_shown_changes_no_status(monkeypatch, ends, status):
+    def shows():
+        print("a line")
+        print("a warning", file=sys.stderr, flush=True)
+        if ends:
+            raise ends
+
+    streams = Full(), Full()
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    with pytest.raises(SystemExit) as left:
+        run_command(shows)
+    assert left.value.code == status and (sys.stdout, sys.stderr) == streams
 
 
 def test_a_bug_is_not_taken_for_a_users_mistake():
