@@ -81,6 +81,8 @@ class WholeStep(TrainStep):
         super().load_optimizer(state)
         self.recorded.clear()
         self.graphs.clear()
+        # Without recordings the former one's memory is given back, and it can hold no others.
+        self.pool = recording.new_pool()
 
     def reset(self, draw_mix) -> None:
         super().reset(draw_mix)

@@ -18,7 +18,9 @@ _GOLDEN, _FIRST, _SECOND = np.array([GOLDEN, FIRST_MULTIPLIER, SECOND_MULTIPLIER
 
 def keys_of(seed: int, epoch: int, device: torch.device | str) -> torch.Tensor:
     """The device's form of (seed, epoch): int64 (3,), the bits of `loaders.common.counter_rng.epoch_state`."""
-    return torch.from_numpy(epoch_state(seed, epoch).view(np.int64)).to(device)
+    keys = torch.from_numpy(epoch_state(seed, epoch).view(np.int64))
+    # From pinned memory, so that the host does not wait for what the device still has to do.
+    return keys.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else keys.to(device)
 
 
 def shifted(words: torch.Tensor, bits: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import step_launches
 from benchmarks.common.fake_gpu import FakeRun, fake_gpu
@@ -90,3 +91,37 @@ def test_an_augmentation_that_waits_is_noticed(monkeypatch):
             source, indices[: int(indices[0])], keys))
         with pytest.raises((RuntimeError, TypeError)):
             run.train_epoch()
+
+
+class Waiting(TorchDispatchMode):
+    """Notes the copies between host and device that the host waits for; a lone number is an argument of a launch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        options = options or {}
+        result = operation(*arguments, **options)
+        name = operation._schema.name
+        if name in ("aten::_to_copy", "aten::copy_"):
+            source, target = (arguments[0], result) if name == "aten::_to_copy" else (arguments[1], arguments[0])
+            free = options.get("non_blocking", arguments[2] if name == "aten::copy_" and len(arguments) > 2 else False)
+            if source.device.type != target.device.type and source.dim() and not free:
+                self.seen.append(name)
+        return result
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_an_epoch_and_what_is_prepared_for_the_next_copy_without_waiting(mode):
+    with fake_gpu():
+        run = FakeRun(a_recipe(), mode=mode, batch=FEW)
+        run.train_epoch()
+        with Waiting() as waiting:
+            run.train_epoch()
+            run.feed.prepare(1)
+            run.step.prepare(1)
+        assert not waiting.seen
+        with Waiting() as waiting:
+            torch.zeros(3).to("cuda")
+        assert waiting.seen
