@@ -142,8 +142,8 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
                         lambda: loop.between_batches and loop.between_batches())
 
     def prepare(epoch: int) -> None:
-        feeds.train.prepare(epoch)
         step.prepare(epoch)
+        feeds.train.prepare(epoch)
 
     watched = "none" if eval_settings.watch == "none" else "validation" if feeds.validation is not None else "test"
     watched_feed = {"validation": feeds.validation, "test": feeds.test}.get(watched)

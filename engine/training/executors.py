@@ -70,7 +70,13 @@ def told(inner: Callable) -> Callable:
     def call(*arguments):
         try:
             return inner(*arguments)
-        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+        except Exception as error:
+            # Torch imports its compiler late.
+            from torch._dynamo.exc import TorchDynamoException
+            from torch._inductor.exc import InductorError
+
+            if not isinstance(error, TorchDynamoException | InductorError):
+                raise
             reason = str(error).strip().splitlines()[0][:200]
             raise EngineError(f"train.step: torch.compile failed ({reason}); choose --train.step=eager, and see that a "
                               "C++ compiler is installed") from None

@@ -98,6 +98,10 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
     for late in [moment for moment in values["train.sizes"] if in_epochs(moment, epochs) >= epochs]:
         shown = late if isinstance(late, str) else f"epoch {late} (from 0)"
         yield f"train.sizes: {shown} is never reached in {run}: leave it out"
+    moments: dict[float, int | str] = {}
+    for moment in values["train.sizes"]:
+        if (other := moments.setdefault(in_epochs(moment, epochs), moment)) != moment:
+            yield f"train.sizes: {other} and {moment} are the same moment in {run}: keep one"
     if not values["optim.decay_all"] and not values["optim.weight_decay"]:
         yield "optim.decay_all=false has no effect with optim.weight_decay=0: leave one of them out"
     if "mix.smooth" in given and not values["train.label_smoothing"]:

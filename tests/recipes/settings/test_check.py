@@ -23,6 +23,7 @@ from tests.recipes.settings.stages import ALL, HEAD, own
     ({"train.sizes": "1.5:16"}, "KEY a whole epoch >= 0 or a share of the run, 0%..100%"),
     ({"train.sizes": "101%:16"}, "a share of the run, 0%..100%"),
     ({"train.sizes": "100%:16"}, "train.sizes: 100% is never reached in train.epochs=20"),
+    ({"train.sizes": "0:16,50%:20,10:24"}, "train.sizes: 50% and 10 are the same moment in train.epochs=20: keep one"),
     ({"train.channels_last": "False "}, "train.channels_last=False  must be true or false"),
     ({"train.channels_last": 1}, "must be true or false"),
     ({"schedule.lr": "nan"}, "must be a number > 0"),
