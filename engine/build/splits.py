@@ -58,6 +58,11 @@ def fit_to_splits(recipe: Recipe, splits: Collection[str]) -> Recipe:
     return recipe.changed({"data.validation": 0}) if data.validation else recipe
 
 
+def fit_to_folders(recipe: Recipe) -> Recipe:
+    """`recipe` for the splits that its class folders have. Raises what `split_folders` and `fit_to_splits` raise."""
+    return fit_to_splits(recipe, split_folders(recipe))
+
+
 def refuse_share(recipe: Recipe) -> None:
     """EngineError where the user holds out training images though there is a folder of validation images."""
     if not recipe.section("data").validation:

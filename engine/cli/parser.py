@@ -118,7 +118,6 @@ def run_command(main: Callable[[], int | None]) -> None:
             status = main() or 0
         if interrupts and not status:
             raise KeyboardInterrupt
-        sys.stdout.flush()
     except USER_ERRORS as error:
         line, status = f"error: {error}" if speaks_for_all() else "", 2
     except (Exception, KeyboardInterrupt) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.build.preflight import refuse_early, refuse_folder
-from engine.build.splits import fit_to_splits, split_folders
+from engine.build.splits import fit_to_folders
 from engine.cli.parser import USER_ERRORS
 from engine.common.errors import EngineError
 from engine.common.files import expand, read_json
@@ -58,7 +58,7 @@ def start(recipe: Recipe, process_group: ProcessGroup | None = None) -> int:
     """
     began = time.monotonic()
     refuse_idle(recipe, process_group)
-    before = once(process_group, lambda: started_before(fit_to_splits(recipe, split_folders(recipe))))
+    before = once(process_group, lambda: started_before(fit_to_folders(recipe)))
     if before:
         return 0 if told_finished(before, process_group) else resume(before, {}, process_group)
     once(process_group, partial(refuse_folder, recipe.section("run").folder))
@@ -109,8 +109,7 @@ def resume_or_start(recipe: Recipe | None, settings: dict[str, str],
     if leads(process_group):
         print(f"--resume auto: {folder}")
     if recipe:
-        fitted = fit_to_splits(recipe, split_folders(recipe))
-        settings = once(process_group, partial(run_lookup.differing, Path(folder), fitted))
+        settings = once(process_group, partial(run_lookup.differing, Path(folder), fit_to_folders(recipe)))
     return resume(folder, settings, process_group)
 
 

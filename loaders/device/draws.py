@@ -18,9 +18,13 @@ _GOLDEN, _FIRST, _SECOND = np.array([GOLDEN, FIRST_MULTIPLIER, SECOND_MULTIPLIER
 
 def keys_of(seed: int, epoch: int, device: torch.device | str) -> torch.Tensor:
     """The device's form of (seed, epoch): int64 (3,), the bits of `loaders.common.counter_rng.epoch_state`."""
-    keys = torch.from_numpy(epoch_state(seed, epoch).view(np.int64))
-    # From pinned memory, so that the host does not wait for what the device still has to do.
-    return keys.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else keys.to(device)
+    return to_device(torch.from_numpy(epoch_state(seed, epoch).view(np.int64)), torch.device(device))
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A host tensor on the device, from pinned memory, so that the host does not wait for what a GPU still has to do.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def shifted(words: torch.Tensor, bits: int) -> torch.Tensor:

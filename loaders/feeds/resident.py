@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from loaders.beton.cache import Beton, labels_of, pointers_of
+from loaders.device.draws import to_device
 from loaders.device.executor import DevicePolicy, keys_of, working_bytes
 from loaders.feeds.order import Order
 from loaders.feeds.stream import Batch
@@ -91,9 +92,7 @@ class Resident(Order):
         self.uploaded = (self.seed, epoch, 0), self._upload(epoch, 0)
 
     def _upload(self, epoch: int, start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        order = torch.from_numpy(self.order(epoch, start))
-        if self.device.type == "cuda":
-            order = order.pin_memory().to(self.device, non_blocking=True)
+        order = to_device(torch.from_numpy(self.order(epoch, start)), self.device)
         return order, self.labels[order], self.keys(epoch)
 
     def _uploaded(self, epoch: int, start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
