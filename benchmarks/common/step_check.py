@@ -30,7 +30,10 @@ class Deviation:
 
 
 def step_losses(run: Run, steps: int) -> list[float]:
-    """The mean loss of each of a run's first `steps` steps, without dropout or stochastic depth: draws differ."""
+    """The mean loss of each of a run's first `steps` steps, without dropout or stochastic depth: draws differ.
+
+    Where parts of the network end before the run, the step after half of them is the first without these parts.
+    """
     for module in run.model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
             module.p = 0.0
@@ -38,11 +41,16 @@ def step_losses(run: Run, steps: int) -> list[float]:
         raise EngineError(f"{steps} steps cannot be compared, stage {run.loop.stage.name} of {run.recipe.name} has "
                           f"{most}: ask for at most that many")
     step, totals, epoch = run.step, [], 0
+    end = max((part.total_steps for part in step.parts.values()), default=0)
+    # As many updates follow as the schedule has left.
+    jump = max(steps // 2, steps - (most - end))
     step.reset_counts()
     run.loop.set_modes(run.loop.stage)
     while len(totals) < steps:
         with run.loop.open_epoch(epoch) as batches:
             for number, batch in zip(range(steps - len(totals)), batches, strict=False):
+                if len(totals) == jump:
+                    step.updates = max(step.updates, end)
                 step(batch.images_bhwc, batch.labels, epoch, number)
                 totals.append(step.tally.clone())
         epoch += 1

@@ -28,6 +28,8 @@ PRODUCT = "matrix product"
 def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviation | None], peers: Collection[str],
               seconds: float, repeats: int, label: str) -> list[dict]:
     """A row for each feed with each step mode of `checks`, each of `peers` (of a, b, c) and a matrix product, in turns.
+
+    Where parts of the network end before the run there is another row for each step mode, of the steps after that.
     """
     with closing(build(recipe.changed({"train.step": "eager", "data.feed": "stream"}))) as run:
         setup, precision = setup_of(run), run.precision.name
@@ -60,10 +62,18 @@ def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Ite
     failed: dict[str, str] = {}
     runs: dict[str, Run] = {}
 
+    def built(feed: str, mode: str) -> Run:
+        return opened.enter_context(closing(build(recipe.changed({"train.step": mode, "data.feed": feed}))))
+
     def ours(feed: str, mode: str) -> Contender:
-        run = opened.enter_context(closing(build(recipe.changed({"train.step": mode, "data.feed": feed}))))
+        run = built(feed, mode)
         runs.setdefault(mode, run)
         return whole_run(run, mode, checks[mode])
+
+    def ended(feed: str, mode: str) -> Contender:
+        run = built(feed, mode)
+        run.step.updates = max(part.total_steps for part in run.step.parts.values())
+        return whole_run(run, mode, checks[mode], "ended")
 
     def add(way: str, make: Callable[..., Contender], *arguments: object) -> None:
         on_gpu, device = setup.device.type == "cuda", setup.device
@@ -84,6 +94,9 @@ def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Ite
     for feed, mode in itertools.product(feeds, checks):
         add(f"{feed}, {mode}", ours, feed, mode)
     for mode, run in runs.items():
+        if run.step.parts:
+            add(f"{run.feeds.kind}, {mode}, after {' and '.join(run.step.parts)} ended", ended, run.feeds.kind, mode)
+    for mode, run in runs.items():
         add(f"step alone, {mode}", step_alone, run, mode)
     if "a" in peers:
         add("peer a: author's style", peer_loops.author, setup)
@@ -100,13 +113,13 @@ def prepare_all(recipe: Recipe, setup: TrainingSetup, precision: str, feeds: Ite
     return contenders, failed
 
 
-def whole_run(run: Run, mode: str, check: Deviation | None) -> Contender:
+def whole_run(run: Run, mode: str, check: Deviation | None, kind: str = "ours") -> Contender:
     """A run's feed and step, connected as in the training loop."""
     run.loop.set_modes(run.loop.stage)
     step, feed, streams = run.step, run.feeds.train, run.feeds.kind == "stream"
     facts = {"feed": run.feeds.kind, "step": mode, "precision": run.precision.name,
              "workers": feed.threads if streams else 0, "self_check": asdict(check) if check else None}
-    return Contender("ours", run.loop.open_epoch,
+    return Contender(kind, run.loop.open_epoch,
                      lambda batch, epoch, index: step(batch.images_bhwc, batch.labels, epoch, index),
                      batch=run.recipe.section("train").batch, images=feed.samples,
                      ahead=run.recipe.get("data.batches_ahead", 3) + IN_HANDS if streams else 0, device=run.device,

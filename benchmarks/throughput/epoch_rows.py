@@ -15,7 +15,9 @@ KEYS = ("name", "label", "way", "kind", "feed", "step", "device", "precision", "
 
 @dataclass(frozen=True)
 class Measurement:
-    """One way of training: its kind ("ours", "a", "b", "c", "step", "peak"), seconds per image by round, and facts."""
+    """One way of training: its kind (a letter of PEERS, "ours", "ended", "step" or "peak"), seconds per image by round,
+    and facts.
+    """
 
     kind: str
     image_s: Timings

@@ -11,8 +11,8 @@ from engine.plots.figure import dress, new_figure, write_png
 WAYS = {"peer a: author's style": "a: the author's style of loop", "peer b: tuned": "b: a well-tuned plain loop",
         "peer b: tuned, compiled": "b: the same with torch.compile",
         "peer c: FFCV's operations": "c: FFCV's own operations, tuned loop"}
-KINDS = ("ours", "step", "a", "b", "c")
-COLOURS = {"ours": "#0072b2", "step": "#56b4e9"}
+KINDS = ("ours", "ended", "step", "a", "b", "c")
+COLOURS = {"ours": "#0072b2", "ended": "#0072b2", "step": "#56b4e9"}
 PEER_COLOUR = "#999999"
 TITLE_LETTERS = 66
 HEAD = ("recipe", "way of training", "images/s", "epochs/s", "× a", "× b", "× c", "data cost", "of the matrix rate")
@@ -31,7 +31,7 @@ def by_label(rows: Iterable[dict]) -> dict[str, list[dict]]:
 
 def title(row: Mapping) -> str:
     """A row's way of training, in words."""
-    return f"Cadence, {row['way']}" if row["kind"] == "ours" else WAYS.get(row["way"], f"the {row['way']}")
+    return f"Cadence, {row['way']}" if row["kind"] in ("ours", "ended") else WAYS.get(row["way"], f"the {row['way']}")
 
 
 def cells(row: Mapping) -> list[str]:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-import torch
 
 from engine.build.datasets import Unchanged
 from engine.build.run import Run
@@ -26,7 +25,7 @@ from engine.session.run_state import checksums
 from engine.session.summary import closing_rows, summarise
 from engine.storage import run_folder
 from engine.storage.folder_lock import FolderLock
-from engine.training.loop import EpochRecord, Progress
+from engine.training.loop import EpochRecord
 from engine.training.nan_guard import NotFinite
 
 # Where the run folder says that standard output was lost.
@@ -68,7 +67,7 @@ class Session:
     def __init__(self, run: Run, folder: Path, screen: Screen, history: list[dict] | None = None,
                  resume_folder: Path | None = None, first: bool = True, began: float | None = None):
         self.run, self.folder, self.screen, self.new = run, folder, screen, history is None
-        self.resume_folder, self.untimed_steps = resume_folder or folder, 2 if first else 0
+        self.resume_folder, self.first = resume_folder or folder, first
         self.leads, self.agreement = leads(run.process_group), Agreement(3) if run.process_group else None
         settings = run.recipe.section("checkpoint")
         self.every, self.epochs = settings.every, run.loop.epochs
@@ -77,7 +76,7 @@ class Session:
         self.checkpointer = Checkpointer(run, folder, settings.every_minutes * 60, screen.say)
         self.nan_recovery = NanRecovery(run, folder, self.checkpointer, self.resume_folder)
         self.data, self.skipped = Unchanged(run.betons.values()), run.step.skipped
-        self.first_step_seconds = self.compile_seconds = None
+        self.first_step_seconds = None
         self.recorder = Recorder(run, folder, self.checkpointer, screen.say, history or [],
                                  time.monotonic() if began is None else began)
         run.loop.between_steps = self.between_steps
@@ -140,9 +139,9 @@ class Session:
 
     def between_steps(self, loop) -> None:
         """After each step: move the bar, save a checkpoint when it is due, leave when a signal has come."""
-        progress = loop.progress
-        if self.untimed_steps:
-            self._time_first_steps(progress)
+        if self.first:
+            # The step's clock has waited for the device.
+            self.first, self.first_step_seconds = False, time.time() - psutil.Process().create_time()
         self.screen.step(loop)
         noted, due, bad = self.agreement.take() if self.agreement else self._wishes()
         if bad:
@@ -168,23 +167,6 @@ class Session:
             self.signals.check()
         elif noted:
             raise Interrupted(noted)
-
-    def _time_first_steps(self, progress: Progress) -> None:
-        """Note when the first step was done, and what it took beyond the second (compiling, tuning, warming up)."""
-        self.untimed_steps -= 1
-        began = time.perf_counter()
-        if self.run.device.type == "cuda":
-            # Twice per run, so that the figure includes the device's work.
-            torch.cuda.synchronize(self.run.device)
-        # The epoch's clock was read before the device had finished.
-        since_epoch_s = progress.epoch_seconds + time.perf_counter() - began
-        if self.first_step_seconds is None:
-            self.first_step_seconds = time.time() - psutil.Process().create_time()
-            self.first_s = since_epoch_s
-        else:
-            # Where an epoch has a single step the second begins an epoch.
-            second_s = since_epoch_s - (self.first_s if progress.step > 1 else 0.0)
-            self.compile_seconds = max(0.0, self.first_s - second_s)
 
     def after_epoch(self, record: EpochRecord) -> None:
         """Show and record an epoch; save the checkpoints that are due, and the last one. Others are due by time."""
@@ -225,7 +207,7 @@ class Session:
         if not self.checkpointer.write():
             raise EngineError(f"{self.checkpointer.refused}; without its last checkpoint the run is not finished: "
                               f"correct that, and resume with --resume {self.resume_folder}")
-        summary = summarise(run, self.recorder.history, test, self.recorder.wall_seconds, self.compile_seconds,
+        summary = summarise(run, self.recorder.history, test, self.recorder.wall_seconds,
                             self.first_step_seconds)
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:

@@ -25,14 +25,14 @@ def history_row(record: EpochRecord, split: str, watched: Result | None, wall_s:
     return {name: row.get(name) for name in COLUMNS}
 
 
-def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: float, compile_seconds: float | None,
+def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: float,
               first_step_seconds: float | None) -> dict:
     """The summary as plain values; accuracies are shares of 1, None where a split does not exist.
 
     best_by, best_epoch, best_value: what chose best.pt, which epoch (from 1), its value there; None where nothing did.
-    train_seconds: of training steps and waiting for data. wall_seconds: by the clock, NaN where it is not known.
-    compile_seconds: what the first step took beyond a second one. first_step_seconds: from the start of the process
-    to the end of the first step.
+    train_seconds: of training steps and waiting for data, without compile_seconds: what the first step of each program
+    took beyond its second. wall_seconds: by the clock, all included, NaN where it is not known. first_step_seconds:
+    from the start of the process to the end of the first step.
     """
     progress, criterion = run.loop.progress, run.loop.criterion
     chosen = progress.best_epoch >= 0
@@ -59,7 +59,7 @@ def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: 
         "epochs_per_second": passes / train_s,
         "images_per_second": passes * run.feeds.train.samples / train_s,
         "feed_wait_share": sum(row["feed_wait_s"] for row in history) / train_s,
-        "compile_seconds": compile_seconds,
+        "compile_seconds": progress.compile_seconds,
         "first_step_seconds": first_step_seconds,
         "device": str(run.device),
         "processes": run.process_group.ranks if run.process_group else 1,
@@ -92,6 +92,8 @@ def closing_rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
             ("run folder", str(folder))]
     if (folder / "report.html").exists():
         rows.append(("report", str(folder / "report.html")))
+    if summary["compile_seconds"] >= 1:
+        rows.insert(7, ("compiling, apart", f"{summary['compile_seconds']:,.1f} s"))
     if summary["best_epoch"]:
         by = in_words(summary["best_by"], summary["best_value"])
         rows.insert(2, ("best epoch", f"{summary['best_epoch']}, by {by}"))

@@ -13,7 +13,7 @@ def up_to_date(content: dict) -> dict:
 
     Former versions chose the best epoch by top-1 and let patience look at the loss. Where there was patience the loss
     is the run's criterion now (`load.restore` says so too), because it decides the weights. How long the run took by
-    the clock is not known, and an unfinished epoch has not waited for data yet.
+    the clock is not known, an unfinished epoch has not waited for data yet, and compiling was not counted apart.
     """
     history, progress = content["history"], content["progress"]
     if isinstance(history, list) and all(isinstance(row, dict) and set(row) == set(COLUMNS) - NEW_COLUMNS
@@ -21,8 +21,10 @@ def up_to_date(content: dict) -> dict:
         content = {**content, "history": [{name: row.get(name) for name in COLUMNS} for row in history]}
     if isinstance(progress, dict) and "wall_seconds" not in progress \
             and all(isinstance(progress.get(name), float) for name in ("best_top1", "best_loss")):
-        content = {**content, "progress": with_one_criterion(progress, content["values"], content["history"])}
-    return content
+        progress = with_one_criterion(progress, content["values"], content["history"])
+    if isinstance(progress, dict):
+        progress = {"compile_seconds": 0.0, **progress}
+    return {**content, "progress": progress}
 
 
 def with_one_criterion(progress: dict, values: object, history: object) -> dict:

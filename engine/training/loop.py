@@ -25,7 +25,9 @@ class Progress:
     best_epoch: int = -1
     patience_value: float = math.nan
     epochs_without_gain: int = 0
+    # Without what the first step of each program took beyond its second, which is compile_seconds.
     train_seconds: float = 0.0
+    compile_seconds: float = 0.0
     # By the clock, over all sessions; NaN: not known.
     wall_seconds: float = 0.0
     steps_done: int = 0
@@ -95,6 +97,7 @@ class Loop:
         """Move to `progress` and start its stage; the optimiser's state is loaded afterwards."""
         self.progress, self.stage = progress, stage_of(self.stages, progress.epoch)
         self.last_watched: Result | None = None
+        self.step.clock.forget()
         self.start_stage(self.stage)
 
     def run(self) -> Iterator[EpochRecord]:
@@ -145,6 +148,7 @@ class Loop:
                     step(batch.images_bhwc, batch.labels, progress.epoch, progress.step)
                 progress.step += 1
                 progress.steps_done += 1
+                began += self._leave_out_compiling()
                 if self.between_steps:
                     progress.epoch_seconds = time.perf_counter() - began
                     self.between_steps(self)
@@ -152,6 +156,13 @@ class Loop:
         if progress.epoch + 1 < self.epochs:
             self.prepare(progress.epoch + 1)
         return step.totals(), time.perf_counter() - began
+
+    def _leave_out_compiling(self) -> float:
+        """Count newly known seconds of compiling apart; returns those that lie in the present epoch."""
+        in_epoch_s, earlier_s = self.step.clock.take()
+        self.progress.compile_seconds += in_epoch_s + earlier_s
+        self.progress.train_seconds -= earlier_s
+        return in_epoch_s
 
     def state(self) -> dict:
         """Progress as plain values, with the counts of the unfinished epoch; waits for the device."""

@@ -4,7 +4,8 @@ The one exception is fp16's GradScaler, which must look at the gradients to know
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from engine.training.executors import build_executor
 from engine.training.forward import ForwardPass
 from engine.training.mixing import Mix
 from engine.training.nan_guard import NanGuard, NotFinite, all_finite, healthy
+from engine.training.step_clock import StepClock
 
 
 class TrainStep:
@@ -43,7 +45,7 @@ class TrainStep:
         self.model, self.precision, self.to_input = forward.model, forward.precision, forward.to_input
         self.mode, self.device = mode, forward.to_input.device
         self.executor = build_executor(mode, forward, in_parts=process_group is not None)
-        self.size_of = size_of
+        self.size_of, self.clock = size_of, StepClock(self.device)
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
         self.followers = [follower for follower in (lookahead, ema) if follower is not None]
         self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
@@ -72,7 +74,7 @@ class TrainStep:
 
     def _train(self, parameters: list[torch.nn.Parameter]) -> None:
         """From now on these are trained."""
-        self.parameters = parameters
+        self.parameters, self.trained = parameters, tuple(map(id, parameters))
         self.executor.start_stage()
         if self.process_group:
             if self.reducer:
@@ -123,9 +125,15 @@ class TrainStep:
         Raises the guard's NotFinite where the loss of this batch, or on a GPU of one shortly before, was bad.
         """
         self._freeze_ended()
-        self._train_on(images_bhwc, labels, epoch, step)
+        program = self._program(images_bhwc, epoch, step)
+        self.clock.run(program, epoch, partial(self._train_on, program, images_bhwc, labels, epoch, step))
 
-    def _train_on(self, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int, step: int) -> None:
+    def _program(self, images_bhwc: torch.Tensor, epoch: int, step: int) -> Hashable:
+        """What is compiled or recorded once, of a batch and the present state."""
+        return tuple(images_bhwc.shape), self.size_of(epoch, step), self.trained
+
+    def _train_on(self, program: Hashable, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int,
+                  step: int) -> None:
         size_px = self.size_of(epoch, step)
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None

@@ -9,7 +9,7 @@ host three small copies and one launch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import torch
@@ -74,7 +74,7 @@ class WholeStep(TrainStep):
 
     def _train(self, parameters: list[torch.nn.Parameter]) -> None:
         super()._train(parameters)
-        self.trained, self.table_of = tuple(map(id, parameters)), None
+        self.table_of = None
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """As TrainStep's. The loaded tensors are others than the recorded ones, so the recordings are dropped."""
@@ -97,29 +97,33 @@ class WholeStep(TrainStep):
         """Pass over a batch, and the update that is due after it."""
         self.updated = True
 
-    def _train_on(self, images_bhwc: torch.Tensor | Unmade, labels: torch.Tensor, epoch: int, step: int) -> None:
-        size_px, self.shape = self.size_of(epoch, step), tuple(images_bhwc.shape)[1:]
+    def _program(self, images_bhwc: torch.Tensor | Unmade, epoch: int, step: int) -> Hashable:
+        self.shape = tuple(images_bhwc.shape)[1:]
         if not self._tabulated(epoch, step, self.shape):
             self._tabulate(epoch, step, self.shape)
+        self.due = tuple(follower.due(self.updates_done + 1) for follower in self.followers)
+        return (super()._program(images_bhwc, epoch, step), getattr(images_bhwc, "make", None), self.due,
+                self.guard is not None, self.training)
+
+    def _train_on(self, program: Hashable, images_bhwc: torch.Tensor | Unmade, labels: torch.Tensor, epoch: int,
+                  step: int) -> None:
         self._set_rates()
-        due = tuple(follower.due(self.updates_done + 1) for follower in self.followers)
         make = getattr(images_bhwc, "make", None)
-        key = (make, len(labels), self.shape, size_px, due, self.guard is not None, self.trained, self.training)
         if make is not None and images_bhwc.keys is not self.keys_from:
             self.keys_from = images_bhwc.keys
             self.keys.copy_(self.keys_from)
         batch, row = (images_bhwc.indices if make else images_bhwc, labels), self.table[step - self.first]
-        if key not in self.graphs:
+        if program not in self.graphs:
             self.row.copy_(row)
-            self.graphs[key] = self._record(batch, size_px, due, make)
-        inputs, graph = self.graphs[key]
+            self.graphs[program] = self._record(batch, self.size_of(epoch, step), self.due, make)
+        inputs, graph = self.graphs[program]
         for static, tensor in zip(inputs, batch, strict=True):
             static.copy_(tensor, non_blocking=True)
         self.row.copy_(row, non_blocking=True)
         graph.replay()
         self.updates += 1
         self.updates_done += 1
-        for follower, what in zip(self.followers, due, strict=True):
+        for follower, what in zip(self.followers, self.due, strict=True):
             follower.count(what)
         if self.guard:
             self.guard.check()

@@ -94,6 +94,27 @@ def test_every_way_has_its_row_and_the_figures_fit_together(cache, tmp_path, cap
     assert "Cadence, resident, compile" in said and "step graph is not timed: train.step=graph needs a GPU" in said
 
 
+@pytest.mark.slow("trains in two ways")
+def test_steps_after_the_end_of_a_part_have_a_row_of_their_own(cache, tmp_path, monkeypatch):
+    runs, plain = [], build
+
+    def kept(recipe):
+        runs.append(plain(recipe))
+        return runs[-1]
+
+    monkeypatch.setattr(contenders, "build", kept)
+    file = tmp_path / "rows.json"
+    epochs.main([*TINY, cache, "--modes=eager", "--feeds=resident", "--peers=none", "--json", str(file),
+                 "--schedule.lrs={features.0.*: 0.02, *: 0.02}", "--schedule.ends={features.0.*: 37.5%}"])
+    rows = {row["way"]: row for row in json.loads(file.read_text())}
+    assert list(rows) == ["resident, eager", "resident, eager, after features.0.* ended", "step alone, eager",
+                          "matrix product"]
+    whole, ended = list(rows.values())[:2]
+    assert (whole["kind"], ended["kind"]) == ("ours", "ended") and ended["images_per_second"]["median"] > 0
+    trained = [{name for name, p in run.model.named_parameters() if p.requires_grad} for run in runs]
+    assert trained[1] - trained[2] == {name for name in trained[1] if name.startswith("features.0.")} != set()
+
+
 def test_a_mode_that_computes_something_else_has_no_figures(cache, tmp_path, monkeypatch):
     def differs(recipe, mode, steps):
         raise EngineError(f"train.step={mode} does not compute what eager does")

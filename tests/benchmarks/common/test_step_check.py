@@ -131,6 +131,46 @@ def test_an_executor_that_learns_wrongly_is_detected(recipe, monkeypatch):
     assert "use --train.step=eager" in str(caught.value) and "\n" not in str(caught.value)
 
 
+ENDS = {"schedule__name": "constant", "schedule__lrs": {"features.0.*": 0.02, "*": 0.02},
+        "schedule__ends": {"features.0.*": 50}, "train__epochs": 100}
+
+
+@TRAINS
+def test_the_second_half_of_the_steps_is_without_the_parts_that_end_in_the_run(recipe, monkeypatch):
+    class WrongWithoutTheFirst(ForwardPass):
+        """Right as long as the first convolution trains."""
+
+        def __init__(self, forward):
+            self.__dict__.update(vars(forward))
+
+        def __call__(self, *arguments, **options):
+            counts = super().__call__(*arguments, **options)
+            if not self.model.features[0].conv.weight.requires_grad:
+                for parameter in self.model.parameters():
+                    parameter.grad = None if parameter.grad is None else 9 * parameter.grad
+            return counts
+
+    use_executor(monkeypatch, WrongWithoutTheFirst)
+    assert check_mode(recipe(**ENDS), "compile", 5).largest == 0, "the third update shows in the fourth loss"
+    with pytest.raises(EngineError, match="train.step=compile does not compute what eager does: at step"):
+        check_mode(recipe(**ENDS), "compile", 9)
+
+
+@TRAINS
+@pytest.mark.parametrize(("end", "jump"), [(1, 1), (6, 3), (8, 5)])
+def test_the_parts_end_where_the_schedule_has_enough_updates_left(recipe, end, jump):
+    """Ten updates, of which eight are checked; without the first part all that remain are taken."""
+    run = build(recipe(**ENDS | {"schedule__name": "linear", "train__batch": 270, "train__epochs": 10,
+                                 "schedule__ends": {"features.0.*": end}}))
+    frozen, step = [], run.step
+    run.step.part_ended = lambda: frozen.append(step.updates)
+    try:
+        step_losses(run, 8)
+    finally:
+        run.close()
+    assert frozen == [end] and step.updates == end + 8 - jump
+
+
 @pytest.fixture
 def planted(monkeypatch):
     """Give the modes these losses; returns the modes whose runs were closed."""

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -136,19 +135,20 @@ def test_the_figures_of_an_epoch_that_is_stopped_are_those_of_one_that_is_not(re
 
 
 @pytest.mark.parametrize("batch", [180, 90, 60], ids="{} images a batch".format)
-def test_what_the_first_step_took_more_counts_once(during, recipe, tmp_path, monkeypatch, batch):
-    clock, plain = SimpleNamespace(now=0.0), TrainStep.__call__
+def test_what_the_first_step_took_more_counts_once(recipe, tmp_path, monkeypatch, batch):
+    clock, plain = SimpleNamespace(now=0.0), TrainStep._train_on
 
     def call(self, *arguments):
         clock.now += 3.0 if clock.now else 50.0
         plain(self, *arguments)
 
-    during((call, None))
-    for module in ("engine.training.loop.time", "engine.session.session.time"):
-        monkeypatch.setattr(module, SimpleNamespace(perf_counter=lambda: clock.now, time=time.time))
+    monkeypatch.setattr(TrainStep, "_train_on", call)
+    for module in ("engine.training.loop.time", "engine.training.step_clock.time"):
+        monkeypatch.setattr(module, SimpleNamespace(perf_counter=lambda: clock.now))
     assert launch.start(recipe(tmp_path / "run", **{"train.batch": batch})) == 0
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert (summary["steps"], summary["compile_seconds"]) == (3 * 180 // batch, 47)
+    assert summary["train_seconds"] == 3.0 * summary["steps"]
 
 
 def test_epochs_that_the_run_is_beyond_are_refused(recipe, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def test_an_entry_of_another_kind_is_refused_by_name(tmp_path, content, key, val
     assert f"its entry {key} is not what" in refused(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("name", BLANK["progress"])
+@pytest.mark.parametrize("name", sorted(BLANK["progress"].keys() - {"compile_seconds"}))
 def test_no_field_of_the_progress_may_be_missing(tmp_path, content, name):
     progress = {key: value for key, value in BLANK["progress"].items() if key != name}
     checkpoint.save(tmp_path / "a.pt", content | {"progress": progress})

@@ -36,7 +36,7 @@ def test_without_patience_the_best_top1_stays_the_best(written):
     progress = Progress(**read["progress"])
     assert (progress.best_value, progress.best_epoch, progress.epoch, progress.steps_done) == (0.75, 2, 3, 12)
     assert math.isnan(progress.wall_seconds), "it was not measured"
-    assert progress.epoch_wait_seconds == 0
+    assert progress.epoch_wait_seconds == progress.compile_seconds == 0
     assert [set(row) for row in read["history"]] == [set(COLUMNS)] * 3
     assert read["history"][0]["validation_top1"] == 0.75 and read["history"][0]["wall_s"] is None
     assert math.isnan(Progress(**written({}, best_top1=-1.0, best_epoch=-1)["progress"]).best_value)

@@ -13,6 +13,7 @@ from engine.training import loop as loop_module
 from engine.training.criterion import CRITERIA
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.stages import in_order
+from engine.training.step_clock import StepClock
 
 
 class CountingFeed:
@@ -44,7 +45,7 @@ class CountingStep:
 
     def __init__(self, accumulate=1):
         self.accumulate = accumulate
-        self.model, self.calls = torch.nn.Linear(1, 1), []
+        self.model, self.calls, self.clock = torch.nn.Linear(1, 1), [], StepClock(torch.device("cpu"))
         self.reset_counts()
 
     def reset_counts(self):
@@ -283,6 +284,27 @@ def test_the_seconds_of_a_run_left_after_any_step_are_those_of_one_that_is_not(s
     records += list(rest.run())
     assert [(record.feed_wait_s, record.train_s) for record in records] == [(6, 7), (14, 15), (22, 23)]
     assert rest.progress.train_seconds == 45
+
+
+def test_compiling_is_counted_apart_in_the_epoch_where_it_was_and_in_the_total(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("engine.training.loop.time.perf_counter", lambda: clock.now)
+
+    class CompiledStep(CountingStep):
+        """A batch takes 1 s, and 30 s more the first time; the last batch has a program of its own, as of epoch 1."""
+
+        def __call__(self, images, labels, epoch, step):
+            program, began = ("last" if step == 2 and epoch else "whole"), len(self.calls)
+            seconds = 1 + 30 * (program not in {name for name, _ in self.calls})
+            self.clock.run(program, epoch, lambda: setattr(clock, "now", clock.now + seconds))
+            super().__call__(images, labels, epoch, step)
+            self.calls[began:] = [(program, epoch)]
+
+    loop = make(CompiledStep(), CountingFeed(3), 3)
+    records = list(loop.run())
+    # Only the third epoch tells what the last batch of the second one took more.
+    assert [record.train_s for record in records] == [3, 33, 3]
+    assert (loop.progress.train_seconds, loop.progress.compile_seconds) == (9, 60)
 
 
 def test_stages_are_entered_in_order_once_each_and_modes_are_set_before_each_epoch():

@@ -4,6 +4,8 @@ Recordings repeat what Python decided while they were made. So a rate, a mix or 
 recording from the host, instead of from the device, shows as soon as it changes.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from engine.build.run import build, reset_to_seed
 from engine.optim import muon
 from engine.optim.device_rates import DeviceRates
 from engine.session.run_state import restore_state, state_of
-from engine.training import executors
+from engine.training import executors, loop, recording, step_clock
 from engine.training.loop import Progress
 from engine.training.nan_guard import NanGuard, NotFinite
 from engine.training.whole_step import MIX as MIX_NUMBERS
@@ -119,9 +121,35 @@ def test_a_smaller_last_batch_another_size_and_what_is_due_have_recordings_of_th
     run = built("graph", **{"train.sizes": {0: 12, 1: 16}, "average.ema": 0.9, "average.ema_every": 4})
     losses(run)
     # Six batches an epoch, the last one smaller; of the 18 updates every fourth is averaged, the first one copied.
-    seen = {(count, size, due) for _, count, _, size, (due,), *_ in run.step.graphs}
+    seen = {(shape[0], size, due) for (shape, size, _), _, (due,), *_ in run.step.graphs}
     assert seen == {(20, 12, ""), (20, 12, "copy"), (8, 12, ""), (20, 16, ""), (20, 16, "average"), (8, 16, ""),
                     (8, 16, "average")}
+
+
+def test_the_seconds_of_every_recording_are_counted_apart(built, monkeypatch):
+    clock, record = SimpleNamespace(now=0.0), recording.record
+    made = []
+
+    def slow(*arguments):
+        clock.now += 30.0
+        made.append(record(*arguments))
+        return made[-1]
+
+    replay = recorded_graph.RecordedGraph.replay
+    monkeypatch.setattr(recorded_graph.RecordedGraph, "replay",
+                        lambda graph: (setattr(clock, "now", clock.now + 1.0), replay(graph)))
+    monkeypatch.setattr(recording, "record", slow)
+    for module in (loop, step_clock):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    run = built("graph", **WAYS["a part ends early, and sizes change at shares of the run"])
+    losses(run)
+    repeated = [graph for graph in made if graph.replays > 1]
+    assert len(repeated) > 4 and run.loop.progress.compile_seconds == 30 * len(repeated)
+    steps, alone = run.loop.progress.steps_done, len(made) - len(repeated)
+    assert run.loop.progress.train_seconds == steps + 30 * alone
+    reset_to_seed(run, run.recipe.changed({"train.seed": 1}))
+    losses(run)
+    assert run.loop.progress.compile_seconds == 0 and run.loop.progress.train_seconds == steps
 
 
 def test_stages_that_train_the_same_and_repeats_use_the_recordings_again(built, monkeypatch):
@@ -242,13 +270,13 @@ class Plain(dict):
     """Recordings that are found whatever is due."""
 
     def __contains__(self, key):
-        return super().__contains__((*key[:4], *key[5:]))
+        return super().__contains__((*key[:2], *key[3:]))
 
     def __getitem__(self, key):
-        return super().__getitem__((*key[:4], *key[5:]))
+        return super().__getitem__((*key[:2], *key[3:]))
 
     def __setitem__(self, key, value):
-        super().__setitem__((*key[:4], *key[5:]), value)
+        super().__setitem__((*key[:2], *key[3:]), value)
 
 
 def bake_rate(run, patch):

@@ -1,0 +1,55 @@
+"""What the first step of each program took beyond its second: compiling, tuning, recording, warming up.
+
+A step's program is what a compiler or a recording makes once: for a batch's shape, an image size, the parameters that
+train. A run may have several, and meet a new one at any step.
+"""
+
+import time
+from collections.abc import Callable, Hashable
+
+import torch
+
+
+class StepClock:
+    """Times the first two steps of each program, and waits for the device before and after these only."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.known = device, set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was timed but not taken, when a run moves to another position; known programs stay known."""
+        # Program -> (epoch, seconds) of its first step.
+        self.first: dict[Hashable, tuple[int, float]] = {}
+        self.in_epoch_s = self.earlier_s = 0.0
+
+    def run(self, program: Hashable, epoch: int, step: Callable[[], None]) -> None:
+        """Call `step`, of a program, in an epoch."""
+        if program in self.known:
+            step()
+            return
+        self._wait()
+        began = time.perf_counter()
+        step()
+        self._wait()
+        took_s = time.perf_counter() - began
+        if program not in self.first:
+            self.first[program] = epoch, took_s
+            return
+        self.known.add(program)
+        first_epoch, first_s = self.first.pop(program)
+        excess_s = max(0.0, first_s - took_s)
+        if first_epoch == epoch:
+            self.in_epoch_s += excess_s
+        else:
+            self.earlier_s += excess_s
+
+    def take(self) -> tuple[float, float]:
+        """The seconds found since the last call, of first steps in this epoch and in earlier ones."""
+        found = self.in_epoch_s, self.earlier_s
+        self.in_epoch_s = self.earlier_s = 0.0
+        return found
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
