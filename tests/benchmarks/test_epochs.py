@@ -105,7 +105,7 @@ def test_steps_after_the_end_of_a_part_have_a_row_of_their_own(cache, tmp_path, 
     monkeypatch.setattr(contenders, "build", kept)
     file = tmp_path / "rows.json"
     epochs.main([*TINY, cache, "--modes=eager", "--feeds=resident", "--peers=none", "--json", str(file),
-                 "--schedule.lrs={features.0.*: 0.02, *: 0.02}", "--schedule.ends={features.0.*: 37.5%}"])
+                 "--schedule.lrs=features.0.*:0.02,*:0.02", "--schedule.ends=features.0.*:37.5%"])
     rows = {row["way"]: row for row in json.loads(file.read_text())}
     assert list(rows) == ["resident, eager", "resident, eager, after features.0.* ended", "step alone, eager",
                           "matrix product"]
