@@ -7,11 +7,14 @@ The next call resumes a run that the budget stopped; a run that has a row is not
 """
 
 import hashlib
+import json
 import shlex
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.common.commands import names_in, run_until
 from benchmarks.common.display import spread
@@ -55,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     if not all(run_seeds(recipe, options.seeds, Path(options.runs), file, deadline) for recipe in recipes):
         print(f"the budget of {options.budget_minutes:g} minutes is spent; run the same command again to continue")
     if options.render:
-        fill("accuracy", table(read_rows(file)))
+        fill("accuracy", table(read_rows(file), lines_with_names(file)))
     return 0
 
 
@@ -106,19 +109,23 @@ def add_row(name: str, folder: Path, results: Path) -> None:
         command = shareable(shlex.split(summary["command"]))
         environment = {key: summary[key] for key in ("hardware", "versions", "commit")}
         row = {"name": name} | {key: summary[key] for key in SUMMARY_KEYS}
-        # Runs of former versions did not measure it.
-        row["wall_seconds"] = summary.get("wall_seconds")
+        # Runs of former versions did not measure these.
+        row["wall_seconds"], environment["load"] = summary.get("wall_seconds"), summary.get("load")
     except (ValueError, KeyError, AttributeError):
         raise EngineError(f"{folder / 'summary.json'} is incomplete: {advice}") from None
     write_rows(results, [row], environment, command, merge=True)
 
 
-def table(rows: list[dict]) -> str:
-    """Markdown: a line for each recipe, its changed settings and machine, over the seeds; unmeasured recipes too."""
-    groups: dict[tuple[str, str], list[dict]] = {}
+def table(rows: list[dict], lines_of: Mapping[str, int] = MappingProxyType({})) -> str:
+    """Markdown: a line for each recipe, its changed settings and machine, over the seeds; unmeasured recipes too.
+
+    lines_of: where in the results file a row has its name; an accuracy links to the first of its rows.
+    """
+    groups: dict[tuple[str, tuple], list[dict]] = {}
     for row in rows:
         facts = row["environment"]["hardware"]
-        machine = f"{device_name(facts)}, {facts['cores']} cores, {row['precision']}"
+        # Former versions did not note the matrix instructions.
+        machine = (facts.get("gpu", facts["processor"]), facts["cores"], row["precision"])
         groups.setdefault((row["name"].rsplit(" seed ", 1)[0], machine), []).append(row)
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
     for name in load.names():
@@ -127,16 +134,38 @@ def table(rows: list[dict]) -> str:
         if not any(label == name for label, _ in own):
             data = load.load(name).values["data.name"]
             lines.append(f"| `{name}` | {data} | {claim} | not yet measured | | | | | | |")
-        for (label, machine), group in sorted(own.items()):
+        for (label, _), group in sorted(own.items()):
             changed = label[len(name) + 1:]
             seconds, epochs = statistics.mean(row["train_seconds"] for row in group), group[0]["epochs"]
             walls = [row.get("wall_seconds") for row in group]
             wall = "-" if None in walls else f"{statistics.mean(walls):,.0f}"
             cells = (f"`{name}`" + (f" with `{changed}`" if changed else ""), group[0]["dataset"],
-                     "-" if changed else claim, spread([row["test_top1"] for row in group]), epochs, f"{seconds:,.0f}",
-                     wall, f"{epochs / seconds:.3g}", machine, len(group))
+                     "-" if changed else claim, linked(spread([row["test_top1"] for row in group]), group, lines_of),
+                     epochs, f"{seconds:,.0f}", wall, f"{epochs / seconds:.3g}", machine_of(group), len(group))
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
+
+
+def linked(text: str, group: list[dict], lines_of: Mapping[str, int]) -> str:
+    """`text` as a link to the first row of a group, where its line is known."""
+    line = lines_of.get(group[0]["name"])
+    return f"[{text}](benchmarks/results/{RESULTS.name}#L{line})" if line else text
+
+
+def machine_of(group: list[dict]) -> str:
+    """The machine of a group's rows, their precision, and how many cores others kept busy meanwhile."""
+    facts = max((row["environment"]["hardware"] for row in group), key=lambda facts: len(device_name(facts)))
+    text = f"{device_name(facts)}, {facts['cores']} cores, {group[0]['precision']}"
+    loads = [load for row in group if (load := row["environment"].get("load"))]
+    busy = statistics.mean(load["other_cores"] + load["stolen_cores"] for load in loads) if loads else 0.0
+    return f"{text}; others kept {busy:.1f} cores busy" if busy >= 0.1 else text
+
+
+def lines_with_names(file: Path) -> dict[str, int]:
+    """A row's name -> the line of the results file that holds it, counted from 1."""
+    mark = '  "name": '
+    return {json.loads(line[len(mark):].rstrip(",")): number
+            for number, line in enumerate(file.read_text("utf-8").splitlines(), 1) if line.startswith(mark)}
 
 
 if __name__ == "__main__":

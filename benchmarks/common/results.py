@@ -1,7 +1,6 @@
 """Results files: JSON lists of rows. Each row is complete, so a file may mix rows of different days."""
 
 import json
-import os
 import re
 import shlex
 import sys
@@ -14,21 +13,27 @@ import torch
 from engine.common.environment import commit, hardware, versions
 from engine.common.errors import EngineError
 from engine.common.files import make_folder, write_atomic
+from engine.common.machine_load import LoadMeter
 from recipes.settings.load import Recipe, as_text, load
 
 # Options that only say where files lie.
+# From the start of a benchmark's command on.
+METER = LoadMeter()
 PRIVATE = ("--json", "--runs", "--run.folder", "--data.cache")
 
 
 def environment(device: str = "cpu") -> dict[str, object]:
-    """Where a row was measured: commit, versions, hardware, time (UTC) and the machine's 1-minute load."""
+    """Where and when a row was measured: commit, versions, hardware, time (UTC), load since the command began."""
     return {"commit": commit(), "versions": versions(), "hardware": hardware(torch.device(device)),
-            "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load_1min": round(os.getloadavg()[0], 2)}
+            "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load": METER.read()}
 
 
 def device_name(hardware: dict) -> str:
-    """The GPU, or without one the processor, in an environment's `hardware`."""
-    return hardware.get("gpu") or hardware["processor"]
+    """The GPU, or without one the processor and its matrix instructions, in an environment's `hardware`."""
+    if "gpu" in hardware:
+        return hardware["gpu"]
+    instructions = " and ".join(hardware.get("matrix_instructions", []))
+    return f"{hardware['processor']} with {instructions}" if instructions else hardware["processor"]
 
 
 def shareable(words: Iterable[str]) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+# What makes matrix products in half precision fast, as /proc/cpuinfo calls it.
+MATRIX_FLAGS = {"amx_bf16": "AMX bf16", "amx_fp16": "AMX fp16", "avx512_bf16": "AVX-512 bf16",
+                "avx512_fp16": "AVX-512 fp16", "bf16": "bf16"}
 PACKAGES = ("cadence-train", "torch", "torchvision", "ffcv", "fastargs", "numba", "numpy")
 
 
@@ -22,9 +25,10 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, object]:
-    """The hardware behind a timing: processor, usable cores, torch's threads, GPU."""
-    facts: dict[str, object] = {"processor": processor_name(), "cores": len(os.sched_getaffinity(0)),
-                                "torch_threads": torch.get_num_threads(), "platform": platform.platform()}
+    """The hardware behind a timing: processor, its matrix instructions, usable cores, torch's threads, GPU."""
+    facts: dict[str, object] = {"processor": processor_name(), "matrix_instructions": matrix_instructions(),
+                                "cores": len(os.sched_getaffinity(0)), "torch_threads": torch.get_num_threads(),
+                                "platform": platform.platform()}
     if device.type == "cuda":
         memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
         facts |= {"gpu": torch.cuda.get_device_name(device), "gpu_memory_gib": round(memory_gib, 1),
@@ -34,12 +38,23 @@ def hardware(device: torch.device) -> dict[str, object]:
 
 def processor_name() -> str:
     """The processor's name and vector units."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    name = cpuinfo("model name") or platform.processor() or platform.machine()
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def matrix_instructions() -> list[str]:
+    """The processor's instructions for matrix products in half precision, by MATRIX_FLAGS."""
+    flags = (cpuinfo("flags") or cpuinfo("Features")).split()
+    return [name for flag, name in MATRIX_FLAGS.items() if flag in flags]
+
+
+def cpuinfo(entry: str, file: Path = Path("/proc/cpuinfo")) -> str:
+    """The first processor's `entry`; "" where the system does not tell."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == entry), "")
 
 
 def commit() -> str:

@@ -15,6 +15,7 @@ from engine.cli.console import Screen
 from engine.cli.signals import Interrupted, Signals
 from engine.common.errors import EngineError
 from engine.common.files import write_atomic, write_json
+from engine.common.machine_load import LoadMeter
 from engine.distributed.agreement import Agreement, decode_step, encode_step
 from engine.distributed.torchrun import ranks_of
 from engine.session.checkpointer import Checkpointer
@@ -76,7 +77,7 @@ class Session:
         self.checkpointer = Checkpointer(run, folder, settings.every_minutes * 60, screen.say)
         self.nan_recovery = NanRecovery(run, folder, self.checkpointer, self.resume_folder)
         self.data, self.skipped = Unchanged(run.betons.values()), run.step.skipped
-        self.first_step_seconds = None
+        self.first_step_seconds, self.load = None, LoadMeter()
         self.recorder = Recorder(run, folder, self.checkpointer, screen.say, history or [],
                                  time.monotonic() if began is None else began)
         run.loop.between_steps = self.between_steps
@@ -208,7 +209,7 @@ class Session:
             raise EngineError(f"{self.checkpointer.refused}; without its last checkpoint the run is not finished: "
                               f"correct that, and resume with --resume {self.resume_folder}")
         summary = summarise(run, self.recorder.history, test, self.recorder.wall_seconds,
-                            self.first_step_seconds)
+                            self.first_step_seconds, self.load.read())
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:
             self.attempt_report()

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from benchmarks import accuracy
-from benchmarks.common.results import read_rows
+from benchmarks.common.results import read_rows, write_rows
 from engine.common.errors import EngineError
 from recipes.settings.load import load
 
@@ -35,6 +35,25 @@ def test_wall_seconds_stand_beside_training_seconds_where_all_runs_measured_them
     for rows, cells in ((measured, "| 3 | 10 | 16 | 0.3 |"), ([measured[0], row("baseline seed 1", .2)], "| 10 | - |")):
         line = next(line for line in accuracy.table(rows).splitlines() if line.startswith("| `baseline` |"))
         assert cells in line and line.count("|") == accuracy.table(rows).splitlines()[0].count("|")
+
+
+def test_the_accuracy_links_to_its_first_row_and_the_machine_tells_its_load(tmp_path):
+    def measured(seed, **facts):
+        made = row(f"baseline seed {seed}", .2)
+        load = {"own_cores": 1.9, "other_cores": 0.5 * seed, "stolen_cores": 0.1}
+        return made | {"environment": {"hardware": made["environment"]["hardware"] | facts, "load": load}}
+
+    file = tmp_path / "rows.json"
+    write_rows(file, [row('of "another" seed 0', .1)], {}, "c")
+    rows = [measured(1), measured(2, matrix_instructions=["AMX bf16"])]
+    for one in rows:
+        write_rows(file, [one], one["environment"], "c", merge=True)
+    where = accuracy.lines_with_names(file)
+    assert list(where) == ['of "another" seed 0', "baseline seed 1", "baseline seed 2"]
+    assert '"baseline seed 1"' in file.read_text().splitlines()[where["baseline seed 1"] - 1]
+    line = next(line for line in accuracy.table(rows, where).splitlines() if line.startswith("| `baseline` |"))
+    assert f"| [20 ± 0 %](benchmarks/results/accuracy.json#L{where['baseline seed 1']}) |" in line
+    assert "| P with AMX bf16, 2 cores, fp32; others kept 0.9 cores busy | 2 |" in line
 
 
 def test_a_measured_recipe_is_not_listed_as_unmeasured():

@@ -47,7 +47,7 @@ def planted(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(suite, "environment", lambda device: {
         "hardware": {"processor": "P (AVX2)", "cores": 2}, "versions": {"torch": "2"}, "commit": "c",
-        "utc": "2031-02-03T04:05:06Z", "load_1min": 0.0})
+        "utc": "2031-02-03T04:05:06Z"})
     file = tmp_path / "out" / "suite.json"
 
     def run(budget_s, **kinds):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.common.results import environment, label_of, read_rows, save_rows, shareable, write_rows
+from benchmarks.common.results import device_name, environment, label_of, read_rows, save_rows, shareable, write_rows
 from engine.common.errors import EngineError
 from recipes.settings.load import load
 
@@ -55,6 +55,12 @@ def test_merging_into_something_else_is_refused_and_leaves_it(tmp_path, text):
 def test_an_absent_file_is_one_line(tmp_path):
     with pytest.raises(EngineError, match="cannot be read"):
         read_rows(tmp_path / "absent.json")
+
+
+def test_a_device_is_named_by_its_gpu_or_by_its_processor_and_what_that_multiplies_with():
+    assert device_name({"processor": "P"}) == device_name({"processor": "P", "matrix_instructions": []}) == "P"
+    assert device_name({"processor": "P", "matrix_instructions": ["A", "B"]}) == "P with A and B"
+    assert device_name({"processor": "P", "matrix_instructions": ["A"], "gpu": "G"}) == "G"
 
 
 def test_rows_are_plain_json(tmp_path):

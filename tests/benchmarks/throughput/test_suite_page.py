@@ -15,7 +15,7 @@ CPU = "AMD EPYC 7B13 (AVX2)"
 
 def state(parts, **hardware):
     machine = {"processor": CPU, "cores": 4, **hardware}
-    return {"environment": {"hardware": machine, "versions": {"torch": "2.15.0"}, "commit": "abc", "load_1min": 0.1,
+    return {"environment": {"hardware": machine, "versions": {"torch": "2.15.0"}, "commit": "abc",
                             "utc": "2031-02-03T04:05:06Z"}, "parts": parts}
 
 
