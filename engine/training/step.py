@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from engine.common.step_clock import StepClock
 from engine.distributed.process_group import ProcessGroup
 from engine.distributed.reducer import GradientReducer
 from engine.optim.averaging import Ema, Lookahead
@@ -19,7 +20,6 @@ from engine.training.executors import build_executor
 from engine.training.forward import ForwardPass
 from engine.training.mixing import Mix
 from engine.training.nan_guard import NanGuard, NotFinite, all_finite, healthy
-from engine.training.step_clock import StepClock
 
 
 class TrainStep:

@@ -143,7 +143,7 @@ def test_what_the_first_step_took_more_counts_once(recipe, tmp_path, monkeypatch
         plain(self, *arguments)
 
     monkeypatch.setattr(TrainStep, "_train_on", call)
-    for module in ("engine.training.loop.time", "engine.training.step_clock.time"):
+    for module in ("engine.training.loop.time", "engine.common.step_clock.time"):
         monkeypatch.setattr(module, SimpleNamespace(perf_counter=lambda: clock.now))
     assert launch.start(recipe(tmp_path / "run", **{"train.batch": batch})) == 0
     summary = json.loads((tmp_path / "run/summary.json").read_text())

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from engine.cli.signals import Interrupted
+from engine.common.step_clock import StepClock
 from engine.training import loop as loop_module
 from engine.training.criterion import CRITERIA
 from engine.training.loop import Loop, Progress, Stops
 from engine.training.stages import in_order
-from engine.training.step_clock import StepClock
 
 
 class CountingFeed:

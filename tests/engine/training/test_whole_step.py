@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from engine.build.run import build, reset_to_seed
+from engine.common import step_clock
 from engine.optim import muon
 from engine.optim.device_rates import DeviceRates
 from engine.session.run_state import restore_state, state_of
-from engine.training import executors, loop, recording, step_clock
+from engine.training import executors, loop, recording
 from engine.training.loop import Progress
 from engine.training.nan_guard import NanGuard, NotFinite
 from engine.training.whole_step import MIX as MIX_NUMBERS

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.training import step_clock
-from engine.training.step_clock import StepClock
+from engine.common import step_clock
+from engine.common.step_clock import StepClock
 
 
 @pytest.fixture
