@@ -34,7 +34,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=[f"{name}{rest}" for name in PACKAGES for rest in ("", ".*")]),
-    package_data={"engine.reporting": ["*.jinja"]},
+    package_data={"engine.kernels": ["*.cpp"], "engine.reporting": ["*.jinja"]},
     entry_points={"console_scripts": ["cadence = engine.cadence:main"]},
     install_requires=[
         "torch>=2.10",

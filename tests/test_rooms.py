@@ -26,14 +26,15 @@ MAY_IMPORT = {
     "engine/optim": "loaders/common engine/common",
     "engine/distributed": "engine/common",
     "engine/plots": "engine/common",
+    "engine/kernels": "engine/common",
     "engine/training": "engine/common engine/optim engine/distributed",
     "engine/storage": "recipes/settings loaders/common engine/common engine/training",
-    "engine/models": "loaders/common engine/common engine/storage",
+    "engine/models": "loaders/common engine/common engine/kernels engine/storage",
     "engine/cli": "recipes/settings loaders/common engine/common engine/distributed engine/storage",
     # The composition root: below it only `storage` and `cli` know what a recipe is, to keep and to read one.
     "engine/build": "recipes/settings loaders/common loaders/policy loaders/sources loaders/beton loaders/kernels "
-                    "loaders/feeds engine/common engine/optim engine/distributed engine/training engine/storage "
-                    "engine/models",
+                    "loaders/feeds engine/common engine/optim engine/distributed engine/kernels engine/training "
+                    "engine/storage engine/models",
     "engine/inference": "recipes/settings loaders/common loaders/sources loaders/beton loaders/device loaders/feeds "
                         "engine/common engine/training engine/storage engine/build",
     "engine/data_tools": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host loaders/feeds "

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engine.common.errors import check, check_share
+from engine.kernels.fused_norm import NormActStack
 
 NORMS = {
     "batch": lambda channels: [nn.BatchNorm2d(channels)],
@@ -42,7 +43,7 @@ class ConvStack(nn.Module):
                              *NORMS[norm](channels), nn.ReLU(inplace=True)]
                 before = channels
             features.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*features)
+        self.features = NormActStack(*features)
         if hidden:
             head = [nn.Flatten(), nn.Linear(before * (resolution // multiple_px) ** 2, hidden[0]),
                     nn.ReLU(inplace=True), nn.Dropout(dropout)]

@@ -26,6 +26,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from engine.common.errors import check, check_share
+from engine.kernels.fused_norm import NormActStack, norm_act
 from engine.models.conv_stack import start_kaiming
 
 
@@ -40,13 +41,13 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.skip = StochasticDepth(skip, "row") if skip else nn.Identity()
-        self.downsample = None if stride == 1 and before == channels else nn.Sequential(
+        self.downsample = None if stride == 1 and before == channels else NormActStack(
             nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.skip(self.bn2(self.conv2(x))) + shortcut)
+        x = norm_act(self.conv1(x), self.bn1, self.relu)
+        return self.relu(self.skip(norm_act(self.conv2(x), self.bn2)) + shortcut)
 
 
 class ResNet(nn.Module):
@@ -83,6 +84,6 @@ class ResNet(nn.Module):
         start_kaiming(self)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = self.relu(self.bn1(self.conv1(images)))
+        x = norm_act(self.conv1(images), self.bn1, self.relu)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.dropout(self.avgpool(x).flatten(1)))

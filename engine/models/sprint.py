@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.common.errors import check, check_one_of
+from engine.kernels.fused_norm import act_alone, norm_act
 from engine.models.whitening import FILTERS, WhiteningStem
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
@@ -66,12 +67,13 @@ class Group(nn.Module):
                                   for _ in range(convs - 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = branch = self.act(self.norm1(self.pool(self.conv1(x))))
-        for number, layer in enumerate(self.rest, 1):
+        x = branch = norm_act(self.conv1(x), self.norm1, self.act, pool=self.pool, pool_first=True)
+        for number, (layer, norm) in enumerate(self.rest, 1):
             branch = layer(branch)
             if 1 < number == len(self.rest):
-                branch = branch + x
-            branch = self.act(branch)
+                branch = self.act(norm_act(branch, norm) + x)
+            else:
+                branch = norm_act(branch, norm, self.act)
         return branch
 
 
@@ -110,5 +112,5 @@ class Sprint(nn.Module):
         self.stem.whiten(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = POOLS[self.pool](self.groups(self.act(self.stem(images))))
+        x = POOLS[self.pool](self.groups(act_alone(self.stem(images), self.act)))
         return self.head(x) / self.head.in_features

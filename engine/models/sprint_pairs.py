@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.common.errors import check, check_one_of
+from engine.kernels.fused_norm import act_alone, norm_act
 from engine.models.sprint import ACTIVATIONS, check_widths, conv
 from engine.models.whitening import FILTERS, WhiteningStem
 
@@ -44,8 +45,8 @@ class PairGroup(nn.Module):
         self.act = ACTIVATIONS[activation]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.act(self.norm1(self.pool(self.conv1(self.pad(x)))))
-        return x + self.act(self.norm3(self.conv3(self.act(self.norm2(self.conv2(x))))))
+        x = norm_act(self.conv1(self.pad(x)), self.norm1, self.act, pool=self.pool, pool_first=True)
+        return x + norm_act(self.conv3(norm_act(self.conv2(x), self.norm2, self.act)), self.norm3, self.act)
 
 
 class SprintPairs(nn.Module):
@@ -74,6 +75,6 @@ class SprintPairs(nn.Module):
         self.stem.whiten(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = self.groups(self.act(self.stem(images)))
+        x = self.groups(act_alone(self.stem(images), self.act))
         x = F.max_pool2d(x, x.shape[2:]).flatten(1) + x.mean((2, 3))
         return self.head(x) * LOGIT_SCALE
