@@ -28,7 +28,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(way):
-    return int(subprocess.run([sys.executable, "-c", COUNTED, way], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    command = [sys.executable, "-c", COUNTED, way]
+    return int(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
