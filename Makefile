@@ -22,8 +22,10 @@ $(VENV)/installed: setup.py
 	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install -q --disable-pip-version-check --upgrade pip setuptools wheel
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[test]"
-	@echo "compiling the loader's kernels for this machine"
+	@echo "compiling the kernels for this machine"
 	@$(BIN)/python -c "from loaders.host.executor import compile_kernel as of; of(1), of(2)"
+	@$(BIN)/python -c "from engine.kernels.native import library; library()" 2>/dev/null || \
+	  echo "no C++ compiler: batch norms will be torch's own, which are slower"
 	touch $@
 
 train: setup

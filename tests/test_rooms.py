@@ -48,7 +48,7 @@ MAY_IMPORT = {
                         "engine/inference",
     "engine/reporting": "recipes/settings loaders/common loaders/policy loaders/beton loaders/host engine/common "
                         "engine/plots engine/training engine/storage engine/build engine/inference",
-    "engine/session": "recipes/settings loaders/common engine/common engine/distributed engine/training "
+    "engine/session": "recipes/settings loaders/common engine/common engine/distributed engine/kernels engine/training "
                       "engine/storage engine/cli engine/build engine/reporting",
     # The commands: parse, call, show.
     "engine": "recipes/settings engine/common engine/plots engine/storage engine/cli engine/build engine/inference "

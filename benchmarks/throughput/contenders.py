@@ -31,7 +31,7 @@ def time_ways(recipe: Recipe, feeds: Iterable[str], checks: Mapping[str, Deviati
 
     Where parts of the network end before the run there is another row for each step mode, of the steps after that.
     """
-    with closing(build(recipe.changed({"train.step": "eager", "data.feed": "stream"}))) as run:
+    with closing(build(recipe.changed({"train.step": "eager", "train.norms": "torch", "data.feed": "stream"}))) as run:
         setup, precision = setup_of(run), run.precision.name
     del run
     with ExitStack() as opened:

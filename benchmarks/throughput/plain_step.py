@@ -42,7 +42,7 @@ class TrainingSetup:
 
 
 def setup_of(run: Run) -> TrainingSetup:
-    """The setup of a run that has not trained yet; reads its images into memory."""
+    """The setup of a run that has not trained yet, with train.norms=torch; reads its images into memory."""
     beton, indices, dtype = run.betons["train"], run.feeds.train.indices, run.precision.dtype
     held = hold(beton, "cpu")
     return TrainingSetup(run.recipe, policy_of(run.recipe), run.device, None if dtype == torch.float32 else dtype,

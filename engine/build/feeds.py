@@ -1,9 +1,5 @@
 """The data settings of a recipe become feeds, with explicit arguments."""
 
-import threading
-import time
-from collections.abc import Callable
-
 import torch
 
 from engine.build.preflight import evaluation_policy_of, policy_of
@@ -11,9 +7,6 @@ from engine.build.splits import fit_to_splits
 from loaders.beton.cache import Beton
 from loaders.feeds.build import Feed, Feeds, Place, build_feeds, choose_kind, train_feed
 from recipes.settings.load import Recipe
-
-# Kernels that were compiled before are loaded faster than this.
-SILENT_S = 3.0
 
 
 def mean_rgb(recipe: Recipe) -> tuple[int, int, int]:
@@ -48,19 +41,3 @@ def build_all_feeds(recipe: Recipe, betons: dict[str, Beton], device: torch.devi
     place = place_of(recipe, betons, device, threads)
     return build_feeds(betons, place, eval_batch=recipe.section("eval").batch,
                        eval_policy=evaluation_policy_of(recipe), shard=shard, **train_options(recipe, betons))
-
-
-def compile_kernels(feed: Feed, say: Callable[[str], None] | None) -> None:
-    """Compile the feed's kernels, so that no epoch's clock includes it; `say` is told where it takes long."""
-    began = time.monotonic()
-    notice = threading.Timer(SILENT_S, say or (lambda line: None),
-                             ["compiling the loader's kernel for this machine: half a minute or more, once"])
-    notice.start()
-    try:
-        feed.compile()
-    finally:
-        notice.cancel()
-        notice.join()
-    took_s = time.monotonic() - began
-    if say and took_s > SILENT_S:
-        say(f"the loader's kernel was compiled in {took_s:.1f} s")

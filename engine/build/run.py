@@ -14,7 +14,8 @@ from torch import nn
 
 from engine.build.datasets import OnProgress, OnWarning, open_betons, open_data
 from engine.build.devices import choose_device, flush_denormals, keep_memory, place_threads, take_own_gpu
-from engine.build.feeds import build_all_feeds, compile_kernels
+from engine.build.feeds import build_all_feeds
+from engine.build.kernels import compile_kernels, fuse_norms
 from engine.build.mixing import build_mixing, build_sizes
 from engine.build.model import check_sizes, starting_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer, check_stages
@@ -23,7 +24,6 @@ from engine.build.schedule import build_part_schedules, build_schedule, build_st
 from engine.build.splits import settled
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
-from engine.kernels.fused_norm import LANES, fuse
 from engine.models.ghost_norm import slow_statistics
 from engine.training import executors, precision, stages
 from engine.training.criterion import CRITERIA, LEAST_CLASSES_FOR_TOP5
@@ -121,8 +121,7 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
                           smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
     mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1,
                              train.micro_batch)
-    if train.fused_norm:
-        fuse_norms(recipe, model, device, mode)
+    fuse_norms(recipe, model, device, mode, on_warning)
     step = build_step(forward, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
                       size_of=build_sizes(recipe, len(feeds.train)), clip_norm=train.clip_norm,
                       accumulate=train.accumulate, micro_batch=train.micro_batch, ema=ema,
@@ -188,16 +187,6 @@ def synchronised(recipe: Recipe, model: nn.Module, process_group: ProcessGroup) 
         raise EngineError("train.sync_bn=true needs GPUs, torch's synchronised batch norm has no other form: leave it "
                           "out, or choose a network without batch norms")
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-
-
-def fuse_norms(recipe: Recipe, model: nn.Module, device: torch.device, mode: str) -> None:
-    """Let `model` train with the fused operation; EngineError where that can have no effect."""
-    if device.type != "cpu" or mode != "eager":
-        raise EngineError(f"train.fused_norm=true is for eager steps on a CPU, not for train.step={mode} on "
-                          f"{device.type}: leave it out, compiled steps fuse by themselves")
-    if recipe.section("model").name in ("torchvision", "timm") or not fuse(model):
-        raise EngineError("train.fused_norm=true has no effect on this network: it is for Cadence's own, with batch "
-                          f"norms over a multiple of {LANES} channels; leave it out")
 
 
 def reset_to_seed(run: Run, recipe: Recipe) -> None:

@@ -24,17 +24,19 @@ LANES = 16
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def fuse(model: nn.Module) -> int:
-    """Let `model` use the operation from now on; returns the number of norms and activations that can.
+def fuse(model: nn.Module, wanted: bool = True) -> int:
+    """Let `model` use the operation from now on, or no more; returns the number of norms and activations that do.
 
-    EngineError where it cannot be compiled.
+    It is compiled by `native.library`, by the first of them at the latest.
     """
-    library()
-    count = 0
     for module in model.modules():
-        module.fuses = _can_fuse(module)
-        count += module.fuses
-    return count
+        module.fuses = wanted and _can_fuse(module)
+    return fused_in(model)
+
+
+def fused_in(model: nn.Module) -> int:
+    """The number of norms and activations of `model` that use the operation."""
+    return sum(getattr(module, "fuses", False) for module in model.modules())
 
 
 def _can_fuse(module: nn.Module) -> bool:

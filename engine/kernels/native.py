@@ -3,14 +3,16 @@
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 from ctypes import c_double, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
+from engine.common.environment import cpuinfo
 from engine.common.errors import EngineError
-from engine.common.files import write_atomic
+from engine.common.files import make_folder, write_atomic
 
 SOURCE = Path(__file__).with_name("norm_act.cpp")
 CACHE = Path("~/.cache/cadence/kernels")
@@ -28,18 +30,15 @@ SIGNATURES = {
 @cache
 def library() -> ctypes.CDLL:
     """The compiled functions; EngineError where there is no C++ compiler, or it fails."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    compiler = next(filter(None, map(shutil.which, [os.environ.get("CXX", ""), "c++", "g++", "clang++"])), None)
     if not compiler:
-        raise EngineError("train.fused_norm=true needs a C++ compiler, and there is none: install g++, or leave it out")
-    # The macros name the compiler's version and the processor's instructions.
-    macros = _output(compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull)
-    key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), " ".join(FLAGS).encode(), macros])).hexdigest()[:32]
-    path = CACHE.expanduser() / f"norm_act_{key}.so"
+        raise EngineError("there is no C++ compiler: install g++ 11 or later")
+    path = CACHE.expanduser() / f"norm_act_{_key(compiler)}.so"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            _output(compiler, *FLAGS, "-o", str(part), str(SOURCE))
+            _run(compiler, *FLAGS, "-o", str(part), str(SOURCE))
             write_atomic(path, part.read_bytes())
         finally:
             part.unlink(missing_ok=True)
@@ -51,10 +50,20 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def _output(*command: str) -> bytes:
+def _key(compiler: str) -> str:
+    """What the compiled file depends on, as text; looked up, for starting the compiler would take longer."""
     try:
-        return subprocess.run(command, check=True, capture_output=True).stdout
+        known = Path(compiler).resolve().stat()
+    except OSError as error:
+        raise EngineError(f"the C++ compiler {compiler} cannot be used ({error.strerror}): install g++ 11 or later"
+                          ) from None
+    facts = (compiler, known.st_size, known.st_mtime_ns, FLAGS, cpuinfo("flags") or platform.processor())
+    return hashlib.sha256(SOURCE.read_bytes() + repr(facts).encode()).hexdigest()[:32]
+
+
+def _run(*command: str) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
-        raise EngineError(f"train.fused_norm=true: {command[0]} failed ({said.splitlines()[0][:200]}): install g++ 11 "
-                          "or later, or leave it out") from None
+        raise EngineError(f"{command[0]} failed ({said.splitlines()[0][:200]}): install g++ 11 or later") from None

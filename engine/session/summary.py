@@ -7,6 +7,7 @@ from pathlib import Path
 from engine.build.run import Run
 from engine.common.environment import commit, hardware, versions
 from engine.common.text import percent
+from engine.kernels.fused_norm import fused_in
 from engine.storage.history import COLUMNS
 from engine.storage.run_folder import without_folder
 from engine.storage.weights_hash import weights_sha256
@@ -66,6 +67,7 @@ def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: 
         "precision": run.precision.name,
         "feed": run.feeds.kind,
         "step": run.step.mode,
+        "norms": "fused" if fused_in(run.model) else "torch",
         "seed": run.recipe.section("train").seed,
         "weights_sha256": weights_sha256(run.eval_model),
         "command": without_folder(run.recipe.command()),

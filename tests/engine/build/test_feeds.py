@@ -1,16 +1,13 @@
 """The mean colour of a recipe reaches the pixels channel by channel: a data set of which no two channels are alike."""
 
-import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from engine.build import feeds
 from engine.build.datasets import open_betons, open_data
-from engine.build.feeds import build_train_feed, compile_kernels
+from engine.build.feeds import build_train_feed
 from recipes.settings.load import load
 
 ORANGE = (230, 120, 20)
@@ -43,18 +40,3 @@ def test_fill_mean_paints_data_mean_in_the_order_of_the_channels(orange_folder, 
     assert dict(zip(map(tuple, colours.tolist()), counts.tolist(), strict=True)) == {
         PAINTED: 8 * 25, ORANGE: 8 * (256 - 25)}
     trained.close()
-
-
-def test_a_kernel_that_is_compiled_is_told_meanwhile_and_one_that_is_loaded_is_not(monkeypatch):
-    said, told = [], threading.Event()
-
-    def say(line):
-        said.append(line)
-        told.set()
-
-    compile_kernels(SimpleNamespace(compile=lambda: None), say)
-    assert not said
-    monkeypatch.setattr(feeds, "SILENT_S", 0.0)
-    compile_kernels(SimpleNamespace(compile=lambda: told.wait(60)), say)
-    assert said[0].startswith("compiling the loader's kernel") and "was compiled in 0.0 s" in said[1] and len(said) == 2
-    compile_kernels(SimpleNamespace(compile=lambda: None), None)
