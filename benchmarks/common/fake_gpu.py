@@ -5,8 +5,9 @@
         counts = run.count_step()
 
 A tensor on the wrong device fails as on a GPU, and so does whatever needs a value of the device on the host: `.item()`,
-`float()`, a branch. Autograd needs a real device: on CUDA a backward pass allocates the gradients and calculates
-nothing. On fake CPU tensors, which a run may be built from too, it runs.
+`float()`, a branch. Autocast is active. Where two dtypes do not go together, a call fails as well; in a plain product,
+of which torch checks shapes only, it does not. Autograd needs a real device: on CUDA a backward pass allocates the
+gradients and calculates nothing. On fake CPU tensors, which a run may be built from too, it runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -59,6 +60,9 @@ def fake_gpu() -> Iterator[None]:
         updates.impl(name, lambda *arguments, **options: None)
     replaced = (
         patch.object(torch.cuda, "get_device_capability", lambda device=None: (9, 0)),
+        # Asked by autocast and the loss scaler, which else disable themselves.
+        patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
+        patch.object(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
         patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
         patch.object(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, create=True),
         patch.object(recording, "new_pool", lambda: None),

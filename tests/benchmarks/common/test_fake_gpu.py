@@ -9,8 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import step_launches
 from benchmarks.common.fake_gpu import FakeRun, fake_gpu
+from engine.training import forward
 from engine.training.forward import ForwardPass
 from engine.training.nan_guard import NanGuard
+from engine.training.precision import DTYPES
 from engine.training.step import TrainStep
 from recipes.settings.load import load, names
 
@@ -51,6 +53,19 @@ def test_a_step_that_has_to_wait_records_its_passes_only():
         assert type(run.step) is TrainStep and run.step.mode == "graph"
 
 
+@pytest.mark.parametrize("precision", DTYPES)
+def test_convolutions_run_in_the_precision_of_the_run(precision):
+    seen = set()
+    with fake_gpu():
+        run = FakeRun(a_recipe(), precision=precision, batch=FEW)
+        for module in run.model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+        with run.step.precision.autocast():
+            run.model(torch.empty(FEW, 3, 32, 32, device="cuda"))
+    assert seen == {DTYPES[precision]}
+
+
 def tally_on_the_cpu(monkeypatch):
     made = TrainStep.__init__
 
@@ -75,9 +90,16 @@ def a_branch_on_the_device(monkeypatch):
     monkeypatch.setattr(ForwardPass, "loss", branching)
 
 
+def two_dtypes(monkeypatch):
+    """The network's logits are bf16, and what follows it is no longer under autocast."""
+    loss = forward.mixed_cross_entropy
+    monkeypatch.setattr(forward, "mixed_cross_entropy", lambda logits, *others: loss(
+        torch.lerp(logits, torch.zeros(logits.shape, device=logits.device), 0.5), *others))
+
+
 @pytest.mark.parametrize("mode", ["eager", "graph"])
-@pytest.mark.parametrize("fault", [tally_on_the_cpu, a_hidden_wait, a_branch_on_the_device])
-def test_a_tensor_on_the_wrong_device_and_a_hidden_wait_are_noticed(monkeypatch, mode, fault):
+@pytest.mark.parametrize("fault", [tally_on_the_cpu, a_hidden_wait, a_branch_on_the_device, two_dtypes])
+def test_a_tensor_of_the_wrong_device_or_dtype_and_a_hidden_wait_are_noticed(monkeypatch, mode, fault):
     fault(monkeypatch)
     with fake_gpu(), pytest.raises((RuntimeError, TypeError)):
         FakeRun(a_recipe(), mode=mode, batch=FEW).train_epoch()
