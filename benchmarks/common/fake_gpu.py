@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 
 from benchmarks.common.counting import Counts, count
 from engine.build.feeds import mean_rgb
@@ -63,6 +63,8 @@ def fake_gpu() -> Iterator[None]:
         # Asked by autocast and the loss scaler, which else disable themselves.
         patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
         patch.object(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
+        # Clipping asks for each tensor's class, and takes those of a class that it does not know one by one.
+        patch("torch.utils._foreach_utils._foreach_supported_types", [torch.Tensor, FakeTensor]),
         patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
         patch.object(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, create=True),
         patch.object(recording, "new_pool", lambda: None),

@@ -66,6 +66,19 @@ def test_convolutions_run_in_the_precision_of_the_run(precision):
     assert seen == {DTYPES[precision]}
 
 
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_clipping_takes_all_gradients_at_once(mode):
+    """On a GPU a deeper network, with more gradients, is clipped in as many launches."""
+    counts = {}
+    for depth in (2, 3):
+        with fake_gpu():
+            outside, inside, _ = FakeRun(a_recipe(**{"model.depth": depth}), mode=mode, batch=FEW).count_step()
+        found = (inside if mode == "graph" else outside).operations
+        counts[depth] = [found[f"aten::{name}"] for name in ("_foreach_norm", "linalg_vector_norm", "mul_")]
+    # The norm of all the norms is one more.
+    assert counts[2] == counts[3] == [1, 1, counts[2][2]]
+
+
 def tally_on_the_cpu(monkeypatch):
     made = TrainStep.__init__
 
