@@ -46,8 +46,13 @@ class FakeGraph:
 
     def __init__(self, counts: Counts):
         self.counts, self.replays = counts, 0
+        # Seed and offset of the generator, where the recorded kernels read them.
+        self.position = [torch.empty(1, dtype=torch.int64, device=CUDA) for _ in range(2 if counts.draws else 0)]
 
     def replay(self) -> None:
+        """As CUDAGraph's, which first tells a recording that draws random numbers from where to go on."""
+        for number in self.position:
+            number.fill_(0)
         self.replays += 1
 
 
