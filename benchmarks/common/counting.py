@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tag, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -28,11 +28,13 @@ PARTIAL_READS: dict[str, Callable[[tuple, Tensor], int]] = {
 
 @dataclass
 class Counts:
-    """What one call issued. copies: those between host and device, which `launches` leaves out."""
+    """What one call issued. copies: those between host and device, which `launches` leaves out; draws: launches that
+    draw from torch's random generator."""
 
     launches: int = 0
     copies: int = 0
     bytes: int = 0
+    draws: int = 0
     operations: Counter[str] = field(default_factory=Counter)
 
 
@@ -65,6 +67,7 @@ class _Counting(TorchDispatchMode):
             self.counts.launches += 1
         else:
             self.counts.copies += 1
+        self.counts.draws += Tag.nondeterministic_seeded in operation.tags
         self.counts.operations[name] += 1
         return result
 

@@ -5,8 +5,9 @@
         counts = run.count_step()
 
 A tensor on the wrong device fails as on a GPU, and so does whatever needs a value of the device on the host: `.item()`,
-`float()`, a branch. Autograd needs a real device: on CUDA a backward pass allocates the gradients and calculates
-nothing. On fake CPU tensors, which a run may be built from too, it runs.
+`float()`, a branch. Autocast is active. Where two dtypes do not go together, a call fails as well; in a plain product,
+of which torch checks shapes only, it does not. Autograd needs a real device: on CUDA a backward pass allocates the
+gradients and calculates nothing. On fake CPU tensors, which a run may be built from too, it runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 
 from benchmarks.common.counting import Counts, count
 from engine.build.feeds import mean_rgb
@@ -45,8 +46,13 @@ class FakeGraph:
 
     def __init__(self, counts: Counts):
         self.counts, self.replays = counts, 0
+        # Seed and offset of the generator, where the recorded kernels read them.
+        self.position = [torch.empty(1, dtype=torch.int64, device=CUDA) for _ in range(2 if counts.draws else 0)]
 
     def replay(self) -> None:
+        """As CUDAGraph's, which first tells a recording that draws random numbers from where to go on."""
+        for number in self.position:
+            number.fill_(0)
         self.replays += 1
 
 
@@ -59,6 +65,11 @@ def fake_gpu() -> Iterator[None]:
         updates.impl(name, lambda *arguments, **options: None)
     replaced = (
         patch.object(torch.cuda, "get_device_capability", lambda device=None: (9, 0)),
+        # Asked by autocast and the loss scaler, which else disable themselves.
+        patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
+        patch.object(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
+        # Clipping asks for each tensor's class, and takes those of a class that it does not know one by one.
+        patch("torch.utils._foreach_utils._foreach_supported_types", [torch.Tensor, FakeTensor]),
         patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
         patch.object(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, create=True),
         patch.object(recording, "new_pool", lambda: None),

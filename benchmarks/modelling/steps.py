@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from unittest.mock import patch
 
 import torch
 
@@ -72,8 +71,7 @@ def trace_step(recipe: Recipe, phase: Phase, *, compiled: bool, precision: str =
     compiled: as a GPU's step, which mixes each batch by numbers; else eager, with a piece for each kind of mix.
     precision: as for FakeRun.
     """
-    # Clipping asks for a tensor's class, which here is another, and on a GPU takes all gradients in one kernel.
-    with fake_gpu(), patch("torch.nn.utils.clip_grad._has_foreach_support", lambda tensors, device: True):
+    with fake_gpu():
         run = FakeRun(recipe, mode="compile" if compiled else "eager", whole=False, precision=precision,
                       stage=phase.stage, device=CPU)
         step, policy, accumulate = run.step, run.feed.policy.policy, recipe.section("train").accumulate

@@ -4,6 +4,8 @@ As in a CUDA graph, everything that Python decides is decided once: numbers, bra
 written. An operation that would wait for the device cannot be recorded. Recording changes no tensor that existed.
 """
 
+from weakref import WeakSet
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -64,8 +66,22 @@ class RecordedGraph(TorchDispatchMode):
                     result.detach().copy_(new)
 
 
+class Pool:
+    """Memory of recordings. As CUDA's it goes with the last of them, and takes none after that."""
+
+    def __init__(self):
+        self.living, self.used = WeakSet(), False
+
+    def take(self, graph):
+        if self.used and not self.living:
+            raise RuntimeError("a pool whose recordings are all gone cannot be recorded into")
+        self.living.add(graph)
+        self.used = True
+
+
 def record(function, pool):
     graph = RecordedGraph()
+    pool.take(graph)
     with torch.random.fork_rng([]), graph:
         function()
     graph.put_back()
@@ -82,5 +98,5 @@ def use(monkeypatch):
     """Let steps of mode "graph" run on a CPU, recorded as here and not compiled."""
     monkeypatch.setattr(recording, "record", record)
     monkeypatch.setattr(recording, "warm_up", warm_up)
-    monkeypatch.setattr(recording, "new_pool", lambda: None)
+    monkeypatch.setattr(recording, "new_pool", Pool)
     monkeypatch.setattr(executors, "compiled", lambda function: function)
