@@ -26,6 +26,7 @@ from engine.build.model import build_model
 from engine.build.optimizer import build_ema, build_lookahead, build_optimizer
 from engine.build.preflight import dataset_info_of, policy_of
 from engine.build.schedule import build_part_schedules, build_schedule, build_stages
+from engine.common.step_clock import StepClock
 from engine.optim.muon import fast_dtype
 from engine.training import executors, recording, stages
 from engine.training.forward import ForwardPass, ToInput
@@ -76,6 +77,8 @@ def fake_gpu() -> Iterator[None]:
         patch.object(recording, "warm_up", lambda function, device: function()),
         patch.object(recording, "record", lambda function, pool: FakeGraph(count(function))),
         patch.object(executors, "compiled", lambda function: function),
+        # It waits around the first two steps of each program only; other waits fail.
+        patch.object(StepClock, "_wait", lambda clock: None),
         # The host reads its own copy, which is fake here too.
         patch.object(NanGuard, "known", lambda guard, wait=False: -1),
         patch("engine.optim.muon.fast_dtype",

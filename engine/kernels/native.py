@@ -63,7 +63,7 @@ def _key(compiler: str) -> str:
 
 def _run(*command: str) -> None:
     try:
-        subprocess.run(command, check=True, capture_output=True).stdout
+        subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
         raise EngineError(f"{command[0]} failed ({said.splitlines()[0][:200]}): install g++ 11 or later") from None

@@ -3,7 +3,7 @@
 A recording holds the augmentation that a resident feed leaves to the step, mixing, forward and backward pass, clipping,
 guard, counts, optimiser and averages. All that changes from step to step it reads from the device: the batch, and a row
 of numbers (number of the step, rates, momenta, mix) of a table that the host writes once an epoch. A step costs the
-host three small copies and one launch.
+host three small copies and one launch, and two fills where the network draws random numbers.
 """
 
 from __future__ import annotations

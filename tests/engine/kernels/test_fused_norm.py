@@ -62,7 +62,7 @@ def deviation(value, true):
     return ((value.double() - true).abs().max() / true.abs().max()).item()
 
 
-@pytest.mark.parametrize("shape, act, pool", itertools.product(SHAPES, ACTS, POOLS))
+@pytest.mark.parametrize("shape, act, pool", list(itertools.product(SHAPES, ACTS, POOLS)))
 def test_fp32_is_what_fp64_gives(shape, act, pool):
     x, norm, gradient = made(shape, torch.float32)
     true = results(by_torch, x.double(), copy.deepcopy(norm).double(), ACTS[act], pool, gradient)
@@ -71,7 +71,7 @@ def test_fp32_is_what_fp64_gives(shape, act, pool):
         assert deviation(value, wanted) < 2e-6
 
 
-@pytest.mark.parametrize("shape, act, pool", itertools.product(SHAPES, ACTS, POOLS))
+@pytest.mark.parametrize("shape, act, pool", list(itertools.product(SHAPES, ACTS, POOLS)))
 def test_bf16_is_no_further_from_fp64_than_torch(shape, act, pool):
     x, norm, gradient = made(shape, torch.bfloat16)
     true = results(by_torch, x.double(), copy.deepcopy(norm).double(), ACTS[act], pool, gradient)

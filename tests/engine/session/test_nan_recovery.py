@@ -24,8 +24,8 @@ def test_a_recorded_step_rolls_back_to_the_eager_steps_weights(recipe, tmp_path,
         with monkeypatch.context() as patch:
             patch.setattr("engine.training.step.TrainStep.__call__", call)
             assert launch.start(recipe(tmp_path / mode, **{
-                "train.step": mode, "train.on_nan": "rollback", "data.feed": "resident", "data.validation": 0,
-                "checkpoint.every_minutes": every_minutes})) == 0
+                "train.step": mode, "train.norms": "torch", "train.on_nan": "rollback", "data.feed": "resident",
+                "data.validation": 0, "checkpoint.every_minutes": every_minutes})) == 0
         assert tried == [2]
         saved[mode] = checkpoint.load(tmp_path / mode / "checkpoints/last.pt")
         assert saved[mode]["progress"]["left_out"] == [[1, 2]] and saved[mode]["updates_done"] == 11

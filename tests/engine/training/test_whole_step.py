@@ -24,8 +24,8 @@ from tests.engine.training import recorded_graph
 
 SMALL = {"data.train_count": 108, "data.test_count": 100, "data.validation": 0.0, "data.resolution": 16,
          "data.feed": "resident", "model.width": 8, "model.depth": 3, "train.batch": 20, "train.epochs": 3,
-         "train.device": "cpu", "train.threads": 1, "train.precision": "fp32", "eval.watch": "none",
-         "augment.policy": "crop(pad_px=2), flip(), jitter(hue=.1)"}
+         "train.device": "cpu", "train.threads": 1, "train.precision": "fp32", "train.norms": "torch",
+         "eval.watch": "none", "augment.policy": "crop(pad_px=2), flip(), jitter(hue=.1)"}
 MIX = {"mix.p": 0.7, "mix.kind": "both", "mix.smooth": False}
 STAGES = {"train.stages": (
     {"name": "head", "epochs": 1, "lrs": {"head": 0.1}, "frozen": ("*",)},
