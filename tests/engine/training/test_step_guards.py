@@ -257,20 +257,6 @@ def test_gradients_are_sent_once_an_update_and_each_stage_has_a_reducer_of_its_o
     assert [len(reducer.parameters) for reducer in reducers] == [4, 2]
 
 
-def test_a_block_in_micro_batches_gives_the_same_gradients_and_sends_them_once(reducers):
-    images, labels = batch(0)
-    options = {"draw_mix": lambda *_: Mix("mixup", 0.75), "mixes": True}
-    for micro_batch in (0, 2):
-        # The two images before this process's block are another's.
-        step = make(process_group=Others((images[1:2], labels[1:2])), micro_batch=micro_batch, **options)
-        step.model.norm.eval()
-        step.model.register_forward_pre_hook(lambda *_: reducers[-1].calls.append("forward"))
-        step(images[2:], labels[2:], 0, 0)
-    assert [reducer.calls for reducer in reducers] == [["expect", "forward", "finish"],
-                                                       ["forward", "expect", "forward", "finish"]]
-    torch.testing.assert_close(reducers[1].gradients[0], reducers[0].gradients[0], rtol=1e-5, atol=1e-6)
-
-
 def test_totals_are_those_of_all_processes_and_bad_steps_are_agreed_on(reducers):
     group = Others(adds=(9.0, 3.0, 4.0))
     step = make(process_group=group, guard=NanGuard(CPU))
