@@ -53,8 +53,7 @@ def make_plan(recipe: Recipe) -> dict:
     device = choose_device(train.device)
     policy, arithmetic, feed = policy_of(recipe), resolve(train.precision, device), recipe.section("data").feed
     feed = auto_feed(device) if feed == "auto" else feed
-    step = resolve_step(train.step, device, train.accumulate, micro_batch=train.micro_batch)
-    reason = only_passes(arithmetic, train.on_nan == "skip")
+    step, reason = resolve_step(train.step, device, train.accumulate), only_passes(arithmetic, train.on_nan == "skip")
     holds = f"forward and backward pass, as {reason}" if reason else "the whole step"
     return {
         "recipe": recipe.name,
@@ -71,7 +70,6 @@ def make_plan(recipe: Recipe) -> dict:
         "lr_after_epoch": [rate for stage in stages for rate in stage["lr_after_epoch"]],
         "stages": stages,
         "sizes_px": dict(train.sizes),
-        "micro_batch": train.micro_batch,
         "augmentation": policy.describe(),
         "kernels": describe(policy, device.type) if feed.startswith("resident") else [],
         "mixing": describe_mixing(recipe),
@@ -176,9 +174,6 @@ def show_plan(plan: dict, json_file: str | None) -> None:
         sizes = sorted(plan["sizes_px"].items(), key=lambda size: in_epochs(size[0], plan["epochs"]))
         table.add_row("image sizes from", "  ".join(
             f"{moment if isinstance(moment, str) else f'epoch {moment}'}: {px} px" for moment, px in sizes))
-    if plan["micro_batch"]:
-        table.add_row("micro-batches", f"a batch is passed in parts of at most {plan['micro_batch']:,} images, each "
-                                       "with its own batch norm statistics")
     table.add_row("augmentation", "\n".join(plan["augmentation"]) or "none")
     if plan["kernels"]:
         table.add_row("augmentation on the device", "\n".join(plan["kernels"]))

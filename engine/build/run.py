@@ -24,7 +24,6 @@ from engine.build.schedule import build_part_schedules, build_schedule, build_st
 from engine.build.splits import settled
 from engine.common.errors import EngineError
 from engine.distributed.process_group import ProcessGroup
-from engine.models.ghost_norm import slow_statistics
 from engine.training import executors, precision, stages
 from engine.training.criterion import CRITERIA, LEAST_CLASSES_FOR_TOP5
 from engine.training.evaluation import evaluate
@@ -112,21 +111,17 @@ def build(recipe: Recipe, *, resuming: bool = False, on_progress: OnProgress = N
     check_sizes(recipe, model, feeds.train.samples, ranks)
     if process_group:
         model = synchronised(recipe, model, process_group)
-    if train.micro_batch:
-        slow_statistics(model, -(-train.batch // (ranks * train.micro_batch)))
     ema, draw_mix = build_ema(recipe, model), build_mixing(recipe)
     eval_model = ema.model if ema else model
 
     forward = ForwardPass(model, to_input, arithmetic, smoothing=train.label_smoothing,
                           smooth_mixed=recipe.get("mix.smooth", True), mixes=draw_mix is not None)
-    mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1,
-                             train.micro_batch)
+    mode = executors.resolve(train.step, device, train.accumulate, ranks, train.sync_bn and ranks > 1)
     fuse_norms(recipe, model, device, mode, on_warning)
     step = build_step(forward, steps_per_epoch=len(feeds.train), mode=mode, draw_mix=draw_mix,
                       size_of=build_sizes(recipe, len(feeds.train)), clip_norm=train.clip_norm,
-                      accumulate=train.accumulate, micro_batch=train.micro_batch, ema=ema,
-                      lookahead=build_lookahead(recipe, model), guard=NanGuard(device),
-                      skip_bad=train.on_nan == "skip", process_group=process_group,
+                      accumulate=train.accumulate, ema=ema, lookahead=build_lookahead(recipe, model),
+                      guard=NanGuard(device), skip_bad=train.on_nan == "skip", process_group=process_group,
                       images_of=lambda step: min(train.batch, feeds.train.samples - step * train.batch))
     frozen, updates_per_epoch = stages.always_frozen(model), -(-len(feeds.train) // train.accumulate)
     check_stages(recipe, model, frozen, updates_per_epoch)

@@ -21,10 +21,8 @@ MODES = ("eager", "compile", "graph")
 MOST_COMPILED = 128
 
 
-def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1, sync_bn: bool = False,
-            micro_batch: int = 0) -> str:
-    """`auto` -> eager on a CPU; on a GPU graph, or compile where batches are accumulated or divided into micro-batches,
-    or processes are several.
+def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1, sync_bn: bool = False) -> str:
+    """`auto` -> eager on a CPU; on a GPU graph, or compile where batches are accumulated or processes are several.
 
     A graph holds one whole update of one process. With `sync_bn` the network itself talks to other processes, which
     only the eager step can. On a CPU a compiled step of a convolutional network measured no faster and takes most of a
@@ -38,7 +36,7 @@ def resolve(mode: str, device: torch.device, accumulate: int, processes: int = 1
     if mode == "auto":
         if device.type == "cpu" or sync_bn:
             return "eager"
-        return "graph" if accumulate == processes == 1 and not micro_batch else "compile"
+        return "graph" if accumulate == processes == 1 else "compile"
     if mode == "graph" and device.type != "cuda":
         raise EngineError(f"train.step=graph needs a GPU, the device is {device}: choose eager, compile or auto")
     if mode == "graph" and accumulate > 1:

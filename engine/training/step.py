@@ -17,7 +17,7 @@ from engine.distributed.reducer import GradientReducer
 from engine.optim.averaging import Ema, Lookahead
 from engine.optim.schedule import Schedule
 from engine.training.executors import build_executor
-from engine.training.forward import Before, ForwardPass
+from engine.training.forward import ForwardPass
 from engine.training.mixing import Mix
 from engine.training.nan_guard import NanGuard, NotFinite, all_finite, healthy
 
@@ -25,8 +25,7 @@ from engine.training.nan_guard import NanGuard, NotFinite, all_finite, healthy
 class TrainStep:
     """Trains on one batch per call, and counts since `reset_counts`; `start_stage` comes before the first batch.
 
-    steps_per_epoch: batches; `accumulate` of them share an update, the last group of an epoch may be smaller.
-    micro_batch: images per forward and backward pass at most, 0 for whole batches; their gradients are added. mode:
+    steps_per_epoch: batches; `accumulate` of them share an update, the last group of an epoch may be smaller. mode:
     "eager", "compile" or "graph". draw_mix(epoch, step, height, width): the batch's Mix or None; without it none is
     mixed. size_of(epoch, step): the side in px that images are resized to before mixing, None for none. `ema` and
     `lookahead` follow each update. `guard` looks at each batch's loss. With `skip_bad` an update with a bad loss or
@@ -40,7 +39,7 @@ class TrainStep:
     def __init__(self, forward: ForwardPass, *, steps_per_epoch: int, mode: str = "eager",
                  draw_mix: Callable[[int, int, int, int], Mix | None] | None = None,
                  size_of: Callable[[int, int], int | None] = lambda epoch, step: None, clip_norm: float = 0.0,
-                 accumulate: int = 1, micro_batch: int = 0, ema: Ema | None = None, lookahead: Lookahead | None = None,
+                 accumulate: int = 1, ema: Ema | None = None, lookahead: Lookahead | None = None,
                  guard: NanGuard | None = None, skip_bad: bool = False, process_group: ProcessGroup | None = None,
                  images_of: Callable[[int], int] | None = None):
         self.model, self.precision, self.to_input = forward.model, forward.precision, forward.to_input
@@ -48,7 +47,6 @@ class TrainStep:
         self.executor = build_executor(mode, forward, in_parts=process_group is not None)
         self.size_of, self.clock = size_of, StepClock(self.device)
         self.clip_norm, self.accumulate, self.steps_per_epoch = clip_norm, accumulate, steps_per_epoch
-        self.micro_batch = micro_batch
         self.followers = [follower for follower in (lookahead, ema) if follower is not None]
         self.ema, self.lookahead, self.guard, self.skip_bad = ema, lookahead, guard, skip_bad
         self.process_group, self.images_of, self.reducer = process_group, images_of, None
@@ -142,11 +140,14 @@ class TrainStep:
         # Each mean loss counts by its images, so that the sum over the batches of an update, and over the blocks of
         # several processes, is the mean over all their images.
         share, before = len(labels) / self._images_of_update(step, len(labels)), None
-        if self.process_group and self._pairs(mix):
-            before = self.process_group.image_before(images_bhwc, labels)
+        if self.process_group:
+            if mix is not None or (self.draw_mix and self.mode != "eager"):
+                before = self.process_group.image_before(images_bhwc, labels)
+            if self._completes_update(step):
+                self.reducer.expect()
         # What a forward pass changes besides gradients: the statistics of normalisation.
         former = [buffer.clone() for buffer in self.model.buffers()] if self.skip_bad else []
-        counts = self._passes(images_bhwc, labels, size_px, mix, share, before, self._completes_update(step))
+        counts = self.executor(images_bhwc, labels, size_px, mix, share, before)
         if self.skip_bad and not self._whole_batch_is_healthy(counts):
             self.spoiled, self.skipped = True, self.skipped + 1
             for buffer, value in zip(self.model.buffers(), former, strict=True):
@@ -158,32 +159,6 @@ class TrainStep:
                 if not self.process_group:
                     self.guard.check()
         self._complete_update(step)
-
-    def _passes(self, images_bhwc: torch.Tensor, labels: torch.Tensor, size_px: int | None, mix: Mix | None,
-                share: float, before: Before, completes: bool) -> torch.Tensor:
-        """Forward and backward pass by the executor, in equal parts where the batch is larger than a micro-batch.
-
-        Returns the counts. completes: whether an update follows.
-        """
-        images, counts = len(labels), None
-        parts = -(-images // self.micro_batch) if self.micro_batch else 1
-        if parts > 1 and before is None and self._pairs(mix):
-            # Partners are those of the whole batch.
-            before = images_bhwc[-1:], labels[-1:]
-        blocks = zip(images_bhwc.tensor_split(parts), labels.tensor_split(parts), strict=True)
-        for left, (block_bhwc, block_labels) in zip(range(parts - 1, -1, -1), blocks, strict=True):
-            if self.reducer and completes and not left:
-                self.reducer.expect()
-            found = self.executor(block_bhwc, block_labels, size_px, mix, share * (len(block_labels) / images),
-                                  before)
-            counts = found if counts is None else counts + found
-            before = before and (block_bhwc[-1:], block_labels[-1:])
-        return counts
-
-    def _pairs(self, mix: Mix | None) -> bool:
-        """Whether the executor asks for the partner of a block's first image; a compiled one does so for all or none.
-        """
-        return mix is not None or (self.draw_mix is not None and self.mode != "eager")
 
     def leave_out(self, step: int) -> None:
         """Pass over a batch; the update that is due after it happens if other batches share it."""

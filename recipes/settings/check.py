@@ -69,12 +69,6 @@ def _conflicts(values: Mapping[str, object], given: Mapping[str, object]) -> Ite
     if values["train.step"] == "graph" and values["train.accumulate"] > 1:
         yield (f"train.step=graph replays whole steps and train.accumulate={values['train.accumulate']} adds several "
                "up: choose compile, or larger batches")
-    if values["train.step"] == "graph" and values["train.micro_batch"]:
-        yield (f"train.step=graph replays whole steps and train.micro_batch={values['train.micro_batch']} divides "
-               "them: choose compile, or leave it out")
-    if values["train.micro_batch"] == 1 or values["train.micro_batch"] >= values["train.batch"]:
-        yield (f"train.micro_batch={values['train.micro_batch']} must be 0 (whole batches), or 2 or more and below "
-               f"train.batch={values['train.batch']}")
 
     # A schedule runs in each stage: the shortest one bounds it.
     epochs, milestones = min(stage_epochs(values)), values.get("schedule.milestones")

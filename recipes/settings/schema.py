@@ -103,10 +103,6 @@ def declare() -> Config:
         stages=Setting(Stages(), (), "trained one after another, each with its rates, frozen layers and schedule"),
         batch=Setting(Whole(1, 65_536), 128, "images per step", "images"),
         accumulate=Setting(Whole(1, 1024), 1, "batches whose gradients are added before an update", "batches"),
-        micro_batch=Setting(Whole(0, 65_536), 0,
-                            "images per forward and backward pass at most, and in a batch norm's statistics; gradients "
-                            "are added, so batches stay what they are (on a CPU small parts fit the caches); 0: whole "
-                            "batches", "images"),
         seed=Setting(Whole(0), 0, "of weights, order, augmentation, mixing and dropout"),
         repeats=Setting(Whole(1, 10_000), 1, "runs, each with the next seed, in one process", "runs"),
         sizes=Setting(Pairs(Moment(), Whole(8, 512)), {},

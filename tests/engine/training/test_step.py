@@ -100,34 +100,6 @@ def test_accumulated_batches_of_different_sizes_are_the_mean_over_their_images()
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("mix", [None, mixing.Mix("mixup", 0.75), mixing.Mix("cutmix", 0.5, (1, 1, 5, 6))], ids=str)
-def test_micro_batches_add_up_to_their_whole_batch_partners_included(mix):
-    (images, labels), mine, plain = batches(1, 11)[0], network(), network()
-    draw = {} if mix is None else {"draw_mix": lambda *_: mix}
-    seen = []
-    mine.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-    step, whole = make(mine, micro_batch=4, clip_norm=0.5, **draw), make(plain, clip_norm=0.5, **draw)
-    for number in range(2):
-        step(images, labels, 0, number)
-        whole(images, labels, 0, number)
-    assert seen == [4, 4, 3] * 2
-    assert step.totals() == pytest.approx(whole.totals(), rel=1e-5)
-    for ours, theirs in zip(mine.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
-def test_micro_batches_have_statistics_of_their_own_and_small_batches_are_not_divided():
-    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3, momentum=1.0), *network())
-    step, (images, labels) = make(model, micro_batch=4), batches(1, 8)[0]
-    step(images, labels, 0, 0)
-    last = plain_input(images)[4:].transpose(0, 1).flatten(1)
-    torch.testing.assert_close(model[0].running_mean, last.mean(1))
-    torch.testing.assert_close(model[0].running_var, last.var(1))
-    step(images[:4], labels[:4], 0, 1)
-    torch.testing.assert_close(model[0].running_mean, plain_input(images)[:4].mean((0, 2, 3)))
-    assert model[0].num_batches_tracked == 3
-
-
 def test_mixed_batches_are_drawn_by_epoch_and_step_and_counted_by_share():
     asked = []
 

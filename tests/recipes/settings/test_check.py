@@ -49,9 +49,6 @@ from tests.recipes.settings.stages import ALL, HEAD, own
     ({"schedule.name": "cosine", "schedule.warmup_epochs": 60}, "schedule.warmup_epochs=60 must be below"),
     ({"checkpoint.every": 50}, "checkpoint.every=50 has no effect in train.epochs=20"),
     ({"optim.decay_all": False}, "optim.decay_all=false has no effect"),
-    ({"train.micro_batch": 1}, "train.micro_batch=1 must be 0 (whole batches), or 2 or more and below train.batch="),
-    ({"train.micro_batch": 64, "train.batch": 64}, "train.micro_batch=64 must be 0 (whole batches), or 2 or more and"),
-    ({"train.micro_batch": 8, "train.step": "graph"}, "train.step=graph replays whole steps and train.micro_batch=8"),
     ({"mix.p": 0.5, "mix.smooth": False}, "mix.smooth has no effect"),
     ({"optim.name": "sgd", "optim.momentum": 0}, "optim.nesterov=true needs optim.momentum above 0"),
 ])
