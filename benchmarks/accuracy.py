@@ -111,6 +111,7 @@ def add_row(name: str, folder: Path, results: Path) -> None:
         row = {"name": name} | {key: summary[key] for key in SUMMARY_KEYS}
         # Runs of former versions did not measure these.
         row["wall_seconds"], environment["load"] = summary.get("wall_seconds"), summary.get("load")
+        row["norms"] = summary.get("norms", "torch")
     except (ValueError, KeyError, AttributeError):
         raise EngineError(f"{folder / 'summary.json'} is incomplete: {advice}") from None
     write_rows(results, [row], environment, command, merge=True)
@@ -125,7 +126,7 @@ def table(rows: list[dict], lines_of: Mapping[str, int] = MappingProxyType({})) 
     for row in rows:
         facts = row["environment"]["hardware"]
         # Former versions did not note the matrix instructions.
-        machine = (facts.get("gpu", facts["processor"]), facts["cores"], row["precision"])
+        machine = (facts.get("gpu", facts["processor"]), facts["cores"], row["precision"], row.get("norms", "torch"))
         groups.setdefault((row["name"].rsplit(" seed ", 1)[0], machine), []).append(row)
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
     for name in load.names():

@@ -2,7 +2,7 @@
 
 Needs no GPU: feed and step of each recipe run on fake CUDA tensors. Counted are a whole batch's augmentation and its
 step in the recipe's last stage, once with forward and backward pass as a graph and all else launched one by one, and
-once as one graph. A graph that draws random numbers takes two launches more, which fill in the generator's seed and
+once as one graph. A graph that draws random numbers needs two more launches, which fill in the generator's seed and
 offset. Operations inside a graph are counted as the eager step has them, without the backward pass; compiled, they are
 fewer.
 """

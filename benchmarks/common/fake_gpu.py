@@ -66,10 +66,10 @@ def fake_gpu() -> Iterator[None]:
         updates.impl(name, lambda *arguments, **options: None)
     replaced = (
         patch.object(torch.cuda, "get_device_capability", lambda device=None: (9, 0)),
-        # Asked by autocast and the loss scaler, which else disable themselves.
+        # Asked by autocast and the loss scaler, which would otherwise disable themselves.
         patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
         patch.object(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
-        # Clipping asks for each tensor's class, and takes those of a class that it does not know one by one.
+        # Clipping asks for each tensor's class, and handles those of unknown classes one by one.
         patch("torch.utils._foreach_utils._foreach_supported_types", [torch.Tensor, FakeTensor]),
         patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
         patch.object(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, create=True),

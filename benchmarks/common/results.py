@@ -16,9 +16,9 @@ from engine.common.files import make_folder, write_atomic
 from engine.common.machine_load import LoadMeter
 from recipes.settings.load import Recipe, as_text, load
 
-# Options that only say where files lie.
 # From the start of a benchmark's command on.
 METER = LoadMeter()
+# Options that only say where files lie.
 PRIVATE = ("--json", "--runs", "--run.folder", "--data.cache")
 
 
@@ -32,7 +32,7 @@ def device_name(hardware: dict) -> str:
     """The GPU, or without one the processor and its matrix instructions, in an environment's `hardware`."""
     if "gpu" in hardware:
         return hardware["gpu"]
-    instructions = " and ".join(hardware.get("matrix_instructions", []))
+    instructions = ", ".join(hardware.get("matrix_instructions", []))
     return f"{hardware['processor']} with {instructions}" if instructions else hardware["processor"]
 
 

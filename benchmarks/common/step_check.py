@@ -41,15 +41,16 @@ def step_losses(run: Run, steps: int) -> list[float]:
         raise EngineError(f"{steps} steps cannot be compared, stage {run.loop.stage.name} of {run.recipe.name} has "
                           f"{most}: ask for at most that many")
     step, totals, epoch = run.step, [], 0
-    end = max((part.total_steps for part in step.parts.values()), default=0)
-    # As many updates follow as the schedule has left.
-    jump = max(steps // 2, steps - (most - end))
+    end, share = max((part.total_steps for part in step.parts.values()), default=0), step.accumulate
+    updates = updates_in(run.loop.stage.epochs, -(-len(run.feeds.train) // share))
+    # No more updates may follow than the schedule has left; a group of batches may be cut at an epoch's end.
+    jump = max(steps // 2, steps - share * (updates - end - (share > 1)))
     step.reset_counts()
     run.loop.set_modes(run.loop.stage)
     while len(totals) < steps:
         with run.loop.open_epoch(epoch) as batches:
             for number, batch in zip(range(steps - len(totals)), batches, strict=False):
-                if len(totals) == jump:
+                if len(totals) >= jump and step.updated:
                     step.updates = max(step.updates, end)
                 step(batch.images_bhwc, batch.labels, epoch, number)
                 totals.append(step.tally.clone())

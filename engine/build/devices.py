@@ -42,13 +42,13 @@ def place_threads(recipe: Recipe, device: torch.device, processes: int = 1) -> i
 
 
 def keep_memory() -> bool:
-    """Whether this process keeps the memory that its tensors leave, for the next; process-wide.
+    """Make this process keep freed memory for reuse; returns whether it could.
 
-    By itself glibc returns large blocks to the system, which has to clear each page when the next step asks for it
-    again: a quarter of a step. Other C libraries know nothing of it.
+    By default glibc returns large blocks to the system, which has to clear each page when the next step asks for it
+    again. C libraries without mallopt are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return bool(mallopt and mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt and mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, -1))
 
 
 def flush_denormals(wanted: bool) -> bool:

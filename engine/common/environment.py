@@ -49,7 +49,7 @@ def matrix_instructions() -> list[str]:
 
 
 def cpuinfo(entry: str, file: Path = Path("/proc/cpuinfo")) -> str:
-    """The first processor's `entry`; "" where the system does not tell."""
+    """The first processor's `entry`; "" where the system does not say."""
     try:
         lines = file.read_text().splitlines()
     except OSError:

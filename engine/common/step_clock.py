@@ -1,7 +1,7 @@
 """What the first step of each program took beyond its second: compiling, tuning, recording, warming up.
 
-A step's program is what a compiler or a recording makes once: for a batch's shape, an image size, the parameters that
-train. A run may have several, and meet a new one at any step.
+A program is what is compiled or recorded once for a batch shape, an image size and a set of trained parameters. A run
+may have several, and meet a new one at any step.
 """
 
 import time

@@ -1,12 +1,12 @@
 """Batch norm, activation and 2x2 max-pool as one operation, for training on a CPU.
 
 Between two convolutions a network only moves bytes. Torch moves them once for every operation, forward and backward;
-here the forward pass reads its input twice and writes its output once, and the backward pass does the same. Sums are
-of fp32 in fp64. The bits of the results do not depend on the number of threads; they differ from torch's in the last
-places, because its intermediate results in bf16 are rounded more often.
+here the forward pass reads its input twice and writes its output once, and the backward pass does the same. Values are
+summed in fp32 over 128 pixels, then in fp64. The bits of the results do not depend on the number of threads; they
+differ from torch's in the last places: sums have another order, and in bf16 fewer gradients are rounded.
 
-A network calls `norm_act` and `act_alone`. They do as torch does until `fuse` was called for it, in evaluation,
-and where the operation has no form for the input.
+A network calls `norm_act` and `act_alone`. They use torch's own operations until `fuse` is called, in evaluation mode,
+and for inputs that the operation does not support.
 """
 
 from collections.abc import Iterator
@@ -25,18 +25,19 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def fuse(model: nn.Module, wanted: bool = True) -> int:
-    """Let `model` use the operation from now on, or no more; returns the number of norms and activations that do.
+    """Turn the operation on for `model`, or off with wanted=False; returns the number of norms that use it.
 
-    It is compiled by `native.library`, by the first of them at the latest.
+    `native.library` compiles it, at first use at the latest. Without a norm that can use it, no activation does.
     """
+    wanted = wanted and any(type(module) is nn.BatchNorm2d and _can_fuse(module) for module in model.modules())
     for module in model.modules():
         module.fuses = wanted and _can_fuse(module)
     return fused_in(model)
 
 
 def fused_in(model: nn.Module) -> int:
-    """The number of norms and activations of `model` that use the operation."""
-    return sum(getattr(module, "fuses", False) for module in model.modules())
+    """The number of batch norms of `model` that use the operation."""
+    return sum(getattr(module, "fuses", False) for module in model.modules() if type(module) is nn.BatchNorm2d)
 
 
 def _can_fuse(module: nn.Module) -> bool:
@@ -69,6 +70,14 @@ def _takes(module: nn.Module, x: torch.Tensor) -> bool:
             and x.is_contiguous(memory_format=torch.channels_last))
 
 
+def _has_form(norm: nn.BatchNorm2d, x: torch.Tensor, pooled: bool) -> bool:
+    """Whether norm and input fit together, with two values or more per channel; otherwise torch says what is wrong."""
+    batch, channels, height, width = x.shape
+    values = batch * (height // 2) * (width // 2) if pooled else batch * height * width
+    fp32 = all(each.dtype == torch.float32 for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
+    return channels == norm.num_features and fp32 and values >= 2
+
+
 def norm_act(x: torch.Tensor, norm: nn.Module, act: nn.Module | None = None, *, pool: nn.Module | None = None,
              pool_first: bool = False) -> torch.Tensor:
     """pool(act(norm(x))), or act(norm(pool(x))) with pool_first, of x (B, C, H, W); updates the running statistics.
@@ -77,10 +86,9 @@ def norm_act(x: torch.Tensor, norm: nn.Module, act: nn.Module | None = None, *, 
     """
     number = _number_of(act)
     windows = pool is None or (is_2x2_max(pool) and min(x.shape[2:]) >= 2)
-    shrinks = 4 if pool is not None and pool_first else 1
-    if number is None or not windows or not _takes(norm, x) or x.numel() < 2 * shrinks * x.shape[1]:
-        if pool is not None and pool_first:
-            x = pool(x)
+    pooled = pool is not None and pool_first
+    if number is None or not windows or not _takes(norm, x) or not _has_form(norm, x, pooled):
+        x = pool(x) if pooled else x
         x = norm(x)
         x = x if act is None else act(x)
         return x if pool is None or pool_first else pool(x)
@@ -96,7 +104,7 @@ def act_alone(x: torch.Tensor, act: nn.Module) -> torch.Tensor:
 
 
 class NormActStack(nn.Sequential):
-    """A Sequential whose batch norms take the activation, and the max-pool, that follow them along."""
+    """A Sequential that fuses each batch norm with the activation and the max-pool after it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for norm, act, pool in self._groups():
@@ -129,10 +137,10 @@ class _NormAct(torch.autograd.Function):
         batch, channels, height, width = x.shape
         small, bf16 = (batch, channels, height // 2, width // 2), x.dtype == torch.bfloat16
         y = _empty(small if pooling else x.shape, x.dtype)
-        # What each window's largest value was made of, and its place in the window.
+        # The input behind each window's maximum, and its position in the window.
         kept = _empty(small, x.dtype) if pooling else None
         places = _empty(small, torch.int8) if pooling else None
-        mean, inverse = torch.empty(2, channels).unbind()
+        mean, inverse = torch.empty(2, channels, dtype=torch.float32).unbind()
         scratch = torch.empty(library().scratch_doubles(channels), dtype=torch.float64)
         library().norm_act_forward(
             *map(_address, (x, y, kept, places)), bf16, act, pooling, batch, height, width, channels,
@@ -148,7 +156,7 @@ class _NormAct(torch.autograd.Function):
         batch, channels, height, width = ctx.shape
         gradient, bf16 = gradient.contiguous(memory_format=torch.channels_last), gradient.dtype == torch.bfloat16
         dx = _empty(ctx.shape, gradient.dtype)
-        dweight, dbias = torch.empty(2, channels).unbind()
+        dweight, dbias = torch.empty(2, channels, dtype=torch.float32).unbind()
         scratch = torch.empty(library().scratch_doubles(channels), dtype=torch.float64)
         library().norm_act_backward(
             *map(_address, (gradient, x, kept, places, dx)), bf16, ctx.act, ctx.pooling, batch, height, width, channels,

@@ -1,8 +1,8 @@
 // Batch norm over a batch, activation and 2x2 max-pool as one operation on a CPU: few passes over the bytes.
 //
 // Images are channels_last: pixels of `c` channels each. Arithmetic is fp32, 16 channels at a time; sums over pixels
-// are fp32 over at most CHUNK pixels and fp64 over those. The blocks that threads share out, and the order in which
-// their sums are added, do not depend on the number of threads: neither do the results.
+// are fp32 over at most CHUNK pixels and fp64 over those. The blocks that the threads divide among themselves, and the
+// order in which their sums are added, do not depend on the number of threads: neither do the results.
 
 #include <cmath>
 #include <cstdint>
@@ -38,7 +38,7 @@ inline V widened(H bits) {
 #endif
 }
 
-// To the nearest bf16, ties to even; what is not a number stays none.
+// To the nearest bf16, ties to even; NaN stays NaN.
 inline H narrowed(V v) {
 #ifdef __AVX512BF16__
   return (H)_mm512_cvtneps_pbh((__m512)v);
@@ -55,7 +55,7 @@ inline void store(float* to, V v) { memcpy(to, &v, sizeof v); }
 inline void store(bf16* to, V v) { H bits = narrowed(v); memcpy(to, &bits, sizeof bits); }
 inline void store(int8_t* to, I v) { B bytes = __builtin_convertvector(v, B); memcpy(to, &bytes, sizeof bytes); }
 
-// What storing and loading as T makes of it.
+// v after a round trip through T.
 template <class T> inline V rounded(V v) { if constexpr (sizeof(T) == 4) return v; else return widened(narrowed(v)); }
 
 // exp(x) for -87 <= x <= 0, within 2 units in the last place.
@@ -255,7 +255,7 @@ void forward(const T* x, T* y, T* kept, int8_t* places, Images im, Norm norm, do
   }
 }
 
-// scratch: (2 * BLOCKS + 6) * c doubles.
+// scratch: (2 * BLOCKS + 3) * c doubles.
 template <class T, Act act, Pool pool>
 void backward(const T* g, const T* x, const T* kept, const int8_t* places, T* dx, Images im, Norm norm, float* dweight,
               float* dbias, double* scratch) {

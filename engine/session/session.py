@@ -77,7 +77,8 @@ class Session:
         self.checkpointer = Checkpointer(run, folder, settings.every_minutes * 60, screen.say)
         self.nan_recovery = NanRecovery(run, folder, self.checkpointer, self.resume_folder)
         self.data, self.skipped = Unchanged(run.betons.values()), run.step.skipped
-        self.first_step_seconds, self.load = None, LoadMeter()
+        # Of several processes each would take the others for other work.
+        self.first_step_seconds, self.load = None, None if run.process_group else LoadMeter()
         self.recorder = Recorder(run, folder, self.checkpointer, screen.say, history or [],
                                  time.monotonic() if began is None else began)
         run.loop.between_steps = self.between_steps
@@ -209,7 +210,7 @@ class Session:
             raise EngineError(f"{self.checkpointer.refused}; without its last checkpoint the run is not finished: "
                               f"correct that, and resume with --resume {self.resume_folder}")
         summary = summarise(run, self.recorder.history, test, self.recorder.wall_seconds,
-                            self.first_step_seconds, self.load.read())
+                            self.first_step_seconds, self.load and self.load.read())
         write_json(self.folder / "summary.json", summary)
         if run.recipe.section("run").report:
             self.attempt_report()

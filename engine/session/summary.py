@@ -27,13 +27,14 @@ def history_row(record: EpochRecord, split: str, watched: Result | None, wall_s:
 
 
 def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: float,
-              first_step_seconds: float | None, load: dict[str, float]) -> dict:
+              first_step_seconds: float | None, load: dict[str, float] | None) -> dict:
     """The summary as plain values; accuracies are shares of 1, None where a split does not exist.
 
     best_by, best_epoch, best_value: what chose best.pt, which epoch (from 1), its value there; None where nothing did.
     train_seconds: of training steps and waiting for data, without compile_seconds: what the first step of each program
     took beyond its second. wall_seconds: by the clock, all included, NaN where it is not known. first_step_seconds:
-    from the start of the process to the end of the first step. load: of the machine, in this session.
+    from the start of the process to the end of the first step. load: of the machine in this session, None for one of
+    several processes.
     """
     progress, criterion = run.loop.progress, run.loop.criterion
     chosen = progress.best_epoch >= 0
@@ -96,7 +97,7 @@ def closing_rows(summary: dict, folder: Path) -> list[tuple[str, str]]:
     if (folder / "report.html").exists():
         rows.append(("report", str(folder / "report.html")))
     if summary["compile_seconds"] >= 1:
-        rows.insert(7, ("compiling, apart", f"{summary['compile_seconds']:,.1f} s"))
+        rows.insert(7, ("compiling, besides", f"{summary['compile_seconds']:,.1f} s"))
     if summary["best_epoch"]:
         by = in_words(summary["best_by"], summary["best_value"])
         rows.insert(2, ("best epoch", f"{summary['best_epoch']}, by {by}"))

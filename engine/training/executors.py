@@ -113,11 +113,12 @@ class Captured:
     """The compiled step's launches, recorded once per shape and replayed as one."""
 
     def __init__(self, forward: ForwardPass):
-        self.forward, self.loss = forward, compiled(forward.loss)
+        self.forward, self.loss, self.stages = forward, compiled(forward.loss), 0
         self.start_stage()
 
     def start_stage(self) -> None:
         """Drop the recordings: they train the parameters of the stage before."""
+        self.stages += 1
         self.graphs: dict[tuple, Graph] = {}
         self.pool = recording.new_pool()
 

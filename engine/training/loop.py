@@ -25,7 +25,7 @@ class Progress:
     best_epoch: int = -1
     patience_value: float = math.nan
     epochs_without_gain: int = 0
-    # Without what the first step of each program took beyond its second, which is compile_seconds.
+    # Excludes compile_seconds, by which the first step of each program exceeded its second.
     train_seconds: float = 0.0
     compile_seconds: float = 0.0
     # By the clock, over all sessions; NaN: not known.

@@ -1,6 +1,7 @@
 """One training step: mix, forward and backward by an executor, then clip and update. Nothing here waits for the device.
 
-The one exception is fp16's GradScaler, which must look at the gradients to know whether a step was skipped.
+The exceptions are fp16's GradScaler, which must look at the gradients to know whether a step was skipped, and the clock
+of first steps, which waits around the first two of each program.
 """
 
 import math
@@ -130,7 +131,8 @@ class TrainStep:
 
     def _program(self, images_bhwc: torch.Tensor, epoch: int, step: int) -> Hashable:
         """What is compiled or recorded once, of a batch and the present state."""
-        return tuple(images_bhwc.shape), self.size_of(epoch, step), self.trained
+        recordings = getattr(self.executor, "stages", 0)
+        return tuple(images_bhwc.shape), self.size_of(epoch, step), self.trained, recordings
 
     def _train_on(self, program: Hashable, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int,
                   step: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from itertools import count
 from typing import Any, Protocol
 
 import torch
@@ -53,7 +54,7 @@ class WholeStep(TrainStep):
     def __init__(self, forward: ForwardPass, **options: Any):
         super().__init__(forward, **options)
         self.mode, self.forward, self.loss = "graph", forward, executors.compiled(forward.loss)
-        self.pool, self.recorded = recording.new_pool(), {}
+        self.pool, self.recorded, self.generations = recording.new_pool(), {}, count()
         self.keys = torch.zeros(3, dtype=torch.int64, device=self.device)
         self.keys_from = self.table = self.table_of = self.shape = None
 
@@ -64,8 +65,9 @@ class WholeStep(TrainStep):
         if described not in self.recorded:
             numbers = 1 + 2 * len(optimizer.param_groups) + (MIX if self.forward.mixes else 0)
             self.recorded[described] = (DeviceRates(optimizer, moves, executors.compiled), {},
-                                        torch.zeros(numbers, dtype=torch.float64, device=self.device))
-        self.rates, self.graphs, self.row = self.recorded[described]
+                                        torch.zeros(numbers, dtype=torch.float64, device=self.device),
+                                        next(self.generations))
+        self.rates, self.graphs, self.row, self.generation = self.recorded[described]
         if optimizer is not self.rates.optimizer:
             for group, new in zip(self.rates.optimizer.param_groups, optimizer.param_groups, strict=True):
                 group |= {"pattern": new["pattern"], "lr_scale": new["lr_scale"]}
@@ -81,6 +83,7 @@ class WholeStep(TrainStep):
         super().load_optimizer(state)
         self.recorded.clear()
         self.graphs.clear()
+        self.generation = next(self.generations)
         # Without recordings the former one's memory is given back, and it can hold no others.
         self.pool = recording.new_pool()
 
@@ -103,7 +106,7 @@ class WholeStep(TrainStep):
             self._tabulate(epoch, step, self.shape)
         self.due = tuple(follower.due(self.updates_done + 1) for follower in self.followers)
         return (super()._program(images_bhwc, epoch, step), getattr(images_bhwc, "make", None), self.due,
-                self.guard is not None, self.training)
+                self.guard is not None, self.training, self.generation)
 
     def _train_on(self, program: Hashable, images_bhwc: torch.Tensor | Unmade, labels: torch.Tensor, epoch: int,
                   step: int) -> None:

@@ -117,9 +117,9 @@ def declare() -> Config:
                      "auto: graph on a GPU, eager on a CPU"),
         threads=Setting(Whole(0, 1024), 0, "torch's CPU threads, at most the cores; 0: every core", "threads"),
         channels_last=Setting(Truth(), True, "memory layout of images and weights"),
-        norms=Setting(Choice("auto", "fused", "torch"), "auto",
-                      "batch norms. fused: with activation and max-pool in one operation, in eager steps of Cadence's "
-                      "own networks on a CPU, by a C++ compiler; torch: torch's own; auto: fused where it can be"),
+        norms=Setting(Choice("auto", "torch"), "auto",
+                      "batch norms. auto: with activation and max-pool as one operation, in eager steps of Cadence's "
+                      "own networks on a CPU, where there is a C++ compiler; torch: torch's own"),
         sync_bn=Setting(Truth(), False, "under torchrun on GPUs: batch norms over the whole batch, not its blocks"),
         deterministic=Setting(Truth(), False, "only operations that give the same bits each time; slower on a GPU"),
         on_nan=Setting(Choice("stop", "skip", "rollback"), "stop",

@@ -56,6 +56,13 @@ def test_the_accuracy_links_to_its_first_row_and_the_machine_tells_its_load(tmp_
     assert "| P with AMX bf16, 2 cores, fp32; others kept 0.9 cores busy | 2 |" in line
 
 
+def test_rows_of_other_batch_norms_are_no_further_seeds():
+    rows = [row("baseline seed 0", .2), row("baseline seed 1", .3, norms="fused"),
+            row("baseline seed 2", .4, norms="torch")]
+    lines = [line for line in accuracy.table(rows).splitlines() if line.startswith("| `baseline` |")]
+    assert [line.rpartition(" | ")[2] for line in lines] == ["1 |", "2 |"]
+
+
 def test_a_measured_recipe_is_not_listed_as_unmeasured():
     text = accuracy.table([row("baseline seed 0", .4434)])
     line = next(line for line in text.splitlines() if line.startswith("| `baseline` |"))

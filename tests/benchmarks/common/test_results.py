@@ -59,7 +59,7 @@ def test_an_absent_file_is_one_line(tmp_path):
 
 def test_a_device_is_named_by_its_gpu_or_by_its_processor_and_what_that_multiplies_with():
     assert device_name({"processor": "P"}) == device_name({"processor": "P", "matrix_instructions": []}) == "P"
-    assert device_name({"processor": "P", "matrix_instructions": ["A", "B"]}) == "P with A and B"
+    assert device_name({"processor": "P", "matrix_instructions": ["A", "B"]}) == "P with A, B"
     assert device_name({"processor": "P", "matrix_instructions": ["A"], "gpu": "G"}) == "G"
 
 

@@ -10,12 +10,20 @@ from engine.common.machine_load import LoadMeter
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Its counters, in seconds; a step of the test adds to them."""
+    """Its counters, in seconds, of two cores that may be used; a step of the test adds to them. A third is another's.
+    """
     now = SimpleNamespace(wall=100.0, own=[1.0, 1.0, 1.0, 1.0, 100.0],
                           user=50.0, nice=5.0, system=5.0, idle=900.0, iowait=7.0, irq=1.0, softirq=1.0, steal=3.0)
     monkeypatch.setattr(machine_load, "time", SimpleNamespace(monotonic=lambda: now.wall))
-    monkeypatch.setattr(machine_load, "os", SimpleNamespace(times=lambda: tuple(now.own)))
-    monkeypatch.setattr(machine_load, "psutil", SimpleNamespace(cpu_times=lambda: SimpleNamespace(**vars(now))))
+    monkeypatch.setattr(machine_load, "os", SimpleNamespace(times=lambda: tuple(now.own),
+                                                            sched_getaffinity=lambda process: {0, 2}))
+
+    def cpu_times(percpu):
+        assert percpu
+        half = {kind: seconds / 2 for kind, seconds in vars(now).items() if kind not in ("wall", "own")}
+        return [SimpleNamespace(**half), SimpleNamespace(user=12345.0 * now.wall), SimpleNamespace(**half)]
+
+    monkeypatch.setattr(machine_load, "psutil", SimpleNamespace(cpu_times=cpu_times))
     return now
 
 

@@ -118,7 +118,7 @@ def test_a_value_that_is_no_number_is_seen_in_the_whole_channel(pool):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gelu_alone(count, dtype):
     act = nn.GELU()
-    assert fuse(act) == 1
+    assert fuse(nn.ModuleList([act, nn.BatchNorm2d(16)])) == 1 and act.fuses
     x = torch.linspace(-12, 12, count).to(dtype).view(1, 1, 1, count).contiguous(memory_format=torch.channels_last)
     x, exact = x.requires_grad_(), x.detach().double().requires_grad_()
     y, wanted = act_alone(x, act), F.gelu(exact)
@@ -137,6 +137,21 @@ def test_evaluation_and_inputs_without_a_form_are_torchs():
     assert torch.equal(norm_act(x, norm.eval(), nn.ReLU()), nn.ReLU()(plain.eval()(x)))
     with pytest.raises(ValueError, match="more than 1 value"):
         norm_act(x[:1, :, :1, :1], norm.train())
+    # A pool of 3 x 3 pixels leaves one.
+    with pytest.raises(ValueError, match="more than 1 value"):
+        norm_act(x[:1, :, :3, :3], norm, pool=nn.MaxPool2d(2), pool_first=True)
+
+
+def test_a_norm_that_does_not_fit_its_input_is_left_to_torch():
+    x, norm, _ = made((4, 32, 5, 5), torch.float32)
+    fuse(narrow := nn.BatchNorm2d(16))
+    with pytest.raises(RuntimeError, match="running_mean should contain 32 elements"):
+        norm_act(x, narrow)
+    fuse(norm)
+    half = copy.deepcopy(norm).bfloat16()
+    assert torch.equal(norm_act(x.bfloat16(), half), F.batch_norm(
+        x.bfloat16(), norm.running_mean.bfloat16(), norm.running_var.bfloat16(), norm.weight.bfloat16(),
+        norm.bias.bfloat16(), True, norm.momentum, norm.eps))
 
 
 def test_odd_numbers_of_channels_and_other_kinds_stay_torchs():
@@ -161,7 +176,7 @@ def test_a_network_trains_as_without_it_and_a_copy_of_it_too():
     torch.manual_seed(0)
     plain = Sprint(10, widths=(32, 48, 64), convs=3).to(memory_format=torch.channels_last)
     fused = copy.deepcopy(plain)
-    assert fuse(fused) == 9 + 1 + 3
+    assert fuse(fused) == 9
     images = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     for model in (plain, fused, again := copy.deepcopy(fused)):
         F.cross_entropy(model(images), torch.arange(8)).backward()
@@ -176,6 +191,39 @@ def test_without_a_compiler_it_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(native.shutil, "which", lambda name: None)
     with pytest.raises(EngineError, match=r"^there is no C\+\+ compiler: install g\+\+ 11 or later$"):
         native.library.__wrapped__()
+
+
+@pytest.mark.slow("compiles")
+@pytest.mark.parametrize("damage", [b"", b"no library"], ids=["empty", "other"])
+def test_a_damaged_file_is_compiled_anew(monkeypatch, tmp_path, damage):
+    monkeypatch.setattr(native, "CACHE", tmp_path / "first")
+    native.library.__wrapped__()
+    [file] = (tmp_path / "first").iterdir()
+    # Elsewhere: what is loaded from a path stays loaded.
+    (tmp_path / "second").mkdir()
+    (damaged := tmp_path / "second" / file.name).write_bytes(damage)
+    monkeypatch.setattr(native, "CACHE", tmp_path / "second")
+    assert native.library.__wrapped__().scratch_doubles(16) > 0
+    assert list((tmp_path / "second").iterdir()) == [damaged] and damaged.stat().st_size == file.stat().st_size
+
+
+@pytest.mark.slow("compiles")
+def test_where_no_file_can_be_kept_it_is_compiled_into_a_folder_of_its_own(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(native, "CACHE", tmp_path / "file")
+    monkeypatch.setattr(native.tempfile, "tempdir", str(temporary))
+    assert native.library.__wrapped__().scratch_doubles(16) > 0
+    assert not any(temporary.iterdir())
+
+
+def test_what_cannot_be_loaded_anywhere_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "CACHE", tmp_path / "a")
+    monkeypatch.setattr(native, "_run", lambda *command: open(command[command.index("-o") + 1], "w").close())
+    with pytest.raises(EngineError) as caught:
+        native.library.__wrapped__()
+    assert str(caught.value).startswith("the compiled kernel cannot be loaded (") and "\n" not in str(caught.value)
+    assert str(caught.value).endswith("): set TMPDIR to a folder that may hold programs")
 
 
 @pytest.mark.slow("starts a program in the compiler's place")

@@ -122,7 +122,7 @@ def test_a_smaller_last_batch_another_size_and_what_is_due_have_recordings_of_th
     run = built("graph", **{"train.sizes": {0: 12, 1: 16}, "average.ema": 0.9, "average.ema_every": 4})
     losses(run)
     # Six batches an epoch, the last one smaller; of the 18 updates every fourth is averaged, the first one copied.
-    seen = {(shape[0], size, due) for (shape, size, _), _, (due,), *_ in run.step.graphs}
+    seen = {(shape[0], size, due) for (shape, size, *_), _, (due,), *_ in run.step.graphs}
     assert seen == {(20, 12, ""), (20, 12, "copy"), (8, 12, ""), (20, 16, ""), (20, 16, "average"), (8, 16, ""),
                     (8, 16, "average")}
 
@@ -151,6 +151,18 @@ def test_the_seconds_of_every_recording_are_counted_apart(built, monkeypatch):
     reset_to_seed(run, run.recipe.changed({"train.seed": 1}))
     losses(run)
     assert run.loop.progress.compile_seconds == 0 and run.loop.progress.train_seconds == steps
+
+
+def test_what_is_recorded_anew_is_another_program_to_the_clock(built, tmp_path):
+    run = built("graph", **STAGES)
+    stages, programs = run.loop.stages, []
+    images = torch.zeros(20, 16, 16, 3, dtype=torch.uint8)
+    for stage in (stages[0], stages[1], stages[2], stages[0]):
+        run.loop.start_stage(stage)
+        programs.append(run.step._program(images, 0, 0))
+    assert programs[0] == programs[1] == programs[3] != programs[2], "the first two train the same in the same way"
+    run.step.load_optimizer(run.step.optimizer.state_dict())
+    assert run.step._program(images, 0, 0) not in programs
 
 
 def test_stages_that_train_the_same_and_repeats_use_the_recordings_again(built, monkeypatch):
