@@ -36,7 +36,11 @@ def library() -> ctypes.CDLL:
     EngineError where there is no C++ compiler, it fails, or its result cannot be loaded.
     """
     # Not clang: its OpenMP would start threads beside torch's, and obey none of torch's settings.
-    wanted = shlex.split(os.environ.get("CXX", "")) or [name for name in ("g++", "c++") if shutil.which(name)][:1]
+    try:
+        wanted = shlex.split(os.environ.get("CXX", "")) or [name for name in ("g++", "c++") if shutil.which(name)][:1]
+    except ValueError as error:
+        raise EngineError(f"the environment's CXX is no command ({one_line(error)}): correct it, or leave it out"
+                          ) from None
     if not wanted or not (found := shutil.which(wanted[0])):
         raise EngineError("there is no C++ compiler: install g++ 11 or later")
     compiler = [found, *wanted[1:]]

@@ -46,6 +46,20 @@ def test_a_program_whose_second_step_is_in_a_later_epoch_counts_in_the_earlier_o
     assert run.steps.take() == (0, 4)
 
 
+def test_a_later_program_is_compared_with_the_last_second_step_at_once_and_corrected_by_its_own(run):
+    run("whole", 0, 50.0)
+    run("whole", 0, 3.0)
+    assert run.steps.take() == (47, 0)
+    run("last batch", 0, 9.0)
+    assert run.steps.take() == (6, 0)
+    run("last batch", 1, 2.0)
+    assert run.steps.take() == (0, 1)
+    run("larger", 1, 8.0)
+    assert run.steps.take() == (6, 0)
+    run("larger", 1, 7.0)
+    assert run.steps.take() == (-5, 0), "it is slower by itself"
+
+
 def test_a_first_step_that_was_faster_counts_nothing_and_one_that_stays_alone_neither(run):
     run("fast", 0, 1.0)
     run("alone", 0, 30.0)

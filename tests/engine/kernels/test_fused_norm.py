@@ -226,6 +226,12 @@ def test_what_cannot_be_loaded_anywhere_is_one_line(monkeypatch, tmp_path):
     assert str(caught.value).endswith("): set TMPDIR to a folder that may hold programs")
 
 
+def test_a_compiler_that_is_no_command_is_one_line(monkeypatch):
+    monkeypatch.setenv("CXX", "g++ '")
+    with pytest.raises(EngineError, match=r"^the environment's CXX is no command \(No closing quotation\): correct it"):
+        native.library.__wrapped__()
+
+
 @pytest.mark.slow("starts a program in the compiler's place")
 def test_a_compiler_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "CACHE", tmp_path)
