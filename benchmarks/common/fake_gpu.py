@@ -77,7 +77,7 @@ def fake_gpu() -> Iterator[None]:
         patch.object(recording, "warm_up", lambda function, device: function()),
         patch.object(recording, "record", lambda function, pool: FakeGraph(count(function))),
         patch.object(executors, "compiled", lambda function: function),
-        # It waits around the first two steps of each program only; other waits fail.
+        # It waits around the first three steps of each program only; other waits fail.
         patch.object(StepClock, "_wait", lambda clock: None),
         # The host reads its own copy, which is fake here too.
         patch.object(NanGuard, "known", lambda guard, wait=False: -1),

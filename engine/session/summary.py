@@ -31,10 +31,10 @@ def summarise(run: Run, history: list[dict], test: Result | None, wall_seconds: 
     """The summary as plain values; accuracies are shares of 1, None where a split does not exist.
 
     best_by, best_epoch, best_value: what chose best.pt, which epoch (from 1), its value there; None where nothing did.
-    train_seconds: of training steps and waiting for data, without compile_seconds: what the first step of each program
-    took beyond its second. wall_seconds: by the clock, all included, NaN where it is not known. first_step_seconds:
-    from the start of the process to the end of the first step. load: of the machine in this session, None for one of
-    several processes.
+    train_seconds: of training steps and waiting for data, without compile_seconds: what the first two steps of each
+    program took beyond its third. wall_seconds: by the clock, all included, NaN where it is not known.
+    first_step_seconds: from the start of the process to the end of the first step. load: of the machine in this
+    session, None for one of several processes.
     """
     progress, criterion = run.loop.progress, run.loop.criterion
     chosen = progress.best_epoch >= 0

@@ -25,7 +25,7 @@ class Progress:
     best_epoch: int = -1
     patience_value: float = math.nan
     epochs_without_gain: int = 0
-    # Excludes compile_seconds, by which the first step of each program exceeded its second.
+    # Excludes compile_seconds, by which the first two steps of each program exceeded its third.
     train_seconds: float = 0.0
     compile_seconds: float = 0.0
     # By the clock, over all sessions; NaN: not known.

@@ -1,7 +1,7 @@
 """One training step: mix, forward and backward by an executor, then clip and update. Nothing here waits for the device.
 
 The exceptions are fp16's GradScaler, which must look at the gradients to know whether a step was skipped, and the clock
-of first steps, which waits around the first two of each program.
+of first steps, which waits around the first three of each program.
 """
 
 import math
