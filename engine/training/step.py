@@ -5,7 +5,7 @@ of first steps, which waits around the first three of each program.
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -129,14 +129,14 @@ class TrainStep:
         program = self._program(images_bhwc, epoch, step)
         self.clock.run(program, epoch, partial(self._train_on, program, images_bhwc, labels, epoch, step))
 
-    def _program(self, images_bhwc: torch.Tensor, epoch: int, step: int) -> Hashable:
-        """What is compiled or recorded once, of a batch and the present state."""
+    def _program(self, images_bhwc: torch.Tensor, epoch: int, step: int) -> tuple:
+        """What is compiled or recorded once, of a batch and the present state; its second entry is the image size."""
         recordings = getattr(self.executor, "stages", 0)
         return tuple(images_bhwc.shape), self.size_of(epoch, step), self.trained, recordings
 
-    def _train_on(self, program: Hashable, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int,
+    def _train_on(self, program: tuple, images_bhwc: torch.Tensor, labels: torch.Tensor, epoch: int,
                   step: int) -> None:
-        size_px = self.size_of(epoch, step)
+        size_px = program[1]
         height, width = (size_px, size_px) if size_px else images_bhwc.shape[1:3]
         mix = self.draw_mix(epoch, step, height, width) if self.draw_mix else None
         # Each mean loss counts by its images, so that the sum over the batches of an update, and over the blocks of

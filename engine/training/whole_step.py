@@ -9,7 +9,7 @@ host three small copies and one launch, and two fills where the network draws ra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Protocol
 
@@ -100,15 +100,15 @@ class WholeStep(TrainStep):
         """Pass over a batch, and the update that is due after it."""
         self.updated = True
 
-    def _program(self, images_bhwc: torch.Tensor | Unmade, epoch: int, step: int) -> Hashable:
+    def _program(self, images_bhwc: torch.Tensor | Unmade, epoch: int, step: int) -> tuple:
         self.shape = tuple(images_bhwc.shape)[1:]
         if not self._tabulated(epoch, step, self.shape):
             self._tabulate(epoch, step, self.shape)
         self.due = tuple(follower.due(self.updates_done + 1) for follower in self.followers)
-        return (super()._program(images_bhwc, epoch, step), getattr(images_bhwc, "make", None), self.due,
+        return (*super()._program(images_bhwc, epoch, step), getattr(images_bhwc, "make", None), self.due,
                 self.guard is not None, self.training, self.generation)
 
-    def _train_on(self, program: Hashable, images_bhwc: torch.Tensor | Unmade, labels: torch.Tensor, epoch: int,
+    def _train_on(self, program: tuple, images_bhwc: torch.Tensor | Unmade, labels: torch.Tensor, epoch: int,
                   step: int) -> None:
         self._set_rates()
         make = getattr(images_bhwc, "make", None)
@@ -118,7 +118,7 @@ class WholeStep(TrainStep):
         batch, row = (images_bhwc.indices if make else images_bhwc, labels), self.table[step - self.first]
         if program not in self.graphs:
             self.row.copy_(row)
-            self.graphs[program] = self._record(batch, self.size_of(epoch, step), self.due, make)
+            self.graphs[program] = self._record(batch, program[1], self.due, make)
         inputs, graph = self.graphs[program]
         for static, tensor in zip(inputs, batch, strict=True):
             static.copy_(tensor, non_blocking=True)

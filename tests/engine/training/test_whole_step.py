@@ -122,7 +122,7 @@ def test_a_smaller_last_batch_another_size_and_what_is_due_have_recordings_of_th
     run = built("graph", **{"train.sizes": {0: 12, 1: 16}, "average.ema": 0.9, "average.ema_every": 4})
     losses(run)
     # Six batches an epoch, the last one smaller; of the 18 updates every fourth is averaged, the first one copied.
-    seen = {(shape[0], size, due) for (shape, size, *_), _, (due,), *_ in run.step.graphs}
+    seen = {(shape[0], size, due) for shape, size, _, _, _, (due,), *_ in run.step.graphs}
     assert seen == {(20, 12, ""), (20, 12, "copy"), (8, 12, ""), (20, 16, ""), (20, 16, "average"), (8, 16, ""),
                     (8, 16, "average")}
 
@@ -282,13 +282,13 @@ class Plain(dict):
     """Recordings that are found whatever is due."""
 
     def __contains__(self, key):
-        return super().__contains__((*key[:2], *key[3:]))
+        return super().__contains__((*key[:5], *key[6:]))
 
     def __getitem__(self, key):
-        return super().__getitem__((*key[:2], *key[3:]))
+        return super().__getitem__((*key[:5], *key[6:]))
 
     def __setitem__(self, key, value):
-        super().__setitem__((*key[:2], *key[3:]), value)
+        super().__setitem__((*key[:5], *key[6:]), value)
 
 
 def bake_rate(run, patch):
